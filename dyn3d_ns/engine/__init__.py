@@ -1,0 +1,1 @@
+"""Training: checkpoints that survive anything, exact resume, and defaults that fit the machine."""
