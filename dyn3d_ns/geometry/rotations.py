@@ -1,0 +1,147 @@
+"""Rotations as unit quaternions (wxyz), matrices and axis-angle vectors, with gradients that stay finite at zero."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_SERIES_BELOW = 0.25
+"""Squared angle below which a power series replaces a quotient that cancels (or divides by zero)."""
+
+
+def _horner(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    value = torch.full_like(x, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        value = value * x + c
+    return value
+
+
+def sinc_sq(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Return sin(a) / a for a squared angle x = a^2."""
+    small = x < _SERIES_BELOW
+    a = torch.where(small, torch.ones_like(x), x).sqrt()
+    series = _horner(x, (1.0, -1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800, 1 / 6227020800))
+    return torch.where(small, series, a.sin() / a)
+
+
+def versine_sq(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Return (1 - cos(a)) / a^2 for a squared angle x = a^2."""
+    return 0.5 * sinc_sq(0.25 * x).square()
+
+
+def sine_defect_sq(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Return (a - sin(a)) / a^3 for a squared angle x = a^2."""
+    small = x < _SERIES_BELOW
+    safe = torch.where(small, torch.ones_like(x), x)
+    series = _horner(x, (1 / 6, -1 / 120, 1 / 5040, -1 / 362880, 1 / 39916800, -1 / 6227020800))
+    return torch.where(small, series, (1 - sinc_sq(safe)) / safe)
+
+
+def normalize_quat(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
+    """Scale quaternions to unit length; a zero quaternion stays zero."""
+    return torch.nn.functional.normalize(q, dim=-1)
+
+
+def quat_multiply(a: Float[Tensor, "*b 4"], b: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
+    """Return the Hamilton product a b: first rotate by b, then by a."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        (
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ),
+        dim=-1,
+    )
+
+
+def quat_conjugate(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
+    """Return the conjugate, which is the inverse rotation of a unit quaternion."""
+    w, x, y, z = q.unbind(-1)
+    return torch.stack((w, -x, -y, -z), dim=-1)
+
+
+def quat_apply(q: Float[Tensor, "*b 4"], v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+    """Rotate vectors by unit quaternions."""
+    w, u = q[..., :1], q[..., 1:]
+    u, v = torch.broadcast_tensors(u, v)
+    t = 2.0 * torch.linalg.cross(u, v)
+    return v + w * t + torch.linalg.cross(u, t)
+
+
+def quat_to_matrix(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
+    """Return the rotation matrices of quaternions, which need not be of unit length."""
+    w, x, y, z = normalize_quat(q).unbind(-1)
+    rows = (
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    )
+    return torch.stack(rows, dim=-1).reshape(*q.shape[:-1], 3, 3)
+
+
+def matrix_to_quat(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
+    """Return unit quaternions (w >= 0) of rotation matrices, well conditioned at every angle.
+
+    Row i of the symmetric matrix 4 q q^T is 4 q_i q, so normalising the row with the largest diagonal
+    entry gives q up to its sign without a square root near zero (Shepperd 1978).
+    """
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.flatten(-2).unbind(-1)
+    ww, xx = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22
+    yy, zz = 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
+    wx, wy, wz = m21 - m12, m02 - m20, m10 - m01
+    xy, xz, yz = m01 + m10, m02 + m20, m12 + m21
+    rows = torch.stack((ww, wx, wy, wz, wx, xx, xy, xz, wy, xy, yy, yz, wz, xz, yz, zz), dim=-1)
+    best = torch.stack((ww, xx, yy, zz), dim=-1).argmax(dim=-1)
+    index = best[..., None, None].expand(*best.shape, 1, 4)
+    q = normalize_quat(rows.unflatten(-1, (4, 4)).gather(-2, index).squeeze(-2))
+    return torch.where(q[..., :1] < 0, -q, q)
+
+
+def so3_exp_quat(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4"]:
+    """Return the unit quaternions of axis-angle vectors (radians), differentiable at zero."""
+    half_sq = 0.25 * rotvec.square().sum(-1, keepdim=True)
+    # cos(h) = 1 - h^2 (1 - cos h) / h^2 needs no square root, whose gradient at zero is infinite.
+    return torch.cat((1 - half_sq * versine_sq(half_sq), 0.5 * sinc_sq(half_sq) * rotvec), dim=-1)
+
+
+def so3_log_quat(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3"]:
+    """Return the axis-angle vectors (angle in [0, pi]) of unit quaternions, differentiable at identity."""
+    q = torch.where(q[..., :1] < 0, -q, q)
+    w, v = q[..., :1], q[..., 1:]
+    s_sq = v.square().sum(-1, keepdim=True)
+    small = s_sq < 1e-4 * w.square()
+    s = torch.where(small, torch.ones_like(s_sq), s_sq).sqrt()
+    w_safe = torch.where(small, w, torch.ones_like(w))
+    r = s_sq / w_safe.square()
+    series = _horner(r, (1.0, -1 / 3, 1 / 5, -1 / 7, 1 / 9)) / w_safe
+    return 2.0 * torch.where(small, series, torch.atan2(s, w) / s) * v
+
+
+def so3_exp(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """Return the rotation matrices of axis-angle vectors (radians), differentiable at zero (Rodrigues)."""
+    x = rotvec.square().sum(-1)[..., None, None]
+    k = skew(rotvec)
+    eye = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
+    return eye + sinc_sq(x) * k + versine_sq(x) * (k @ k)
+
+
+def so3_log(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
+    """Return the axis-angle vectors (radians, angle in [0, pi]) of rotation matrices."""
+    return so3_log_quat(matrix_to_quat(matrix))
+
+
+def skew(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """Return the matrices [v]x with [v]x u = v x u."""
+    x, y, z = v.unbind(-1)
+    o = torch.zeros_like(x)
+    return torch.stack((o, -z, y, z, o, -x, -y, x, o), dim=-1).unflatten(-1, (3, 3))
