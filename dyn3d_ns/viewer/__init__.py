@@ -1,0 +1,1 @@
+"""What the stock Nerfstudio viewer lacks for scenes that move."""

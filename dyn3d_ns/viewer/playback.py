@@ -1,0 +1,232 @@
+"""Playback of time in the stock Nerfstudio viewer: a model holds a TimePlayback and the viewer finds it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import viser
+from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMachine
+from nerfstudio.viewer.viewer_elements import ViewerControl
+
+from dyn3d_ns.timeline import Timeline
+from dyn3d_ns.viewer.clock import PlaybackClock, describe_time, describe_timeline
+
+if TYPE_CHECKING:
+    from nerfstudio.viewer.viewer import Viewer
+
+SPEEDS = {"0.1x": 0.1, "0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
+"""Choices of the speed menu."""
+
+FRAME_RATE = 30.0
+"""Most frames asked for in a second; the rate that the stock viewer aims at."""
+TRAINING_FRAME_RATE = 10.0
+"""The same while a training runs, which waits during every frame."""
+COARSE_BELOW = 8.0
+"""Below this many full-resolution frames a second the stock viewer's reduced resolution is used."""
+PANEL_RATE = 10.0
+"""Most updates a second of the text and of the frame slider: they cost the browser more than the picture."""
+_POLL_SECONDS = 0.003
+
+
+class TimePlayback(ViewerControl):
+    """Play, pause, step and loop over a recording's time in the live viewer.
+
+    Held as a public attribute of a model, it is set up by every viewer that shows the model. It then adds
+    a "Time playback" folder above the viewer's tabs and moves the viewer's own time slider. A thread exists
+    only while time runs. It asks for a frame only once the previous request is being rendered, so that
+    slow rendering drops frames and never falls behind.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.clock = PlaybackClock(timeline)
+        self._shown = timeline.frame_times[0]
+        self._thread: threading.Thread | None = None
+        self._halt: threading.Event | None = None
+        self._panel: PlaybackPanel | None = None
+
+    def _setup(self, viewer: Viewer) -> None:
+        """Add the playback folder to a viewer; Nerfstudio calls this while it builds the viewer."""
+        super()._setup(viewer)
+        if not viewer.include_time or self.timeline.num_frames < 2:
+            return
+        self._shown = viewer.control_panel.time
+        self._panel = PlaybackPanel(self, viewer.viser_server, viewer.stats_markdown.order + 0.5)
+        # Composited depth travels as a PNG a frame: at 400 px 20 ms to encode and 200 kB to send, against
+        # under 1 ms and 20 kB for the picture. It only lets the scene hide the drawn training cameras.
+        viewer.control_panel._layer_depth.value = False
+        # The built-in slider stays the one truth about the time shown: a user may drag it at any moment.
+        slider = viewer.control_panel._time
+        rerender = slider.cb_hook
+
+        def on_time_slider(element) -> None:
+            if element.value != self._shown:
+                self._adopt(element.value)
+                rerender(element)
+
+        slider.cb_hook = on_time_slider
+
+    @property
+    def playing(self) -> bool:
+        """Whether time runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def time(self) -> float:
+        """The normalised time that the viewer shows."""
+        return self._shown
+
+    def play(self) -> None:
+        """Let time run from where it is, or from the start if it is at the end."""
+        if self._panel is None:
+            raise RuntimeError(
+                "playback needs a running viewer of a scene with two or more times: "
+                "start ns-viewer, or ns-train with --vis viewer"
+            )
+        if self.playing:
+            return
+        if self._shown >= self.timeline.frame_times[-1]:
+            self.seek(self.timeline.frame_times[0])
+        self.clock.restart(self._shown, time.monotonic())
+        self._halt = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._halt,), name="dyn3d-playback", daemon=True
+        )
+        self._panel.show_playing(True)
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Stop time where it is and end the thread."""
+        thread, self._thread = self._thread, None
+        if self._halt is not None:
+            self._halt.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        if self._panel is not None:
+            self._panel.show_playing(False)
+            self._panel.show_time(self._shown)
+
+    def seek(self, time_to_show: float) -> None:
+        """Show a normalised time; playback, if it runs, goes on from there."""
+        self._adopt(time_to_show)
+        self.viewer.control_panel.time = time_to_show
+        self._request_frames(coarse=False)
+
+    def step(self, frames: int) -> None:
+        """Pause and show a recorded frame before (negative) or after the one shown; wraps round in a loop."""
+        self.pause()
+        last = self.timeline.num_frames - 1
+        target = self.timeline.frame_index(self._shown) + frames
+        target = target % (last + 1) if self.clock.loop else min(max(target, 0), last)
+        self.seek(self.timeline.frame_times[target])
+
+    def _adopt(self, time_shown: float) -> None:
+        """Take over a time set by hand."""
+        self._shown = time_shown
+        self.clock.restart(time_shown, time.monotonic())
+        if self._panel is not None:
+            self._panel.show_time(time_shown)
+
+    def _run(self, halt: threading.Event) -> None:
+        """Show one time after another until paused, at the end, or when nobody watches."""
+        coarse, full_rate = False, FRAME_RATE
+        panel_updated = 0.0
+        while not halt.is_set() and self._machines():
+            began = time.monotonic()
+            if self.viewer.control_panel.time != self._shown:
+                self._adopt(self.viewer.control_panel.time)
+            shown, ended = self.clock.read(began)
+            self._shown = shown
+            self.viewer.control_panel.time = shown
+            self._request_frames(coarse)
+            if self._panel is not None and began - panel_updated > 1 / PANEL_RATE:
+                self._panel.show_time(shown)
+                panel_updated = began
+            if ended:
+                break
+            while self._rendering_behind() and not halt.wait(_POLL_SECONDS):
+                continue
+            full_rate += 0.5 * (1 / max(time.monotonic() - began, 1e-3) - full_rate)
+            coarse = coarse or (full_rate < COARSE_BELOW and not self._training())
+            rate = TRAINING_FRAME_RATE if self._training() else FRAME_RATE
+            halt.wait(max(0.0, began + 1 / rate - time.monotonic()))
+        if not halt.is_set():
+            self.pause()
+
+    def _machines(self) -> list[RenderStateMachine]:
+        """Return the render threads, one a connected browser, that are alive."""
+        return [machine for machine in list(self.viewer.render_statemachines.values()) if machine.is_alive()]
+
+    def _rendering_behind(self) -> bool:
+        """Whether a requested frame still waits for the one before it."""
+        return any(machine.next_action is not None for machine in self._machines())
+
+    def _training(self) -> bool:
+        trainer = self.viewer.trainer
+        return trainer is not None and trainer.training_state == "training"
+
+    def _request_frames(self, coarse: bool) -> None:
+        """Ask every connected browser's render thread for the time now shown.
+
+        A "step" is what a training step asks for: full resolution, nothing interrupted. After a camera
+        move the stock state machine ignores steps until it has been "static" once, which it would only
+        notice after 0.2 s without any request.
+        """
+        still = time.time() - self.viewer.last_move_time > 0.2
+        for machine in self._machines():
+            action = "move" if coarse else "static" if machine.state == "low_move" and still else "step"
+            machine.action(RenderAction(action, self.viewer.get_camera_state(machine.client)))
+
+
+class PlaybackPanel:
+    """The folder of playback controls in the viewer's side bar."""
+
+    def __init__(self, playback: TimePlayback, server: viser.ViserServer, order: float) -> None:
+        self._playback = playback
+        timeline = playback.timeline
+        last = timeline.num_frames - 1
+        marks: list[tuple[int, str]] = [(0, "0")]
+        if timeline.has_future:
+            marks.append((timeline.frame_index(timeline.future_times[0]), "future"))
+        with server.gui.add_folder("Time playback", order=order):
+            self._now = server.gui.add_markdown(describe_time(timeline, playback.time))
+            self._play = server.gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY_FILLED)
+            self._pause = server.gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
+            self._step = server.gui.add_button_group("Step", ("Previous", "Next"))
+            self._frame = server.gui.add_slider(
+                "Frame", 0, last, 1, timeline.frame_index(playback.time), marks=tuple(marks)
+            )
+            self._speed = server.gui.add_dropdown(
+                "Speed", tuple(SPEEDS), "1x", hint=f"1x is real time: {timeline.fps:g} frames a second"
+            )
+            self._loop = server.gui.add_checkbox("Loop", playback.clock.loop)
+            server.gui.add_markdown(describe_timeline(timeline))
+        self._play.on_click(lambda _: playback.play())
+        self._pause.on_click(lambda _: playback.pause())
+        self._step.on_click(lambda _: playback.step(1 if self._step.value == "Next" else -1))
+        self._frame.on_update(lambda _: self._seek_frame())
+        self._speed.on_update(lambda _: playback.clock.set_speed(SPEEDS[self._speed.value], time.monotonic()))
+        self._loop.on_update(lambda _: playback.clock.set_loop(self._loop.value, time.monotonic()))
+
+    def _seek_frame(self) -> None:
+        timeline = self._playback.timeline
+        # Our own updates of the slider come back here too; they ask for nothing new.
+        if self._frame.value != timeline.frame_index(self._playback.time):
+            self._playback.seek(timeline.frame_times[self._frame.value])
+
+    def show_playing(self, playing: bool) -> None:
+        """Offer the pause button while time runs, the play button otherwise."""
+        self._play.visible = not playing
+        self._pause.visible = playing
+
+    def show_time(self, time_shown: float) -> None:
+        """Update the text and the frame slider."""
+        timeline = self._playback.timeline
+        text = describe_time(timeline, time_shown)
+        if text != self._now.content:
+            self._now.content = text
+        index = timeline.frame_index(time_shown)
+        if index != self._frame.value:
+            self._frame.value = index
