@@ -12,7 +12,9 @@ from torch import Tensor
 from dyn3d_ns.geometry.rotations import sinc_sq, sine_defect_sq, skew, so3_exp, so3_log, versine_sq
 
 
-def se3_matrix(rotation: Float[Tensor, "*b 3 3"], translation: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4 4"]:
+def se3_matrix(
+    rotation: Float[Tensor, "*b 3 3"], translation: Float[Tensor, "*b 3"]
+) -> Float[Tensor, "*b 4 4"]:
     """Assemble 4x4 rigid transforms."""
     top = torch.cat((rotation, translation[..., None]), dim=-1)
     bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*top.shape[:-2], 1, 4)
@@ -49,7 +51,9 @@ def se3_inverse(transform: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     return se3_matrix(rotation, -(rotation @ transform[..., :3, 3:]).squeeze(-1))
 
 
-def transform_points(transform: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+def transform_points(
+    transform: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*b 3"]
+) -> Float[Tensor, "*b 3"]:
     """Apply rigid (or affine) transforms to points."""
     return (transform[..., :3, :3] @ points[..., None]).squeeze(-1) + transform[..., :3, 3]
 

@@ -1,0 +1,295 @@
+"""Read transforms*.json files of the D-NeRF / NVFi family into checked frames."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from dyn3d_ns.io.errors import (
+    DamagedFileError,
+    DatasetError,
+    EmptySplitError,
+    MissingFileError,
+    PoseError,
+    TimeRangeError,
+    UnsafePathError,
+)
+
+IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_SPLIT_NAMES = ("train", "val", "test", "interp", "future")
+_DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
+_RIGID_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Pinhole intrinsics as a transforms file states them; what it does not state is None."""
+
+    camera_angle_x: float | None
+    fl_x: float | None
+    fl_y: float | None
+    cx: float | None
+    cy: float | None
+    w: int | None
+    h: int | None
+
+    def resolve(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return fx, fy, cx, cy in pixels for images of the given size (pixel centres at +0.5)."""
+        fx = self.fl_x
+        if fx is None:
+            assert self.camera_angle_x is not None
+            fx = 0.5 * width / math.tan(0.5 * self.camera_angle_x)
+        fy = fx if self.fl_y is None else self.fl_y
+        return fx, fy, width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image with its camera and time."""
+
+    image: Path
+    time: float
+    camera_to_world: Float64[np.ndarray, "4 4"]
+
+
+@dataclass(frozen=True)
+class TransformsFile:
+    """The content of one transforms file."""
+
+    path: Path
+    label: str
+    """Name of the split that the file claims to be: `train`, `val`, `test` or whatever it is called."""
+    intrinsics: Intrinsics
+    frames: tuple[Frame, ...]
+
+
+def find_transforms(data: Path) -> list[tuple[str, Path]]:
+    """List the transforms files of a scene folder with their labels, the training file first.
+
+    Accepted are `transforms_<label>.json`, `transforms.json`, `<split>.json`, `<folder>/transforms.json`
+    and `<folder>/transforms_<label>.json`; `transforms_render.json` holds camera paths and is left out.
+    """
+    if not data.is_dir():
+        raise MissingFileError(
+            f"{data} is not a folder; give the folder of a scene, the one with its JSON files"
+        )
+    found = {_label(p): p for p in sorted(data.glob("transforms*.json"))}
+    for name in _SPLIT_NAMES:
+        if (data / f"{name}.json").is_file():
+            found.setdefault(name, data / f"{name}.json")
+    if not found:
+        for name in _SPLIT_NAMES:
+            for candidate in (data / name / f"transforms_{name}.json", data / name / "transforms.json"):
+                if candidate.is_file():
+                    found.setdefault(name, candidate)
+    found.pop("render", None)
+    if not found:
+        raise MissingFileError(_nothing_found(data))
+    order = {name: i for i, name in enumerate(_SPLIT_NAMES)}
+    return sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+
+
+def read_transforms(path: Path, root: Path, label: str) -> TransformsFile:
+    """Read and check one transforms file, in its flat form or with one entry per camera.
+
+    Flat: `frames: [{file_path, time, transform_matrix}]`; a file without any `time` gets 0 everywhere.
+    Per camera: `data: {camera: {transform_matrix, frames: [{file_path, time}]}}`; there a missing time is
+    the frame's index divided by the number of frames less one.
+    """
+    content = _load_json(path)
+    if "data" in content and "frames" not in content:
+        entries = _per_camera_entries(content["data"], path)
+    else:
+        entries = _flat_entries(content.get("frames"), path)
+    if not entries:
+        raise EmptySplitError(f"{path} lists no frame; add frames to it or remove the file")
+    index = _ImageIndex(root, path.parent)
+    frames = tuple(
+        Frame(
+            image=index.find(file_path, f"{path}, {where}"),
+            time=_check_time(time, f"{path}, {where}"),
+            camera_to_world=_check_pose(pose, f"{path}, {where}"),
+        )
+        for where, file_path, time, pose in entries
+    )
+    return TransformsFile(path, label, _read_intrinsics(content, path), frames)
+
+
+def _label(path: Path) -> str:
+    return path.stem.removeprefix("transforms").lstrip("_-") or "transforms"
+
+
+def _nothing_found(data: Path) -> str:
+    scenes = sorted(p.parent.name for p in data.glob("*/transforms*.json"))
+    hint = f"; its folder(s) {', '.join(dict.fromkeys(scenes))} do: give one of those" if scenes else ""
+    present = ", ".join(sorted(p.name for p in data.iterdir())[:8]) or "nothing"
+    return (
+        f"{data} holds no transforms_train.json, transforms.json, train.json or train/transforms.json "
+        f"(looked for the layouts of NVFi Dynamic Object, NVFi Dynamic Indoor Scene and D-NeRF; "
+        f"found {present}){hint}. For data in another layout choose its dataparser by name, "
+        "as in `ns-train <method> --data <scene> <dataparser>`."
+    )
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} is not valid JSON ({error}); restore it from the original") from error
+    if not isinstance(content, dict) or not ({"frames", "data"} & content.keys()):
+        raise DamagedFileError(
+            f"{path} needs a top-level `frames` list (or `data` with one entry per camera)"
+        )
+    return content
+
+
+Entry = tuple[str, Any, Any, Any]
+"""Place in the file for messages, file_path, time, transform_matrix."""
+
+
+def _flat_entries(frames: Any, path: Path) -> list[Entry]:
+    if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
+        raise DamagedFileError(f"{path}: `frames` must be a list of objects, got {type(frames).__name__}")
+    timed = sum("time" in f for f in frames)
+    if 0 < timed < len(frames):
+        first = next(i for i, f in enumerate(frames) if "time" not in f)
+        raise TimeRangeError(
+            f"{path}: {len(frames) - timed} of {len(frames)} frames have no `time` (first: {first})"
+        )
+    return [
+        (f"frame {i}", f.get("file_path"), f.get("time", 0.0), f.get("transform_matrix"))
+        for i, f in enumerate(frames)
+    ]
+
+
+def _per_camera_entries(cameras: Any, path: Path) -> list[Entry]:
+    if not isinstance(cameras, dict):
+        raise DamagedFileError(
+            f"{path}: `data` must map camera names to cameras, got {type(cameras).__name__}"
+        )
+    entries: list[Entry] = []
+    for name, camera in cameras.items():
+        frames = camera.get("frames") if isinstance(camera, dict) else None
+        if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
+            raise DamagedFileError(f"{path}: camera {name!r} needs a `transform_matrix` and a list `frames`")
+        last = max(len(frames) - 1, 1)
+        for i, f in enumerate(frames):
+            pose = f.get("transform_matrix", camera.get("transform_matrix"))
+            entries.append((f"camera {name!r}, frame {i}", f.get("file_path"), f.get("time", i / last), pose))
+    return entries
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_time(time: Any, where: str) -> float:
+    if not _is_number(time) or not math.isfinite(time):
+        raise TimeRangeError(f"{where}: `time` must be a finite number, got {time!r}")
+    if not -1e-6 <= time <= 1 + 1e-6:
+        raise TimeRangeError(
+            f"{where}: `time` must lie in [0, 1], got {time}; divide all times by the length of the whole recording"
+        )
+    return min(max(float(time), 0.0), 1.0)
+
+
+def _check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
+    """Return a pose as a 4x4 array after checking that it is a finite rigid transform."""
+    try:
+        matrix = np.array(pose, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PoseError(f"{where}: `transform_matrix` must hold 4x4 numbers, got {pose!r:.80}") from error
+    if matrix.shape == (3, 4):
+        matrix = np.concatenate((matrix, [[0.0, 0.0, 0.0, 1.0]]))
+    if matrix.shape != (4, 4):
+        raise PoseError(f"{where}: `transform_matrix` must be 4x4, got shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise PoseError(
+            f"{where}: `transform_matrix` holds NaN or infinite values; remove the frame or its camera"
+        )
+    rotation = matrix[:3, :3]
+    rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < _RIGID_TOLERANCE and np.linalg.det(rotation) > 0
+    if not rigid or np.abs(matrix[3] - [0, 0, 0, 1]).max() > _RIGID_TOLERANCE:
+        raise PoseError(
+            f"{where}: `transform_matrix` is not a rigid camera-to-world transform "
+            f"(determinant {np.linalg.det(rotation):.4g}, last row {matrix[3].tolist()}); remove scale and shear"
+        )
+    return matrix
+
+
+def _read_intrinsics(content: dict[str, Any], path: Path) -> Intrinsics:
+    values: dict[str, float | None] = {}
+    for key in ("camera_angle_x", "fl_x", "fl_y", "cx", "cy", "w", "h"):
+        value = content.get(key)
+        if value is not None and not (_is_number(value) and math.isfinite(value)):
+            raise DamagedFileError(f"{path}: `{key}` must be a finite number, got {value!r}")
+        values[key] = value
+    angle, focal = values["camera_angle_x"], values["fl_x"]
+    if focal is None and angle is None:
+        raise DamagedFileError(f"{path} has neither `camera_angle_x` (radians) nor `fl_x` (pixels)")
+    if (focal is not None and focal <= 0) or (values["fl_y"] is not None and values["fl_y"] <= 0):
+        raise DamagedFileError(
+            f"{path}: focal lengths must be positive, got fl_x {focal}, fl_y {values['fl_y']}"
+        )
+    if focal is None and angle is not None and not 0 < angle < math.pi:
+        raise DamagedFileError(f"{path}: `camera_angle_x` must lie in (0, pi) radians, got {angle}")
+    lens = {k: content[k] for k in _DISTORTION_KEYS if content.get(k)}
+    if lens:
+        raise DatasetError(
+            f"{path} states lens distortion {lens}, which this layout lacks; undistort the images first"
+        )
+    w, h = (None if values[k] is None else round(values[k] or 0) for k in ("w", "h"))
+    return Intrinsics(angle, focal, values["fl_y"], values["cx"], values["cy"], w, h)
+
+
+class _ImageIndex:
+    """Finds the images of a dataset; lists every folder once, so that thousands of frames stay quick."""
+
+    def __init__(self, root: Path, base: Path) -> None:
+        self.root = root
+        self.bases = (base,) if base == root else (base, root)
+        self._listed: dict[Path, set[str]] = {}
+
+    def find(self, file_path: Any, where: str) -> Path:
+        """Return the image that a `file_path` means; raise an error where there is none inside the root."""
+        if not isinstance(file_path, str) or not file_path.strip():
+            raise DamagedFileError(f"{where}: `file_path` must name an image, got {file_path!r}")
+        if PurePosixPath(file_path).is_absolute() or PureWindowsPath(file_path).anchor:
+            raise UnsafePathError(f"{where}: `file_path` must be relative to {self.root}, got {file_path!r}")
+        tried: list[Path] = []
+        for base in self.bases:
+            path = self._inside(base, file_path.replace("\\", "/"), where)
+            names = self._list(path.parent)
+            if path.name in names and path.suffix.lower() in IMAGE_EXTENSIONS:
+                return path
+            for extension in IMAGE_EXTENSIONS:
+                for name in (path.name + extension, path.name + extension.upper()):
+                    if name in names:
+                        return path.parent / name
+            tried.append(path)
+        places = " or ".join(str(p) for p in tried)
+        raise MissingFileError(
+            f"{where}: no image at {places} (tried also with {', '.join(IMAGE_EXTENSIONS[:3])}, ...)"
+        )
+
+    def _inside(self, base: Path, relative: str, where: str) -> Path:
+        parts = list(base.relative_to(self.root).parts)
+        for part in PurePosixPath(relative).parts:
+            if part != "..":
+                parts.append(part)
+            elif parts:
+                parts.pop()
+            else:
+                raise UnsafePathError(f"{where}: `file_path` {relative!r} leads out of {self.root}")
+        return self.root.joinpath(*parts)
+
+    def _list(self, folder: Path) -> set[str]:
+        if folder not in self._listed:
+            self._listed[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        return self._listed[folder]
