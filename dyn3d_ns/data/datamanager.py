@@ -1,0 +1,224 @@
+"""A full-image datamanager for scenes that move."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import UInt8
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.data.datamanagers.full_images_datamanager import (
+    FullImageDatamanager,
+    FullImageDatamanagerConfig,
+)
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from dyn3d_ns.data.dataset import DynamicDataset
+from dyn3d_ns.data.sampling import TimeWindowSampler
+from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
+from dyn3d_ns.timeline import TIME_EPS, Timeline
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class DynamicDataManagerConfig(FullImageDatamanagerConfig):
+    """Configuration of a full-image datamanager for scenes that move"""
+
+    _target: type = field(default_factory=lambda: DynamicDataManager)
+    """Target class to instantiate."""
+    dataparser: AnnotatedDataParserUnion = field(default_factory=DynamicObjectDataParserConfig)
+    """Dataset layout."""
+    cache_images_type: Literal["uint8", "float32"] = "uint8"
+    """Type of the images handed out; they are kept as uint8 either way and converted on the device."""
+    max_cache_gb: float = 24.0
+    """Memory for decoded images in GB; images beyond it are decoded each time they are used."""
+
+
+class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
+    """Hand out one camera with its time and its image per step.
+
+    Every image is decoded once, in threads, and kept as uint8 in ordinary memory or, with
+    ``cache_images = "gpu"``, on the device. Cameras are sliced once. The cameras handed out are shallow
+    copies, so that a caller may rescale them; images are shared and must not be written to.
+    """
+
+    config: DynamicDataManagerConfig
+    train_dataset: DynamicDataset
+    eval_dataset: DynamicDataset
+    time_window: Callable[[int], tuple[float, float]] | None = None
+    """If set, called with the step before each draw; returns the time range to draw from."""
+
+    def __init__(self, config: DynamicDataManagerConfig, *args, **kwargs) -> None:
+        # The base class overrules "gpu" above 500 images, since it pins them; we keep uint8 and never pin.
+        cache_images, config.cache_images = config.cache_images, "cpu"
+        super().__init__(config, *args, **kwargs)
+        config.cache_images = cache_images
+        self.train_cameras = self.train_dataset.cameras.to(self.device)
+        self._train_slices: dict[int, Cameras] = {}
+        self._eval_slices: dict[int, Cameras] = {}
+        self._on_device: dict[int, Tensor] = {}
+        times = self.train_dataset.cameras.times
+        if times is None:
+            raise ValueError(
+                f"{type(self.dataparser).__name__} gives no times; choose a dataparser with times"
+            )
+        self._times = times.flatten()
+        self._time_list: list[float] = self._times.tolist()
+        seed = torch.initial_seed() + config.train_cameras_sampling_seed
+        self.train_sampling = TimeWindowSampler(self._times, seed)
+        order = torch.randperm(len(self.eval_dataset), generator=torch.Generator().manual_seed(seed % 2**63))
+        self._eval_order: list[int] = order.tolist()
+
+    @property
+    def timeline(self) -> Timeline:
+        """Times of the recording and where its observed part ends."""
+        return self.train_dataset.metadata["timeline"]
+
+    @property
+    def time_range(self) -> tuple[float, float]:
+        """First and last normalised time of the images that :meth:`next_train` draws from."""
+        return self.train_sampling.time_range
+
+    @time_range.setter
+    def time_range(self, limits: tuple[float, float]) -> None:
+        self.train_sampling.time_range = limits
+
+    def set_time_limit(self, t_min: float, t_max: float) -> None:
+        """Draw training images only from normalised times t_min to t_max, both included."""
+        self.time_range = (t_min, t_max)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what determines the coming training images; tensors and plain numbers only."""
+        return self.train_sampling.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue the order of training images from a state of :meth:`get_state`."""
+        self.train_sampling.set_state(state)
+
+    @cached_property
+    def cached_train(self) -> Sequence[Batch]:  # type: ignore[override]
+        """Training images with their indices; decoding starts with the first access."""
+        self._preload(self.train_dataset, "training")
+        return _Images(self.train_dataset)
+
+    @cached_property
+    def cached_eval(self) -> Sequence[Batch]:  # type: ignore[override]
+        """Evaluation images with their indices; decoding starts with the first access."""
+        self._preload(self.eval_dataset, "evaluation")
+        return _Images(self.eval_dataset)
+
+    def _preload(self, dataset: DynamicDataset, what: str) -> None:
+        limit = self.config.max_cache_gb * 1e9
+        if dataset.estimate_bytes() > limit:
+            CONSOLE.print(
+                f"[bold yellow]The {len(dataset)} {what} images take {dataset.estimate_bytes() / 1e9:.1f} GB decoded, "
+                f"more than max_cache_gb = {self.config.max_cache_gb:g}: those beyond it are decoded at every use. "
+                "A dataparser with --downscale-factor makes them smaller."
+            )
+        dataset.max_cache_bytes = limit
+        if dataset.estimate_bytes() <= limit:
+            dataset.preload(f"Decoding {what} images", self.config.max_thread_workers)
+
+    def next_train(self, step: int) -> tuple[Cameras, Batch]:
+        """Return the camera (with its time) and the image of the next training step."""
+        if self.time_window is not None:
+            self.time_range = self.time_window(step)
+        index = self.train_sampling.next()
+        if index not in self._train_slices:
+            self._train_slices[index] = self.train_cameras[index : index + 1]
+        camera = copy.copy(self._train_slices[index])
+        camera.metadata = {"cam_idx": index}
+        return camera, self._batch(self.cached_train, index, self._on_device)
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, Batch]:
+        """Return the camera and image of the next evaluation step, in a fixed shuffled order."""
+        index = self._eval_order[self.eval_count % len(self._eval_order)]
+        self.eval_count += 1
+        return self.eval_item(index)
+
+    def eval_item(self, index: int) -> tuple[Cameras, Batch]:
+        """Return the camera and image of an evaluation frame."""
+        if index not in self._eval_slices:
+            self._eval_slices[index] = self._eval_cameras[index : index + 1]
+        camera = copy.copy(self._eval_slices[index])
+        camera.metadata = {"cam_idx": index}
+        return camera, self._batch(self.cached_eval, index, None)
+
+    @cached_property
+    def _eval_cameras(self) -> Cameras:
+        return self.eval_dataset.cameras.to(self.device)
+
+    def _batch(self, images: Sequence[Batch], index: int, on_device: dict[int, Tensor] | None) -> Batch:
+        batch = images[index]
+        image = None if on_device is None else on_device.get(index)
+        if image is None:
+            image = cast(Tensor, batch["image"]).to(self.device)
+            if on_device is not None and self.config.cache_images == "gpu" and image.is_cuda:
+                on_device[index] = image
+        batch["image"] = image.float() / 255.0 if self.config.cache_images_type == "float32" else image
+        return batch
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> Sequence[tuple[Cameras, Batch]]:  # type: ignore[override]
+        """Evaluation frames in the order of the dataset, moved to the device one at a time."""
+        return _EvalFrames(self)
+
+    def images_at(self, time_index: int) -> tuple[Cameras, UInt8[Tensor, "C H W channels"]]:
+        """Return the cameras (on the device) and the images (uint8) of all training views at one recorded time.
+
+        Raises:
+            ValueError: No training view was recorded at that time.
+        """
+        t = self.timeline.frame_times[time_index]
+        indices = ((self._times.double() - t).abs() <= TIME_EPS).nonzero().flatten()
+        if len(indices) == 0:
+            raise ValueError(
+                f"frame {time_index} (time {t:.4f}) has no training view; training ends at {self._times.max():.4f}"
+            )
+        images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]
+        return self.train_cameras[indices.to(self.train_cameras.device)], torch.stack(images).to(self.device)
+
+    def get_train_rays_per_batch(self) -> int:
+        """Return the number of pixels of a training image, without decoding one."""
+        cameras = self.train_dataset.cameras
+        return int(cameras.width[0] * cameras.height[0])
+
+
+class _Images(Sequence):
+    """The items of a dataset as fresh dictionaries around shared uint8 images."""
+
+    def __init__(self, dataset: DynamicDataset) -> None:
+        self._dataset = dataset
+        times = dataset.cameras.times
+        self._times: list[float] = [] if times is None else times.flatten().tolist()
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index):
+        batch = self._dataset.get_data(index, image_type="uint8")
+        batch["time"] = self._times[index]
+        return batch
+
+
+class _EvalFrames(Sequence):
+    """What stock Nerfstudio expects as its evaluation dataloader, without a copy of all images on the device."""
+
+    def __init__(self, datamanager: DynamicDataManager) -> None:
+        self._datamanager = datamanager
+
+    def __len__(self) -> int:
+        return len(self._datamanager.eval_dataset)
+
+    def __getitem__(self, index):
+        return self._datamanager.eval_item(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[tuple[Cameras, Batch]]:
+        return (self[i] for i in range(len(self)))

@@ -1,0 +1,63 @@
+"""A dataset that decodes every image at most once, at the size of its camera."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import UInt8
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from rich.progress import track
+
+from dyn3d_ns.io.images import read_image, resize_area
+
+
+class DynamicDataset(InputDataset):
+    """Images as 8-bit arrays with as many channels as the scene has: four if it has transparency.
+
+    Images larger than their cameras are area-averaged on premultiplied alpha. Decoded images stay in
+    memory up to ``max_cache_bytes``; later ones are decoded whenever they are asked for.
+    """
+
+    max_cache_bytes: float = float("inf")
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
+        super().__init__(dataparser_outputs, scale_factor)
+        self.has_alpha = bool(dataparser_outputs.metadata.get("has_alpha", False))
+        self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
+        self._decoded: dict[int, np.ndarray] = {}
+        self._cached_bytes = 0
+
+    def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "H W C"]:
+        """Return an image; the array is shared with the cache and must not be written to."""
+        image = self._decoded.get(image_idx)
+        if image is None:
+            image = resize_area(
+                read_image(self._dataparser_outputs.image_filenames[image_idx], self.has_alpha),
+                *self._sizes[image_idx],
+            )
+            if self._cached_bytes + image.nbytes <= self.max_cache_bytes:
+                self._cached_bytes += image.nbytes
+                self._decoded[image_idx] = image
+        return image
+
+    @property
+    def num_decoded(self) -> int:
+        """Number of images held in memory."""
+        return len(self._decoded)
+
+    def estimate_bytes(self) -> int:
+        """Return the memory that all decoded images take."""
+        return sum(w * h for w, h in self._sizes) * (4 if self.has_alpha else 3)
+
+    def preload(self, description: str, max_workers: int | None = None) -> None:
+        """Decode all images in threads behind a progress bar."""
+        missing = [i for i in range(len(self)) if i not in self._decoded]
+        if not missing:
+            return
+        with ThreadPoolExecutor(max_workers or min(16, os.cpu_count() or 1)) as pool:
+            done = pool.map(self.get_numpy_image, missing)
+            for _ in track(done, description=description, total=len(missing), transient=True):
+                pass
