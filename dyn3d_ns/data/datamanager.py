@@ -25,6 +25,7 @@ from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]
+TimeWindow = Callable[[int], tuple[float, float]]
 
 
 @dataclass
@@ -52,7 +53,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     config: DynamicDataManagerConfig
     train_dataset: DynamicDataset
     eval_dataset: DynamicDataset
-    time_window: Callable[[int], tuple[float, float]] | None = None
+    time_window: TimeWindow | None = None
     """If set, called with the step before each draw; returns the time range to draw from."""
 
     def __init__(self, config: DynamicDataManagerConfig, *args, **kwargs) -> None:
@@ -115,16 +116,16 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         return _Images(self.eval_dataset)
 
     def _preload(self, dataset: DynamicDataset, what: str) -> None:
-        limit = self.config.max_cache_gb * 1e9
-        if dataset.estimate_bytes() > limit:
-            CONSOLE.print(
-                f"[bold yellow]The {len(dataset)} {what} images take {dataset.estimate_bytes() / 1e9:.1f} GB decoded, "
-                f"more than max_cache_gb = {self.config.max_cache_gb:g}: those beyond it are decoded at every use. "
-                "A dataparser with --downscale-factor makes them smaller."
-            )
+        needed, limit = dataset.estimate_bytes(), self.config.max_cache_gb * 1e9
         dataset.max_cache_bytes = limit
-        if dataset.estimate_bytes() <= limit:
+        if needed <= limit:
             dataset.preload(f"Decoding {what} images", self.config.max_thread_workers)
+            return
+        CONSOLE.print(
+            f"[bold yellow]The {len(dataset)} {what} images take {needed / 1e9:.1f} GB decoded, more than "
+            f"max_cache_gb = {self.config.max_cache_gb:g}: those beyond it are decoded at every use. "
+            "The dataparser's --downscale-factor makes them smaller."
+        )
 
     def next_train(self, step: int) -> tuple[Cameras, Batch]:
         """Return the camera (with its time) and the image of the next training step."""
@@ -171,7 +172,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         return _EvalFrames(self)
 
     def images_at(self, time_index: int) -> tuple[Cameras, UInt8[Tensor, "C H W channels"]]:
-        """Return the cameras (on the device) and the images (uint8) of all training views at one recorded time.
+        """Return cameras (on the device) and uint8 images of all training views at one recorded time.
 
         Raises:
             ValueError: No training view was recorded at that time.
@@ -180,7 +181,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         indices = ((self._times.double() - t).abs() <= TIME_EPS).nonzero().flatten()
         if len(indices) == 0:
             raise ValueError(
-                f"frame {time_index} (time {t:.4f}) has no training view; training ends at {self._times.max():.4f}"
+                f"frame {time_index} (time {t:.4f}) has no training view; "
+                f"training ends at {self._times.max():.4f}"
             )
         images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]
         return self.train_cameras[indices.to(self.train_cameras.device)], torch.stack(images).to(self.device)
@@ -209,7 +211,7 @@ class _Images(Sequence):
 
 
 class _EvalFrames(Sequence):
-    """What stock Nerfstudio expects as its evaluation dataloader, without a copy of all images on the device."""
+    """The evaluation dataloader that Nerfstudio expects, moving images to the device one at a time."""
 
     def __init__(self, datamanager: DynamicDataManager) -> None:
         self._datamanager = datamanager

@@ -1,0 +1,137 @@
+"""A pipeline whose evaluation reports every split by name."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig, TimeWindow
+from dyn3d_ns.metrics.evaluation import FrameScore, summarize
+from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
+
+Mode = Literal["test", "val", "inference"]
+Lpips = Callable[[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]], float]
+
+
+@dataclass
+class DynamicPipelineConfig(VanillaPipelineConfig):
+    """Configuration of the pipeline for scenes that move"""
+
+    _target: type = field(default_factory=lambda: DynamicPipeline)
+    """Target class to instantiate."""
+    datamanager: DataManagerConfig = field(default_factory=DynamicDataManagerConfig)
+    """Datamanager configuration."""
+
+
+class DynamicPipeline(VanillaPipeline):
+    """Train and evaluate a model of a scene that moves.
+
+    A model may offer two hooks, used in training only: ``time_window(step)`` returns the range of
+    normalised time to draw training images from, and ``initialize_from(datamanager)`` is called once
+    before training, for what must see the images (a visual hull, say).
+    """
+
+    datamanager: DynamicDataManager
+
+    def __init__(self, config: DynamicPipelineConfig, device: str, test_mode: Mode = "val", **kwargs) -> None:
+        super().__init__(config, device, test_mode=test_mode, **kwargs)
+        if test_mode != "val":
+            return
+        window = getattr(self.model, "time_window", None)
+        if callable(window):
+            self.datamanager.time_window = cast(TimeWindow, window)
+        initialize = getattr(self.model, "initialize_from", None)
+        if callable(initialize):
+            initialize(self.datamanager)
+
+    def get_average_eval_image_metrics(
+        self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
+    ) -> dict[str, Any]:
+        """Score every evaluation frame and sum up by split and by source file.
+
+        With ``step`` (an evaluation within training) the result holds only numbers; without it (`ns-eval`)
+        also `per_frame`, one entry per image. With ``output_path`` ground truth and rendering are saved side
+        by side as `eval_img_NNNN.png`.
+        """
+        scores = self._score_frames(output_path)
+        result = summarize(scores, with_std=get_std)
+        count = getattr(self.model, "num_points", None)
+        if count is not None:
+            result["num_gaussians"] = int(count)
+        if step is None:
+            result["per_frame"] = [score.to_dict() for score in scores]
+        return result
+
+    def _score_frames(self, output_path: Path | None) -> list[FrameScore]:
+        frames = self.datamanager.fixed_indices_eval_dataloader
+        nets = {net: load_lpips(net, self.device) for net in ("alex", "vgg")}
+        nets = {net: distance for net, distance in nets.items() if distance is not None}
+        scores: list[FrameScore] = []
+        was_training = self.training
+        self.eval()
+        columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, MofNCompleteColumn(), transient=True) as progress:
+            for index in progress.track(range(len(frames)), description="[green]Evaluating all images..."):
+                camera, batch = frames[index]
+                scores.append(self._score_frame(index, camera, batch["image"], nets, output_path))
+        self.train(was_training)
+        return scores
+
+    @torch.no_grad()
+    def _score_frame(
+        self, index: int, camera: Cameras, image: Tensor, nets: dict[str, Lpips], output_path: Path | None
+    ) -> FrameScore:
+        start = self._clock()
+        rendered = self.model.get_outputs_for_camera(camera)["rgb"]
+        seconds = max(self._clock() - start, 1e-9)
+        prediction = quantize(rendered[..., :3])
+        target = composite(image.to(prediction.device), self._background().to(prediction))
+        if output_path is not None:
+            _save_pair(output_path / f"eval_img_{index:04d}.png", target, prediction)
+        dataset = self.datamanager.eval_dataset
+        metadata = dataset.metadata
+        return FrameScore(
+            file=self._relative(dataset.image_filenames[index]),
+            camera_id=int(metadata["camera_ids"][index]),
+            time=float(0.0 if camera.times is None else camera.times),
+            split=metadata["splits"][index],
+            source=metadata["source_files"][index],
+            mse=mse(prediction, target),
+            ssim=ssim(prediction, target),
+            lpips={net: distance(prediction, target) for net, distance in nets.items()},
+            render_seconds=seconds,
+            num_rays=prediction.shape[0] * prediction.shape[1],
+        )
+
+    def _background(self) -> Float[Tensor, "3"]:
+        """Return the colour that the model renders behind the scene in evaluation (white by default)."""
+        background = getattr(self.model, "eval_background", None)
+        return torch.ones(3) if background is None else background
+
+    def _clock(self) -> float:
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.datamanager.get_datapath())).as_posix()
+
+
+def _save_pair(path: Path, target: Tensor, prediction: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pair = torch.cat((quantize(target), prediction), dim=1).mul(255.0).round().byte()
+    Image.fromarray(np.ascontiguousarray(pair.cpu().numpy())).save(path)
