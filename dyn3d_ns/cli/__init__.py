@@ -1,0 +1,1 @@
+"""The `dyn3d` command: camera paths, exports and motion metrics."""

@@ -1,0 +1,202 @@
+"""`dyn3d export`: Gaussians at given times, as PLY files and as trajectories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import tyro
+
+from dyn3d_ns.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dyn3d_ns.gaussians import Gaussians
+    from dyn3d_ns.timeline import Timeline
+
+
+class MovingGaussians(Protocol):
+    """What the exports ask of a model."""
+
+    timeline: Timeline
+
+    def gaussians_at(self, time: float) -> Gaussians:
+        """Return the scene at a normalised time."""
+        ...
+
+
+@dataclass(kw_only=True)
+class ExportOptions:
+    """Options of every export."""
+
+    load_config: Path
+    """config.yml of a training."""
+    times: tuple[float, ...] | None = None
+    """Normalised times, past 1 too; every frame of the recording if neither this nor --frames is given."""
+    frames: tuple[int, ...] | None = None
+    """Frames of the recording, counted from 0."""
+
+    def named_times(self, timeline: Timeline) -> dict[str, float]:
+        """Return the times to export by the name of each."""
+        if self.times is not None and self.frames is not None:
+            raise CommandError("give --times or --frames, not both")
+        if self.times is not None:
+            if not self.times or not all(map(math.isfinite, self.times)):
+                raise CommandError(f"--times must be finite numbers, got {self.times}")
+            return {f"time_{time:.4f}": time for time in self.times}
+        last = timeline.num_frames - 1
+        frames = range(last + 1) if self.frames is None else self.frames
+        outside = [frame for frame in frames if not 0 <= frame <= last]
+        if outside or not frames:
+            raise CommandError(f"--frames must lie in 0 to {last}, got {outside or 'none'}")
+        return {f"frame_{frame:05d}": timeline.frame_times[frame] for frame in frames}
+
+
+@dataclass(kw_only=True)
+class ExportPly(ExportOptions):
+    """Write one 3DGS PLY per time, which splat viewers open."""
+
+    output_dir: Path
+    """Folder for frame_00000.ply and so on (time_0.2500.ply for --times)."""
+
+    def run(self) -> None:
+        """Load the scene and write the files."""
+        from dyn3d_ns.cli.scene import load_model
+
+        model = load_model(self.load_config)
+        written = export_ply(model, self.named_times(model.timeline), self.output_dir)
+        print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
+
+
+@dataclass(kw_only=True)
+class ExportTrajectories(ExportOptions):
+    """Write where every Gaussian is and how fast it moves, at every time, to one npz file."""
+
+    output: Path
+    """File to write (.npz): times [T], means and velocities [T,N,3], quats [T,N,4] wxyz, dynamic [N]."""
+
+    def run(self) -> None:
+        """Load the scene and write the file."""
+        from dyn3d_ns.cli.scene import load_model
+
+        if self.output.suffix != ".npz":
+            raise CommandError(f"--output must end in .npz, got {self.output}")
+        model = load_model(self.load_config)
+        times = list(self.named_times(model.timeline).values())
+        export_trajectories(model, times, self.output)
+        print(f"{self.output}: {len(times)} times, {self.output.stat().st_size / 1e6:.1f} MB")
+
+
+@dataclass
+class Export:
+    """Export a trained scene to files."""
+
+    what: (
+        Annotated[ExportPly, tyro.conf.subcommand("ply")]
+        | Annotated[ExportTrajectories, tyro.conf.subcommand("trajectories")]
+    )
+
+    def run(self) -> None:
+        """Run the export."""
+        self.what.run()
+
+
+def export_ply(model: MovingGaussians, named_times: dict[str, float], folder: Path) -> list[Path]:
+    """Write the Gaussians at each time to `folder/<name>.ply` and return the paths."""
+    from dyn3d_ns.io.ply import write_splats
+
+    written = []
+    for name, time in _progress(named_times.items(), "Exporting"):
+        gaussians = gaussians_at(model, time)
+        path = folder / f"{name}.ply"
+        write_splats(
+            path,
+            _array(gaussians.means),
+            _array(gaussians.quats),
+            _array(gaussians.scales),
+            _array(gaussians.opacities),
+            _array(gaussians.colors),
+        )
+        written.append(path)
+    return written
+
+
+def export_trajectories(model: MovingGaussians, times: Sequence[float], path: Path) -> None:
+    """Write times, means, velocities, orientations and the dynamic mask of all Gaussians to an npz file.
+
+    Velocities are in scene units per unit of normalised time. Only one time is in memory at once.
+    """
+    import numpy as np
+    from torch.nn.functional import normalize
+
+    first = gaussians_at(model, times[0])
+    fields: dict[str, tuple[int, Callable[[Gaussians], np.ndarray]]] = {
+        "means": (3, lambda gaussians: _array(gaussians.means)),
+        "velocities": (3, lambda gaussians: _array(gaussians.velocities)),
+        "quats": (4, lambda gaussians: _array(normalize(gaussians.quats, dim=-1))),
+    }
+
+    def members() -> Iterator[tuple[str, np.dtype, tuple[int, ...], Iterable[np.ndarray]]]:
+        yield "times", np.dtype("<f4"), (len(times),), [np.asarray(times, dtype=np.float32)]
+        yield "dynamic", np.dtype(bool), (len(first),), [first.dynamic.cpu().numpy()]
+        for name, (width, array_of) in fields.items():
+            blocks = (array_of(gaussians_at(model, time)) for time in _progress(times, f"Exporting {name}"))
+            yield name, np.dtype("<f4"), (len(times), len(first), width), blocks
+
+    write_npz(path, members())
+
+
+def write_npz(
+    path: Path, members: Iterable[tuple[str, np.dtype, tuple[int, ...], Iterable[np.ndarray]]]
+) -> None:
+    """Write arrays to an npz file block by block, atomically; `numpy.load` reads it without pickles.
+
+    Args:
+        path: File to write.
+        members: Name, type, shape and blocks of every array; the blocks joined in order make the array.
+    """
+    import zipfile
+
+    import numpy as np
+
+    from dyn3d_ns.io.atomic import atomic_open
+
+    with atomic_open(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, dtype, shape, blocks in members:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(dtype),
+                    "fortran_order": False,
+                    "shape": shape,
+                }
+                np.lib.format.write_array_header_1_0(member, header)
+                expected, written = math.prod(shape), 0
+                for block in blocks:
+                    member.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
+                    written += block.size
+                if written != expected:
+                    raise ValueError(
+                        f"{name}: {written} values came for shape {shape}, which holds {expected}"
+                    )
+
+
+def gaussians_at(model: MovingGaussians, time: float) -> Gaussians:
+    """Return the scene at one time without recording gradients."""
+    import torch
+
+    with torch.no_grad():
+        return model.gaussians_at(time)
+
+
+def _array(tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _progress(items, description: str):
+    from rich.progress import track
+
+    return track(list(items), description=description)

@@ -1,0 +1,153 @@
+"""The training cameras of a scene, as far as a new camera path depends on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.geometry.bounds import focus_point, group_poses
+from dyn3d_ns.timeline import Timeline
+
+if TYPE_CHECKING:
+    from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+
+
+@dataclass(frozen=True)
+class CameraRig:
+    """Distinct training cameras (OpenGL camera-to-world) and the timeline of their recording."""
+
+    poses: Float64[np.ndarray, "C 4 4"]
+    camera_ids: Int64[np.ndarray, "C"]
+    fov: float
+    """Vertical field of view of the first camera, degrees."""
+    resolution: tuple[int, int]
+    """Width and height of the first camera's images, pixels."""
+    timeline: Timeline
+
+    def pose(self, camera_id: int) -> Float64[np.ndarray, "4 4"]:
+        """Return the pose of one camera."""
+        found = np.flatnonzero(self.camera_ids == camera_id)
+        if len(found) == 0:
+            known = ", ".join(str(i) for i in self.camera_ids[:20]) + (
+                ", …" if len(self.camera_ids) > 20 else ""
+            )
+            raise CommandError(f"there is no training camera {camera_id}; the scene has {known}")
+        return self.poses[found[0]]
+
+    @cached_property
+    def center(self) -> Float64[np.ndarray, "3"]:
+        """The point that the cameras look at."""
+        return focus_point(self.poses)
+
+    @cached_property
+    def up(self) -> Float64[np.ndarray, "3"]:
+        """The common up direction: the world axis within 35 degrees of the cameras' mean, or that mean."""
+        mean = self.poses[:, :3, 1].mean(axis=0)
+        mean = mean / max(float(np.linalg.norm(mean)), 1e-9)
+        axis = np.zeros(3)
+        axis[np.abs(mean).argmax()] = np.sign(mean[np.abs(mean).argmax()])
+        return axis if axis @ mean > np.cos(np.radians(35)) else mean
+
+    @cached_property
+    def radius(self) -> float:
+        """Median distance of the cameras from the centre."""
+        return float(np.median(np.linalg.norm(self.poses[:, :3, 3] - self.center, axis=1)))
+
+    @cached_property
+    def elevation(self) -> float:
+        """Median angle of the cameras above the horizontal plane through the centre, degrees."""
+        offsets = self.poses[:, :3, 3] - self.center
+        distances = np.maximum(np.linalg.norm(offsets, axis=1), 1e-9)
+        return float(np.degrees(np.median(np.arcsin(np.clip(offsets @ self.up / distances, -1, 1)))))
+
+    @cached_property
+    def azimuths(self) -> tuple[float, float]:
+        """Where the cameras stand around the up axis: first azimuth and extent in degrees.
+
+        The extent is 360 less the widest gap between neighbours; it is 360 where no gap exceeds 120.
+        """
+        offsets = self.poses[:, :3, 3] - self.center
+        x, y = horizontal_axes(self.up)
+        angles = np.sort(np.degrees(np.arctan2(offsets @ y, offsets @ x)))
+        gaps = np.diff(angles, append=angles[0] + 360)
+        widest = int(gaps.argmax())
+        first = float(angles[(widest + 1) % len(angles)])
+        return (first, 360.0) if gaps[widest] <= 120 else (first, 360.0 - float(gaps[widest]))
+
+
+def horizontal_axes(
+    up: Float64[np.ndarray, "3"],
+) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
+    """Return two unit vectors that make a right-handed frame with an up direction."""
+    helper = np.eye(3)[np.abs(up).argmin()]
+    x = np.cross(helper, up)
+    x = x / np.linalg.norm(x)
+    return x, np.cross(up, x)
+
+
+def rig_of_config(config_path: Path) -> CameraRig:
+    """Read the cameras of a trained scene through the dataparser in its saved config; loads no model."""
+    config = load_config(config_path)
+    datamanager = config.pipeline.datamanager
+    if datamanager.data is not None:
+        datamanager.dataparser.data = Path(datamanager.data)
+    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"))
+
+
+def rig_of_data(data: Path) -> CameraRig:
+    """Read the cameras of a scene folder in the layout of Dynamic Object and D-NeRF."""
+    # The folder dataparsers/ is mapped to this name at install time, which pyright does not follow.
+    from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
+        DynamicObjectDataParserConfig,
+    )
+
+    if not data.is_dir():
+        raise CommandError(f"--data must be the folder of a scene, but {data} is not a folder")
+    return rig_of_outputs(DynamicObjectDataParserConfig(data=data).setup().get_dataparser_outputs("train"))
+
+
+def load_config(config_path: Path) -> Any:
+    """Load the config.yml that a training saved."""
+    import yaml
+    from nerfstudio.engine.trainer import TrainerConfig
+
+    if not config_path.is_file():
+        raise CommandError(
+            f"--load-config must be the config.yml of a training, but {config_path} is not a file; "
+            "ns-train prints its place (outputs/<scene>/<method>/<date>/config.yml)"
+        )
+    # Nerfstudio's configs name Python classes; like every ns-* command this trusts the file.
+    config = yaml.load(config_path.read_text(encoding="utf-8"), Loader=yaml.Loader)
+    if not isinstance(config, TrainerConfig):
+        raise CommandError(
+            f"{config_path} is not a Nerfstudio training config: it holds a {type(config).__name__}"
+        )
+    return config
+
+
+def rig_of_outputs(outputs: DataparserOutputs) -> CameraRig:
+    """Collect the distinct cameras and the timeline of what a dataparser returned."""
+    cameras, metadata = outputs.cameras, outputs.metadata
+    poses = np.tile(np.eye(4), (len(cameras), 1, 1))
+    poses[:, :3] = cameras.camera_to_worlds.double().numpy()
+    ids = metadata["camera_ids"].numpy() if "camera_ids" in metadata else group_poses(poses)
+    distinct, first = np.unique(ids, return_index=True)
+    timeline = metadata.get("timeline")
+    if timeline is None:
+        if cameras.times is None:
+            raise CommandError("the dataset gives its images no times, so no path through time can be made")
+        timeline = Timeline.from_times(cameras.times.flatten().tolist())
+    height, fy = int(cameras.height[0]), float(cameras.fy[0])
+    return CameraRig(
+        poses=poses[first],
+        camera_ids=distinct.astype(np.int64),
+        fov=float(np.degrees(2 * np.arctan(0.5 * height / fy))),
+        resolution=(int(cameras.width[0]), height),
+        timeline=timeline,
+    )

@@ -1,0 +1,120 @@
+"""Exports of Gaussians that move in a known way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, export_ply, export_trajectories, write_npz
+from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.io.ply import read_vertices
+from dyn3d_ns.timeline import Timeline
+
+N = 7
+VELOCITY = torch.tensor([1.0, -2.0, 0.5])
+
+
+class Translating:
+    """Seven Gaussians; all but the first two move at one velocity."""
+
+    timeline = Timeline(tuple(i / 10 for i in range(10)), t_obs=0.6, fps=10.0)
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.means = torch.nn.Parameter(torch.randn(N, 3, generator=generator))
+        self.quats = 3 * torch.randn(N, 4, generator=generator)
+        self.colors = torch.rand(N, 4, 3, generator=generator)
+        self.dynamic = torch.arange(N) >= 2
+
+    def gaussians_at(self, time: float) -> Gaussians:
+        velocities = self.dynamic[:, None] * VELOCITY
+        return Gaussians(
+            means=self.means + time * velocities,
+            quats=self.quats,
+            scales=torch.full((N, 3), 0.25),
+            opacities=torch.full((N,), 0.75),
+            colors=self.colors,
+            velocities=velocities,
+            dynamic=self.dynamic,
+        )
+
+
+def test_ply_holds_the_gaussians_at_each_time(tmp_path: Path) -> None:
+    model = Translating()
+    options = ExportPly(load_config=Path("unused"), output_dir=tmp_path, frames=(0, 9))
+    paths = export_ply(model, options.named_times(model.timeline), tmp_path)
+    assert [path.name for path in paths] == ["frame_00000.ply", "frame_00009.ply"]
+    first, last = (read_vertices(path) for path in paths)
+    moved = np.stack([last[axis] - first[axis] for axis in "xyz"], axis=1)
+    np.testing.assert_allclose(moved[:2], 0)
+    np.testing.assert_allclose(moved[2:], np.tile(0.9 * VELOCITY, (N - 2, 1)), atol=1e-6)
+    np.testing.assert_allclose(first["scale_1"], np.log(0.25), rtol=1e-6)
+    np.testing.assert_allclose(1 / (1 + np.exp(-first["opacity"])), 0.75, rtol=1e-6)
+    np.testing.assert_allclose(first["f_dc_2"], model.colors[:, 0, 2].numpy())
+    assert len([name for name in first.dtype.names if name.startswith("f_rest")]) == 9
+
+
+def test_trajectories_are_float32_arrays_without_pickles(tmp_path: Path) -> None:
+    model, path = Translating(), tmp_path / "deep" / "tracks.npz"
+    export_trajectories(model, [0.0, 0.5, 1.25], path)
+    with np.load(path, allow_pickle=False) as tracks:
+        assert {name: (tracks[name].shape, tracks[name].dtype.name) for name in tracks.files} == {
+            "times": ((3,), "float32"),
+            "dynamic": ((N,), "bool"),
+            "means": ((3, N, 3), "float32"),
+            "velocities": ((3, N, 3), "float32"),
+            "quats": ((3, N, 4), "float32"),
+        }
+        np.testing.assert_array_equal(tracks["times"], np.float32([0.0, 0.5, 1.25]))
+        np.testing.assert_array_equal(tracks["dynamic"], [False, False] + [True] * 5)
+        moved = tracks["means"][2] - tracks["means"][0]
+        np.testing.assert_allclose(moved, 1.25 * tracks["velocities"][0], atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(tracks["quats"], axis=-1), 1, rtol=1e-6)
+
+
+def test_a_failed_export_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "tracks.npz"
+    path.write_bytes(b"old")
+    short = [("means", np.dtype("<f4"), (2, 3), [np.zeros((1, 3))])]
+    with pytest.raises(ValueError, match="means: 3 values came for shape"):
+        write_npz(path, short)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["tracks.npz"]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, [f"frame_{i:05d}" for i in range(10)]),
+        ({"frames": (3, 1)}, ["frame_00003", "frame_00001"]),
+        ({"times": (0.25, 1.5)}, ["time_0.2500", "time_1.5000"]),
+    ],
+)
+def test_times_are_named(options: dict, names: list[str]) -> None:
+    chosen = ExportPly(load_config=Path("x"), output_dir=Path("y"), **options).named_times(
+        Translating.timeline
+    )
+    assert list(chosen) == names
+    if "frames" in options:
+        assert list(chosen.values()) == [0.3, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"times": (0.5,), "frames": (1,)}, "--times or --frames"),
+        ({"times": (float("inf"),)}, "--times must be finite"),
+        ({"frames": (2, 10)}, r"--frames must lie in 0 to 9, got \[10\]"),
+        ({"frames": ()}, "--frames must lie in 0 to 9, got none"),
+    ],
+)
+def test_wrong_times_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        ExportPly(load_config=Path("x"), output_dir=Path("y"), **options).named_times(Translating.timeline)
+
+
+def test_trajectories_need_an_npz_name() -> None:
+    with pytest.raises(CommandError, match="must end in .npz, got tracks.json"):
+        ExportTrajectories(load_config=Path("x"), output=Path("tracks.json")).run()
