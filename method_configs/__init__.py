@@ -1,1 +1,1 @@
-"""One file a method: its configs, each registered by one entry point in pyproject.toml."""
+"""One file a method: what ``ns-train`` lists, and its settings."""

@@ -1,0 +1,240 @@
+"""Make Nerfstudio 1.1.5 whole on today's machines: new torch, no network, no GPU, no system ffmpeg.
+
+``apply()`` runs when Nerfstudio discovers our plugins, that is, early in every ``ns-*`` command, while
+Nerfstudio's own modules are half imported. So it imports nothing heavy: a module that is not there yet is
+patched at the moment it is imported. ``DYN3D_NO_COMPAT=1`` in the environment switches everything here off.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_ALEXNET_WEIGHTS = "alexnet-owt-7be5be79.pth"
+"""File name of torchvision's default AlexNet weights, which torchmetrics' LPIPS loads."""
+
+
+def apply() -> None:
+    """Put every repair into effect; calling it again repairs what was imported since."""
+    if os.environ.get("DYN3D_NO_COMPAT") == "1":
+        return
+    _allow_checkpoint_types()
+    for name, patch in _PATCHES.items():
+        module = sys.modules.get(name)
+        if module is None:
+            _IMPORT_HOOK.install()
+        elif not getattr(module.__spec__, "_initializing", False):
+            patch(module)
+
+
+def ensure_ffmpeg() -> str:
+    """Return the path of an ffmpeg that ``shutil.which`` and a shell find too.
+
+    If PATH has none, the binary inside the imageio-ffmpeg wheel is linked under the name ``ffmpeg`` in the
+    user's cache folder, and that folder is appended to this process's PATH.
+
+    Raises:
+        RuntimeError: there is no ffmpeg at all.
+    """
+    if found := shutil.which("ffmpeg"):
+        return found
+    import imageio_ffmpeg
+
+    binary = Path(imageio_ffmpeg.get_ffmpeg_exe())
+    name = "ffmpeg.exe" if os.name == "nt" else "ffmpeg"
+    link = _writable_cache() / name
+    if not (link.exists() and link.samefile(binary)):
+        _link_or_copy(binary, link)
+    os.environ["PATH"] = os.pathsep.join([*filter(None, [os.environ.get("PATH")]), str(link.parent)])
+    return str(link)
+
+
+def lpips_weights_available() -> bool:
+    """Tell whether LPIPS can be computed without downloading its AlexNet weights."""
+    import torch
+
+    return (Path(torch.hub.get_dir()) / "checkpoints" / _ALEXNET_WEIGHTS).is_file()
+
+
+def _allow_checkpoint_types() -> None:
+    """Let ``torch.load`` (weights_only, the default since torch 2.6) read Nerfstudio's checkpoints.
+
+    Its learning-rate schedulers leave NumPy scalars in the optimizer states. Only what such a
+    scalar is made of is allowed, under the names that NumPy 1 and NumPy 2 write.
+    """
+    import numpy as np
+    import torch
+
+    if torch.__version__ < (2, 6):  # loads everything by default
+        return
+    scalar: Any = np.float64(0).__reduce__()[0]
+    torch.serialization.add_safe_globals(
+        [
+            (scalar, "numpy._core.multiarray.scalar"),
+            (scalar, "numpy.core.multiarray.scalar"),
+            np.dtype,
+            *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+        ]
+    )
+
+
+def _patch_install_checks(module: ModuleType) -> None:
+    """Look into the imageio-ffmpeg wheel before telling the user that ffmpeg is missing."""
+    original = module.check_ffmpeg_installed
+
+    @wraps(original)
+    def check_ffmpeg_installed() -> None:
+        try:
+            ensure_ffmpeg()
+        except RuntimeError as error:  # the wheel has no binary for this platform
+            print(error, file=sys.stderr)
+        original()
+
+    _replace(module, "check_ffmpeg_installed", check_ffmpeg_installed)
+
+
+def _patch_full_images_datamanager(module: ModuleType) -> None:
+    """Keep more than 500 training images in ordinary memory where there is no driver to pin it for."""
+    manager = module.FullImageDatamanager
+    original = manager._load_images
+
+    @wraps(original)
+    def _load_images(self: Any, split: Any, cache_images_device: Any) -> Any:
+        import torch
+
+        # "gpu" means the datamanager's own device, which is the CPU here: the same memory, not pinned.
+        device = cache_images_device if torch.cuda.is_available() else "gpu"
+        return original(self, split, cache_images_device=device)
+
+    _replace(manager, "_load_images", _load_images)
+
+
+def _patch_lpips(module: ModuleType) -> None:
+    """Compute LPIPS where its weights are on disk, and answer NaN instead of downloading them elsewhere."""
+    original = module.LearnedPerceptualImagePatchSimilarity
+
+    class LocalLPIPS(original):
+        """torchmetrics' LPIPS that never downloads: without weights on disk it says so once and gives NaN."""
+
+        def __init__(
+            self, net_type: Any = "alex", reduction: Any = "mean", normalize: Any = False, **kw: Any
+        ):
+            self.has_weights = net_type != "alex" or lpips_weights_available()
+            if self.has_weights:
+                super().__init__(net_type, reduction, normalize, **kw)
+                return
+            print(
+                f"LPIPS is reported as NaN: {_ALEXNET_WEIGHTS} is not in torch.hub's checkpoint folder.",
+                file=sys.stderr,
+            )
+            super(original, self).__init__(**kw)
+
+        def update(self, img1: Any, img2: Any) -> None:
+            if self.has_weights:
+                super().update(img1, img2)
+
+        def compute(self) -> Any:
+            import torch
+
+            return super().compute() if self.has_weights else torch.tensor(float("nan"))
+
+    LocalLPIPS.__name__ = LocalLPIPS.__qualname__ = original.__name__
+    _replace(module, "LearnedPerceptualImagePatchSimilarity", LocalLPIPS)
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute once; a second repair of the same thing changes nothing."""
+    if not getattr(getattr(owner, name), "_dyn3d_compat", False):
+        value._dyn3d_compat = True
+        setattr(owner, name, value)
+
+
+def _writable_cache() -> Path:
+    """Return the user's own folder for the ffmpeg link, below the temporary one if the home is read-only."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    candidates = [
+        Path(base) if base else Path.home() / ".cache",
+        Path(tempfile.gettempdir()) / f"dyn3d_ns-{user}",
+    ]
+    for candidate in candidates:
+        folder = candidate / "dyn3d_ns" / "bin"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            continue
+        # Another user's folder in a shared /tmp is not one to run programs from.
+        mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        if mine and os.access(folder, os.W_OK):
+            return folder
+    raise RuntimeError(
+        f"no folder to put an ffmpeg link in: none of {[str(c) for c in candidates]} is writable. "
+        "Set XDG_CACHE_HOME to a writable folder or install ffmpeg."
+    )
+
+
+def _link_or_copy(binary: Path, link: Path) -> None:
+    """Make ``link`` be ``binary`` in one step, so that two commands starting at once do not collide."""
+    temporary = link.with_name(f"{os.getpid()}.{link.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(binary)
+    except OSError:  # Windows without the right to make links
+        shutil.copy2(binary, temporary)
+    temporary.replace(link)
+
+
+class _PatchingLoader(importlib.abc.Loader):
+    """Runs a module's own loader, then the repair of that module."""
+
+    def __init__(self, loader: Any, patch: Callable[[ModuleType], None]) -> None:
+        self.loader, self.patch = loader, patch
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # inspect.getsource and friends ask the module for its true loader.
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        self.patch(module)
+
+
+class _ImportHook(importlib.abc.MetaPathFinder):
+    """Patches the modules of ``_PATCHES`` at the moment they are imported."""
+
+    def install(self) -> None:
+        """Put this finder first, once."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Wrap the loader of a module that needs a repair; leave all others to the next finder."""
+        patch = _PATCHES.get(fullname)
+        if patch is None:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _PatchingLoader(spec.loader, patch)
+        return spec
+
+
+_IMPORT_HOOK = _ImportHook()
+_PATCHES: dict[str, Callable[[ModuleType], None]] = {
+    "nerfstudio.utils.install_checks": _patch_install_checks,
+    "nerfstudio.data.datamanagers.full_images_datamanager": _patch_full_images_datamanager,
+    "torchmetrics.image.lpip": _patch_lpips,
+}
