@@ -1,0 +1,1 @@
+"""Functions of (position, time): rigid bases, velocity fields, keyframe motions and their integration."""

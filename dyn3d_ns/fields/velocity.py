@@ -1,0 +1,85 @@
+"""Velocity fields whose coefficients depend on time and on a motion code, never on the position.
+
+``v(x, t | z) = sum_k z_k (u_k(t) + w_k(t) × x)``: for one code the field is one rigid twist, so its gradient is
+antisymmetric and its divergence zero by construction (FreeGave, section 3.2).
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dyn3d_ns.fields.rigid_bases import twist_jacobian
+from dyn3d_ns.fields.time_basis import TimeBasis
+from dyn3d_ns.geometry.se3 import twist_velocity
+
+
+class VelocityField(nn.Module):
+    """A velocity field of K twists of time; what the twists are is up to :meth:`twists`."""
+
+    def twists(self, t: float) -> Float[Tensor, "K 6"]:
+        """Evaluate the twists ``(u, w)`` at the time ``t``, per unit of time."""
+        raise NotImplementedError
+
+    def coefficients(self, t: float, codes: Float[Tensor, "N K"]) -> Float[Tensor, "N 6"]:
+        """Mix the twists with motion codes: the coefficients of the six rigid bases of every point."""
+        return codes @ self.twists(t)
+
+    def forward(self, x: Float[Tensor, "N 3"], t: float, codes: Float[Tensor, "N K"]) -> Float[Tensor, "N 3"]:
+        """Evaluate the velocity at ``x``, in world units per unit of time."""
+        return twist_velocity(self.coefficients(t, codes), x)
+
+    def jacobian(self, t: float, codes: Float[Tensor, "N K"]) -> Float[Tensor, "N 3 3"]:
+        """Evaluate the spatial gradient of the velocity, antisymmetric for every code."""
+        return twist_jacobian(self.coefficients(t, codes))
+
+
+class BasisVelocityField(VelocityField):
+    """Twists on a :class:`TimeBasis`: a polynomial at all times, and a spline that vanishes at the last observed one."""
+
+    def __init__(self, basis: TimeBasis, num_motions: int) -> None:
+        """Start at rest.
+
+        Args:
+            basis: Functions of time, not anchored; the splines have to vanish at ``basis.t_max``.
+            num_motions: Number of twists; the first one is rest, and stays it.
+        """
+        super().__init__()
+        self.basis = basis
+        self.weights = nn.Parameter(torch.zeros(basis.size, num_motions - 1, 6))
+        self._cache: dict[float, Tensor] = {}
+
+    def twists(self, t: float) -> Float[Tensor, "K 6"]:
+        """Evaluate the twists at any time, before, within or after the observed part."""
+        if t not in self._cache:
+            if len(self._cache) > 4096:
+                self._cache.clear()
+            self._cache[t] = self.basis(t)[0]
+        moving = torch.tensordot(self._cache[t].to(self.weights), self.weights, dims=1)
+        return torch.cat([moving.new_zeros(1, 6), moving])
+
+
+class NetworkVelocityField(VelocityField):
+    """FreeGave's twists: an MLP of time alone with SiLU, on 3 octaves of sines and cosines."""
+
+    def __init__(self, num_motions: int, width: int = 128, hidden_layers: int = 5, octaves: int = 3) -> None:
+        """Build the network; its last layer starts at zero, so the scene starts at rest."""
+        super().__init__()
+        self.num_motions = num_motions
+        self.octaves = octaves
+        sizes = [1 + 2 * octaves] + [width] * hidden_layers
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(fan_in, fan_out), nn.SiLU()]
+        last = nn.Linear(width, num_motions * 6)
+        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.weight, std=1e-3)
+        self.network = nn.Sequential(*layers, last)
+
+    def twists(self, t: float) -> Float[Tensor, "K 6"]:
+        """Evaluate the network at the time ``t``."""
+        weight = next(self.network.parameters())
+        phases = [t * math.pi * 2**i for i in range(self.octaves)]
+        features = [t, *(math.sin(p) for p in phases), *(math.cos(p) for p in phases)]
+        return self.network(weight.new_tensor(features)).reshape(self.num_motions, 6)

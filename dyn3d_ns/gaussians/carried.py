@@ -1,0 +1,184 @@
+"""Gaussians carried through time by a keyframe network and a velocity field."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dyn3d_ns.fields.integrate import integrate, oriented_rate
+from dyn3d_ns.fields.keyframe_motions import KeyframeMotions, RigidPoses
+from dyn3d_ns.fields.velocity import VelocityField
+from dyn3d_ns.gaussians.initialize import SH_C0, SeedPoints, farthest_points, neighbour_distance
+from dyn3d_ns.geometry.rotations import quat_multiply
+from dyn3d_ns.timeline import TIME_EPS
+
+FROZEN_LOGIT = 40.0
+"""Softmax input that makes a code exactly one motion: the others underflow to zero."""
+REST = 0.999
+"""Weight of rest from which on a Gaussian counts as static."""
+
+
+@dataclass(frozen=True)
+class MotionState:
+    """Where the Gaussians are at one time."""
+
+    means: Float[Tensor, "N 3"]
+    quats: Float[Tensor, "N 4"]
+
+
+def initial_parameters(
+    seeds: SeedPoints,
+    pivots: Float[Tensor, "K 3"],
+    sh_degree: int,
+    color_modes: int,
+    opacity: float,
+    max_scale: float,
+) -> dict[str, Tensor]:
+    """Make the per-Gaussian tensors from seed points, all at rest in the canonical time.
+
+    Args:
+        seeds: Positions and colours.
+        pivots: Pivots of the motions; Gaussians start with a preference for the motion whose pivot is near.
+        sh_degree: Degree of the view-dependent colour.
+        color_modes: Functions of time that the base colour may follow.
+        opacity: Starting opacity, in 0..1.
+        max_scale: Largest starting standard deviation, world units.
+    """
+    n, num_motions = len(seeds.positions), len(pivots)
+    scales = neighbour_distance(seeds.positions).clamp(1e-5, max_scale)
+    distances = (
+        torch.cdist(seeds.positions, pivots[1:]) if num_motions > 1 else seeds.positions.new_zeros(n, 0)
+    )
+    nearness = -2.0 * (distances / distances.mean().clamp_min(1e-6)).square()
+    quats = torch.zeros(n, 4)
+    quats[:, 0] = 1.0
+    return {
+        "means": seeds.positions.clone(),
+        "scales": scales.log()[:, None].repeat(1, 3),
+        "quats": quats,
+        "opacities": torch.full((n, 1), math.log(opacity / (1 - opacity))),
+        "features_dc": (seeds.colors - 0.5) / SH_C0,
+        "features_rest": torch.zeros(n, (sh_degree + 1) ** 2 - 1, 3),
+        "motion_codes": torch.cat([torch.zeros(n, 1), nearness], dim=1),
+        "color_changes": torch.zeros(n, color_modes, 3),
+    }
+
+
+def spread_pivots(points: Float[Tensor, "N 3"], count: int) -> Float[Tensor, "K 3"]:
+    """Place the pivots of ``count`` motions: the centre for rest, then points that lie far apart."""
+    sample = points[:: max(len(points) // 4000, 1)]
+    return torch.cat([sample.mean(0, keepdim=True), farthest_points(sample, count - 1)])
+
+
+class StoredCodes(nn.Module):
+    """Motion codes kept with every Gaussian: soft weights over the motions."""
+
+    def forward(self, params: nn.ParameterDict) -> Float[Tensor, "N K"]:
+        """Return the weights, which add up to one."""
+        return torch.softmax(params["motion_codes"], dim=-1)
+
+
+class SharedMotions(nn.Module):
+    """Deformation by the keyframe network: every Gaussian mixes the same few rigid motions."""
+
+    def __init__(self, motions: KeyframeMotions) -> None:
+        """Take the motions."""
+        super().__init__()
+        self.motions = motions
+
+    def forward(self, params: nn.ParameterDict, codes: Float[Tensor, "N K"], t: float) -> MotionState:
+        """Carry the canonical Gaussians to the observed time ``t``."""
+        return blend(self.motions(t), codes, params["means"], params["quats"])
+
+
+class CarriedGaussians(nn.Module):
+    """Gaussians in a canonical time, and what carries them to any other time.
+
+    Up to ``t_obs`` the deformation places the canonical Gaussians; beyond it the velocity field carries them on.
+    """
+
+    def __init__(
+        self,
+        params: dict[str, Tensor],
+        codes: nn.Module,
+        deformation: nn.Module,
+        velocity: VelocityField,
+        t_obs: float,
+        dt: float,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            params: Per-Gaussian tensors of :func:`initial_parameters`, each with N rows.
+            codes: Maps the parameters to motion codes, ``codes(params) -> [N, K]``.
+            deformation: Carries to observed times, ``deformation(params, codes, t) -> MotionState``.
+            velocity: Velocity field with K twists.
+            t_obs: Last time that the deformation is trusted at.
+            dt: Spacing of the frames, the longest step of the integration.
+        """
+        super().__init__()
+        self.params = nn.ParameterDict({name: nn.Parameter(value) for name, value in params.items()})
+        self.code_source = codes
+        self.deformation = deformation
+        self.velocity = velocity
+        self.t_obs = t_obs
+        self.dt = dt
+
+    def __len__(self) -> int:
+        return self.params["means"].shape[0]
+
+    def codes(self) -> Float[Tensor, "N K"]:
+        """Return the motion code of every Gaussian."""
+        return self.code_source(self.params)
+
+    def moving(self, codes: Float[Tensor, "N K"]) -> Bool[Tensor, "N"]:
+        """Tell which Gaussians move: those whose code is not all rest."""
+        return codes[:, 0] < REST
+
+    @torch.no_grad()
+    def freeze_static(self, times: Sequence[float], threshold: float) -> int:
+        """Give the code of rest, for good, to every Gaussian that stays within ``threshold`` of its canonical place.
+
+        Args:
+            times: Observed times to look at.
+            threshold: Distance in world units.
+
+        Returns:
+            The number of Gaussians at rest.
+        """
+        codes, means = self.codes(), self.params["means"]
+        reach = torch.stack([(self.deform(t, codes).means - means).norm(dim=-1) for t in times]).amax(0)
+        still = reach < threshold
+        frozen = means.new_full((self.params["motion_codes"].shape[1],), -FROZEN_LOGIT)
+        frozen[0] = FROZEN_LOGIT
+        self.params["motion_codes"][still] = frozen
+        return int(still.sum())
+
+    def deform(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
+        """Carry the canonical Gaussians to the observed time ``t``."""
+        return self.deformation(self.params, codes, t)
+
+    def advect(self, state: MotionState, t0: float, t1: float, codes: Float[Tensor, "N K"]) -> MotionState:
+        """Carry Gaussians from ``t0`` to ``t1`` along the velocity field, orientations included (midpoint rule)."""
+        rate = oriented_rate(lambda t: self.velocity.coefficients(t, codes))
+        moved = integrate(rate, torch.cat([state.means, state.quats], dim=1), t0, t1, self.dt)
+        return MotionState(moved[:, :3], moved[:, 3:])
+
+    def state_at(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
+        """Carry the Gaussians to any time: deformed up to ``t_obs``, advected from there."""
+        if t <= self.t_obs + TIME_EPS:
+            return self.deform(t, codes)
+        return self.advect(self.deform(self.t_obs, codes), self.t_obs, t, codes)
+
+
+def blend(
+    poses: RigidPoses, codes: Float[Tensor, "N K"], means: Float[Tensor, "N 3"], quats: Float[Tensor, "N 4"]
+) -> MotionState:
+    """Move points by a soft mixture of rigid motions (linear blend skinning, orientations by mixed quaternions)."""
+    table = torch.cat([poses.rotations.flatten(1), poses.translations, poses.quats], dim=1)
+    mixed = codes @ table
+    moved = (mixed[:, :9].view(-1, 3, 3) * means[:, None, :]).sum(-1) + mixed[:, 9:12]
+    return MotionState(moved, quat_multiply(mixed[:, 12:16], quats))

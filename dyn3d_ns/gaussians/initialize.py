@@ -1,0 +1,125 @@
+"""Where the Gaussians start: a point cloud, the visual hull of the masks at one time, or random points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+SH_C0 = 0.28209479177387814
+"""Value of the constant spherical harmonic; ``colour = 0.5 + SH_C0 * f_dc``."""
+
+_MIN_HULL_VIEWS = 3
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """Calibrated images that were taken at one time."""
+
+    viewmats: Float[Tensor, "C 4 4"]
+    """World to camera, OpenCV axes."""
+    Ks: Float[Tensor, "C 3 3"]
+    """Intrinsics in pixels."""
+    images: UInt8[Tensor, "C H W D"]
+    """RGB, or RGBA with straight alpha."""
+
+
+@dataclass(frozen=True)
+class SeedPoints:
+    """Coloured points for Gaussians to start from."""
+
+    positions: Float[Tensor, "N 3"]
+    colors: Float[Tensor, "N 3"]
+    """RGB in 0..1."""
+
+
+def random_points(box: Float[Tensor, "2 3"], count: int, generator: torch.Generator) -> SeedPoints:
+    """Draw points uniformly in the box, with random colours."""
+    unit = torch.rand(count, 3, generator=generator)
+    return SeedPoints(box[0] + unit * (box[1] - box[0]), torch.rand(count, 3, generator=generator))
+
+
+def sample_views(
+    points: Float[Tensor, "N 3"], views: ViewSet
+) -> tuple[Float[Tensor, "C N D"], Float[Tensor, "C N"]]:
+    """Look the points up in every image (nearest pixel).
+
+    Returns:
+        Pixel values in 0..1, and 1 where the point lies in front of the camera and within the picture.
+    """
+    height, width = views.images.shape[1:3]
+    cam = points @ views.viewmats[:, :3, :3].transpose(1, 2) + views.viewmats[:, None, :3, 3]
+    uv = cam[..., :2] / cam[..., 2:].clamp_min(1e-6)
+    col = torch.floor(uv[..., 0] * views.Ks[:, None, 0, 0] + views.Ks[:, None, 0, 2]).long()
+    row = torch.floor(uv[..., 1] * views.Ks[:, None, 1, 1] + views.Ks[:, None, 1, 2]).long()
+    inside = (cam[..., 2] > 1e-3) & (col >= 0) & (col < width) & (row >= 0) & (row < height)
+    index = torch.arange(len(views.images))[:, None]
+    values = views.images[index, row.clamp(0, height - 1), col.clamp(0, width - 1)]
+    return values.float() / 255.0, inside.float()
+
+
+def hull_points(
+    views: ViewSet,
+    box: Float[Tensor, "2 3"],
+    count: int,
+    generator: torch.Generator,
+    candidates: int = 200_000,
+) -> SeedPoints | None:
+    """Draw points near the surface of the visual hull of the images' alpha.
+
+    Space is sampled twice: over the box to find the hull's extent, then within that. A point is in the hull where no
+    camera that sees it sees through it, and at least three see it.
+
+    Returns:
+        The points with the mean colour of the pixels that they fall on, or None where there are fewer than three
+        views, no alpha, or nothing in the hull.
+    """
+    if views.images.shape[-1] != 4 or len(views.images) < _MIN_HULL_VIEWS:
+        return None
+
+    def carve(points: Tensor) -> tuple[Tensor, Tensor]:
+        values, seen = sample_views(points, views)
+        clear = (values[..., 3] < 0.5) & (seen > 0)
+        keep = ~clear.any(0) & (seen.sum(0) >= _MIN_HULL_VIEWS)
+        weights = (seen * values[..., 3])[:, keep, None]
+        return keep, (values[:, keep, :3] * weights).sum(0) / weights.sum(0).clamp_min(1e-6)
+
+    coarse = random_points(box, candidates, generator).positions
+    coarse = coarse[carve(coarse)[0]]
+    if len(coarse) < 8:
+        return None
+    spacing = ((box[1] - box[0]).prod() / candidates) ** (1 / 3)
+    tight = torch.stack([coarse.amin(0) - spacing, coarse.amax(0) + spacing])
+    fine = random_points(tight, candidates, generator).positions
+    keep, colors = carve(fine)
+    fine = fine[keep]
+    step = 1.5 * ((tight[1] - tight[0]).prod() / candidates) ** (1 / 3)
+    shifts = step * torch.cat([torch.eye(3), -torch.eye(3)])
+    surface = torch.stack([~carve(fine + shift)[0] for shift in shifts]).any(0)
+    pool = torch.nonzero(surface)[:, 0] if int(surface.sum()) >= count else torch.arange(len(fine))
+    choice = pool[torch.randperm(len(pool), generator=generator)[:count]]
+    return SeedPoints(fine[choice], colors[choice])
+
+
+def neighbour_distance(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Float[Tensor, "N"]:
+    """Return the mean distance of each point to its nearest neighbours, world units."""
+    positions = points.detach().cpu().numpy().astype(np.float64)
+    wanted = min(neighbours, len(positions) - 1)
+    if wanted < 1:
+        return torch.ones(len(positions), dtype=points.dtype)
+    distances = cKDTree(positions).query(positions, k=wanted + 1)[0][:, 1:]
+    return torch.from_numpy(distances.mean(axis=1)).to(points)
+
+
+def farthest_points(points: Float[Tensor, "N 3"], count: int) -> Float[Tensor, "K 3"]:
+    """Pick points that lie far apart, each the farthest from those before it; the first is nearest to the centre."""
+    distance = torch.full((len(points),), float("inf"))
+    index = int((points - points.mean(0)).square().sum(-1).argmin())
+    picked = []
+    for _ in range(count):
+        picked.append(index)
+        distance = torch.minimum(distance, (points - points[index]).square().sum(-1))
+        index = int(distance.argmax())
+    return points[picked]
