@@ -74,7 +74,7 @@ def _allow_checkpoint_types() -> None:
     import numpy as np
     import torch
 
-    if torch.__version__ < (2, 6):  # loads everything by default
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):  # loads everything by default
         return
     scalar: Any = np.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals(
