@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,19 +12,21 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
-from PIL import Image
 
+from dyn3d_ns import compat
 from dyn3d_ns.geometry.bounds import (
     SceneBounds,
     bounds_of_points,
-    group_poses,
     object_bounds,
     surrounding_bounds,
 )
-from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.frames import SceneFrames, assemble_scene, is_transparent
 from dyn3d_ns.io.ply import PointCloud, read_points
-from dyn3d_ns.io.transforms_json import TransformsFile, find_transforms, read_transforms
-from dyn3d_ns.timeline import TIME_EPS, Split, Timeline
+from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
+from dyn3d_ns.timeline import Split, Timeline
+
+compat.apply()
 
 _POINT_FILES = ("points3d.ply", "points3D.ply", "sparse_pc.ply")
 
@@ -41,7 +40,7 @@ class DynamicObjectDataParserConfig(DataParserConfig):
     data: Path = Path("data/fan-and-ball")
     """Folder of the scene: the one with transforms_train.json."""
     t_obs: float | None = None
-    """Last observed time in [0, 1]; training frames after it become future frames. From the data if not given."""
+    """Last observed time in [0, 1]; training frames after it become future frames. From the data if None."""
     hold_out_cameras: tuple[int, ...] = ()
     """Training cameras (numbered from 0 by first appearance) to evaluate on instead of training."""
     downscale_factor: float | None = None
@@ -56,19 +55,6 @@ class DynamicObjectDataParserConfig(DataParserConfig):
     """Farthest planar depth of the scene in world units; from the cameras if not given."""
     load_points: bool = True
     """Start from points3d.ply where the scene has one."""
-
-
-class SceneFrames(NamedTuple):
-    """Every frame of a scene with what is known of it, as parallel sequences."""
-
-    images: list[Path]
-    times: np.ndarray
-    poses: np.ndarray
-    splits: list[Split]
-    sources: list[str]
-    camera_ids: np.ndarray
-    intrinsics: np.ndarray
-    """fx, fy, cx, cy, width, height at full resolution."""
 
 
 @dataclass
@@ -138,7 +124,8 @@ class DynamicObjectDataParser(DataParser):
         """Read all files once; every mistake in any split is reported before training starts."""
         root = Path(self.config.data)
         files = [read_transforms(path, root, label) for label, path in find_transforms(root)]
-        return assemble_scene(files, self.config)
+        c = self.config
+        return assemble_scene(files, c.t_obs, c.fps, c.hold_out_cameras)
 
     @cached_property
     def _has_alpha(self) -> bool:
@@ -146,7 +133,7 @@ class DynamicObjectDataParser(DataParser):
         frames = self._scene[0]
         train = [i for i, s in enumerate(frames.splits) if s == "train"]
         picks = sorted({train[round(k * (len(train) - 1) / 3)] for k in range(4)})
-        return any(_is_transparent(frames.images[i]) for i in picks)
+        return any(is_transparent(frames.images[i]) for i in picks)
 
     @cached_property
     def _points(self) -> PointCloud | None:
@@ -178,75 +165,6 @@ class DynamicObjectDataParser(DataParser):
         return SceneBounds(aabb, float(near), float(far))
 
 
-def assemble_scene(
-    files: list[TransformsFile], config: DynamicObjectDataParserConfig
-) -> tuple[SceneFrames, Timeline]:
-    """Merge the files of a scene, recover the cameras and give every frame its split."""
-    entries = [(file, frame) for file in files for frame in file.frames]
-    labels = {file.label for file in files}
-    train_label = "train" if "train" in labels else next(iter(labels))
-    if train_label != "train" and len(files) > 1:
-        raise EmptySplitError(
-            f"none of {', '.join(str(f.path) for f in files)} holds the training frames; "
-            "name the file with them transforms_train.json"
-        )
-    times = np.array([frame.time for _, frame in entries])
-    poses = np.stack([frame.camera_to_world for _, frame in entries])
-    camera_ids = group_poses(poses)
-    held_out = np.isin(camera_ids, np.array(config.hold_out_cameras, dtype=np.int64))
-    training = np.array([file.label == train_label for file, _ in entries]) & ~held_out
-    timeline = _timeline(times, training, config)
-    splits = timeline.split_of(times.tolist(), training.tolist())
-    keep = _first_of_each_view(camera_ids, times)
-    _check_splits([splits[i] for i in keep], files)
-    intrinsics = _full_intrinsics([entries[i] for i in keep])
-    scene = SceneFrames(
-        images=[entries[i][1].image for i in keep],
-        times=times[keep],
-        poses=poses[keep],
-        splits=[splits[i] for i in keep],
-        sources=[entries[i][0].label for i in keep],
-        camera_ids=camera_ids[keep],
-        intrinsics=intrinsics,
-    )
-    return scene, timeline
-
-
-def _timeline(times: np.ndarray, training: np.ndarray, config: DynamicObjectDataParserConfig) -> Timeline:
-    if not training.any():
-        raise EmptySplitError(f"no training frame is left; hold_out_cameras is {config.hold_out_cameras}")
-    t_obs = float(times[training].max()) if config.t_obs is None else config.t_obs
-    if not times[training].min() <= t_obs + TIME_EPS:
-        raise EmptySplitError(
-            f"t_obs {t_obs} lies before the first training frame at {times[training].min()}"
-        )
-    # Held-out frames at times of their own (D-NeRF's test and val) are no frames of the recording.
-    recorded = training | (times > t_obs + TIME_EPS)
-    return Timeline.from_times(times[recorded], t_obs, config.fps)
-
-
-def _first_of_each_view(camera_ids: np.ndarray, times: np.ndarray) -> list[int]:
-    """Drop frames of a camera and time that an earlier file has: merged test files repeat frames."""
-    seen: set[tuple[int, int]] = set()
-    keep: list[int] = []
-    for i, key in enumerate(
-        zip(camera_ids.tolist(), np.rint(times / TIME_EPS).astype(int).tolist(), strict=True)
-    ):
-        if key not in seen:
-            seen.add(key)
-            keep.append(i)
-    return keep
-
-
-def _check_splits(splits: list[Split], files: list[TransformsFile]) -> None:
-    if "interp" not in splits and "future" not in splits:
-        raise EmptySplitError(
-            f"{', '.join(str(f.path) for f in files)}: no frame is left to evaluate on; add transforms_val.json or "
-            "transforms_test.json with frames that are not in training, or hold some training frames back with "
-            "the dataparser's options `--hold-out-cameras <ids>` or `--t-obs <time>`"
-        )
-
-
 def _wanted_splits(split: str, present: list[Split]) -> tuple[Split, ...]:
     if split == "train":
         return ("train",)
@@ -255,46 +173,6 @@ def _wanted_splits(split: str, present: list[Split]) -> tuple[Split, ...]:
     if split == "test":
         return ("interp", "future")
     raise ValueError(f"split must be train, val or test, got {split!r}")
-
-
-def _full_intrinsics(entries: list) -> np.ndarray:
-    """Return fx, fy, cx, cy, width, height of every frame after checking the size of every image."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        sizes = list(pool.map(lambda entry: _image_size(entry[1].image), entries))
-    expected: dict[Path, tuple[int, int]] = {}
-    rows = []
-    for (file, frame), (w, h) in zip(entries, sizes, strict=True):
-        stated = (file.intrinsics.w or w, file.intrinsics.h or h)
-        want = expected.setdefault(file.path, stated)
-        if (w, h) != want:
-            raise ImageSizeError(
-                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}; all images of a file share "
-                "one size: resize the image, or correct `w`, `h` and the focal length in the file"
-            )
-        rows.append((*file.intrinsics.resolve(w, h), w, h))
-    return np.array(rows, dtype=np.float64)
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DamagedFileError(
-            f"{path} is not a readable image ({error}); restore it from the original"
-        ) from error
-
-
-def _is_transparent(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            if "A" not in image.getbands() and "transparency" not in image.info:
-                return False
-            return image.convert("RGBA").getextrema()[3][0] < 250
-    except OSError as error:
-        raise DamagedFileError(
-            f"{path} is not a readable image ({error}); restore it from the original"
-        ) from error
 
 
 DynamicObjectDataParserSpecification = DataParserSpecification(

@@ -39,14 +39,18 @@ class Timeline:
             raise ValueError(f"fps must be positive, got {self.fps}")
 
     @classmethod
-    def from_times(cls, times: Iterable[float], t_obs: float | None = None, fps: float | None = None) -> Timeline:
+    def from_times(
+        cls, times: Iterable[float], t_obs: float | None = None, fps: float | None = None
+    ) -> Timeline:
         """Build a timeline from unsorted times with repetitions.
 
         Without ``t_obs`` the last frame counts as observed; without ``fps`` the recording lasts one second.
         """
         distinct = distinct_times(times)
         last = distinct[-1] if distinct else 0.0
-        return cls(distinct, last if t_obs is None else t_obs, fps if fps is not None else float(len(distinct)))
+        return cls(
+            distinct, last if t_obs is None else t_obs, fps if fps is not None else float(len(distinct))
+        )
 
     @property
     def num_frames(self) -> int:
@@ -107,7 +111,9 @@ class Timeline:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Timeline:
         """Invert :meth:`to_dict`."""
-        return cls(tuple(float(t) for t in values["frame_times"]), float(values["t_obs"]), float(values["fps"]))
+        return cls(
+            tuple(float(t) for t in values["frame_times"]), float(values["t_obs"]), float(values["fps"])
+        )
 
 
 def distinct_times(times: Iterable[float]) -> tuple[float, ...]:

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from dyn3d_ns.data.dataset import DynamicDataset
 from dyn3d_ns.data.sampling import TimeWindowSampler
-from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
+from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
+    DynamicObjectDataParserConfig,
+)
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]

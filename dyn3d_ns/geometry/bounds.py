@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 
 class SceneBounds(NamedTuple):
@@ -91,8 +91,8 @@ def bounds_of_points(
 
 def group_poses(
     camera_to_worlds: Float64[np.ndarray, "N 4 4"], tolerance: float = 1e-5
-) -> Float64[np.ndarray, "N"]:
-    """Return one integer per pose; poses equal within the tolerance share it, numbered by first appearance."""
+) -> Int64[np.ndarray, "N"]:
+    """Number poses by first appearance; poses equal within the tolerance share a number."""
     flat = camera_to_worlds[:, :3].reshape(len(camera_to_worlds), 12)
     ids = np.full(len(flat), -1, dtype=np.int64)
     next_id = 0

@@ -1,4 +1,4 @@
-"""Rotations as unit quaternions (wxyz), matrices and axis-angle vectors, with gradients that stay finite at zero."""
+"""Rotations as unit quaternions (wxyz), matrices and axis-angle vectors; gradients stay finite at zero."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def read_vertices(path: Path | str) -> np.ndarray:
 
 
 def read_points(path: Path | str) -> PointCloud:
-    """Read a point cloud; points without colours become mid-grey, splats get the colour of their base term."""
+    """Read a point cloud; points without colours become grey, splats get the colour of their base term."""
     vertices = read_vertices(path)
     names = vertices.dtype.names or ()
     if not {"x", "y", "z"} <= set(names):

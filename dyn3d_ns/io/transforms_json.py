@@ -194,7 +194,8 @@ def _check_time(time: Any, where: str) -> float:
         raise TimeRangeError(f"{where}: `time` must be a finite number, got {time!r}")
     if not -1e-6 <= time <= 1 + 1e-6:
         raise TimeRangeError(
-            f"{where}: `time` must lie in [0, 1], got {time}; divide all times by the length of the whole recording"
+            f"{where}: `time` must lie in [0, 1], got {time}; "
+            "divide all times by the length of the whole recording"
         )
     return min(max(float(time), 0.0), 1.0)
 
@@ -218,7 +219,8 @@ def _check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
     if not rigid or np.abs(matrix[3] - [0, 0, 0, 1]).max() > _RIGID_TOLERANCE:
         raise PoseError(
             f"{where}: `transform_matrix` is not a rigid camera-to-world transform "
-            f"(determinant {np.linalg.det(rotation):.4g}, last row {matrix[3].tolist()}); remove scale and shear"
+            f"(determinant {np.linalg.det(rotation):.4g}, last row {matrix[3].tolist()}); "
+            "remove scale, shear and mirroring"
         )
     return matrix
 

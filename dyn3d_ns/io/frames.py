@@ -1,0 +1,152 @@
+"""Merge the transforms files of a scene into one list of frames with cameras and splits."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from PIL import Image
+
+from dyn3d_ns.geometry.bounds import group_poses
+from dyn3d_ns.io.errors import DamagedFileError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.transforms_json import Frame, TransformsFile
+from dyn3d_ns.timeline import TIME_EPS, Split, Timeline
+
+
+class SceneFrames(NamedTuple):
+    """Every frame of a scene with what is known of it, as parallel sequences."""
+
+    images: list[Path]
+    times: Float64[np.ndarray, "N"]
+    poses: Float64[np.ndarray, "N 4 4"]
+    splits: list[Split]
+    sources: list[str]
+    camera_ids: Int64[np.ndarray, "N"]
+    intrinsics: Float64[np.ndarray, "N 6"]
+    """fx, fy, cx, cy, width, height at full resolution."""
+
+
+def assemble_scene(
+    files: list[TransformsFile],
+    t_obs: float | None = None,
+    fps: float | None = None,
+    hold_out_cameras: tuple[int, ...] = (),
+) -> tuple[SceneFrames, Timeline]:
+    """Merge the files of a scene, recover the cameras and give every frame its split.
+
+    Args:
+        files: What was read, the training file among them.
+        t_obs: Last observed time; the last training frame's if None.
+        fps: Frames per second of real time; None if unknown.
+        hold_out_cameras: Training cameras, numbered by first appearance, to evaluate on instead.
+    """
+    entries = [(file, frame) for file in files for frame in file.frames]
+    labels = {file.label for file in files}
+    train_label = "train" if "train" in labels else next(iter(labels))
+    if train_label != "train" and len(files) > 1:
+        raise EmptySplitError(
+            f"none of {', '.join(str(f.path) for f in files)} holds the training frames; "
+            "name the file with them transforms_train.json"
+        )
+    times = np.array([frame.time for _, frame in entries])
+    poses = np.stack([frame.camera_to_world for _, frame in entries])
+    camera_ids = group_poses(poses)
+    held_out = np.isin(camera_ids, np.array(hold_out_cameras, dtype=np.int64))
+    training = np.array([file.label == train_label for file, _ in entries]) & ~held_out
+    timeline = _timeline(times, training, t_obs, fps)
+    splits = timeline.split_of(times.tolist(), training.tolist())
+    keep = _first_of_each_view(camera_ids, times)
+    _check_splits([splits[i] for i in keep], files)
+    intrinsics = _full_intrinsics([entries[i] for i in keep])
+    scene = SceneFrames(
+        images=[entries[i][1].image for i in keep],
+        times=times[keep],
+        poses=poses[keep],
+        splits=[splits[i] for i in keep],
+        sources=[entries[i][0].label for i in keep],
+        camera_ids=camera_ids[keep],
+        intrinsics=intrinsics,
+    )
+    return scene, timeline
+
+
+def _timeline(
+    times: Float64[np.ndarray, "N"], training: Bool[np.ndarray, "N"], t_obs: float | None, fps: float | None
+) -> Timeline:
+    if not training.any():
+        raise EmptySplitError("no training frame is left: all training cameras are held out")
+    t_obs = float(times[training].max()) if t_obs is None else t_obs
+    if not times[training].min() <= t_obs + TIME_EPS:
+        raise EmptySplitError(
+            f"t_obs {t_obs} lies before the first training frame at {times[training].min()}"
+        )
+    # Held-out frames at times of their own (D-NeRF's test and val) are no frames of the recording.
+    recorded = training | (times > t_obs + TIME_EPS)
+    return Timeline.from_times(times[recorded], t_obs, fps)
+
+
+def _first_of_each_view(camera_ids: Int64[np.ndarray, "N"], times: Float64[np.ndarray, "N"]) -> list[int]:
+    """Drop frames of a camera and time that an earlier file has: merged test files repeat frames."""
+    seen: set[tuple[int, int]] = set()
+    keep: list[int] = []
+    for i, key in enumerate(
+        zip(camera_ids.tolist(), np.rint(times / TIME_EPS).astype(int).tolist(), strict=True)
+    ):
+        if key not in seen:
+            seen.add(key)
+            keep.append(i)
+    return keep
+
+
+def _check_splits(splits: list[Split], files: list[TransformsFile]) -> None:
+    if "interp" not in splits and "future" not in splits:
+        raise EmptySplitError(
+            f"{', '.join(str(f.path) for f in files)}: no frame is left to evaluate on; add "
+            "transforms_val.json or transforms_test.json with frames that are not in training, or hold some "
+            "training frames back with the dataparser's `--hold-out-cameras <ids>` or `--t-obs <time>`"
+        )
+
+
+def _full_intrinsics(entries: list[tuple[TransformsFile, Frame]]) -> Float64[np.ndarray, "N 6"]:
+    """Return fx, fy, cx, cy, width, height of every frame after checking the size of every image."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        sizes = list(pool.map(lambda entry: _image_size(entry[1].image), entries))
+    expected: dict[Path, tuple[int, int]] = {}
+    rows = []
+    for (file, frame), (w, h) in zip(entries, sizes, strict=True):
+        stated = (file.intrinsics.w or w, file.intrinsics.h or h)
+        want = expected.setdefault(file.path, stated)
+        if (w, h) != want:
+            raise ImageSizeError(
+                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}; all images of "
+                "a file share one size: resize it, or correct `w`, `h` and the focal length in the file"
+            )
+        rows.append((*file.intrinsics.resolve(w, h), w, h))
+    return np.array(rows, dtype=np.float64)
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise DamagedFileError(
+            f"{path} is not a readable image ({error}); restore it from the original"
+        ) from error
+
+
+def is_transparent(path: Path) -> bool:
+    """Tell whether an image has pixels that are not opaque."""
+    try:
+        with Image.open(path) as image:
+            if "A" not in image.getbands() and "transparency" not in image.info:
+                return False
+            return image.convert("RGBA").getextrema()[3][0] < 250
+    except OSError as error:
+        raise DamagedFileError(
+            f"{path} is not a readable image ({error}); restore it from the original"
+        ) from error
