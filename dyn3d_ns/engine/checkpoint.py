@@ -1,0 +1,165 @@
+"""Checkpoints that are whole or not there, and that hold all that an exact resume needs."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Nerfstudio reads a step from every file name in the folder, so an unfinished file must have one as well:
+# step 0, which never is the latest beside a whole checkpoint.
+_UNFINISHED = "step-000000000.tmp"
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written or read; the message says why and what to do."""
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the name that Nerfstudio gives to the checkpoint of a step."""
+    return folder / f"step-{step:09d}.ckpt"
+
+
+def save_checkpoint(state: Mapping[str, Any], folder: Path, step: int, only_latest: bool) -> Path:
+    """Give a checkpoint its name only once it is whole on the disk; then delete older ones if asked to.
+
+    Raises:
+        CheckpointError: it could not be written (disk full, no permission); the older ones are untouched.
+    """
+    path, unfinished = checkpoint_path(folder, step), folder / _UNFINISHED
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            torch.save(to_plain(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _fsync_folder(folder)
+    except (OSError, RuntimeError) as error:  # torch turns an error of the file into a RuntimeError
+        unfinished.unlink(missing_ok=True)
+        raise CheckpointError(_explain_failed_write(path, error)) from error
+    if only_latest:
+        for other in folder.glob("step-*.ckpt"):
+            if other != path:
+                other.unlink()
+    return path
+
+
+def find_checkpoint(folder: Path, step: int | None = None) -> Path:
+    """Return the checkpoint of a step, or the latest one, in a checkpoint folder or in its run's folder.
+
+    Files that a killed process left unfinished are not considered.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folders = [folder, folder / "nerfstudio_models"]
+    found = {
+        int(match[1]): path
+        for place in folders
+        if place.is_dir()
+        for path in place.iterdir()
+        if (match := _NAME.fullmatch(path.name))
+    }
+    if not found:
+        raise CheckpointError(
+            f"no checkpoint (step-*.ckpt) in {folder}; --load-dir takes the folder nerfstudio_models of a run"
+        )
+    if step is not None and step not in found:
+        raise CheckpointError(f"no checkpoint of step {step} in {folder}; there are {sorted(found)}")
+    return found[max(found) if step is None else step]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU with torch's safe loader, which runs no code from the file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds other objects than tensors and numbers.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises five kinds, depending on where the file is damaged
+        older = sorted(p.name for p in path.parent.glob("step-*.ckpt") if p != path)
+        advice = f"take another one with --load-step: {older}" if older else "there is no other one beside it"
+        raise CheckpointError(f"cannot read checkpoint {path}: {error}; {advice}") from error
+
+
+def rng_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and torch's global random generators as tensors and numbers."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+        "numpy": {
+            "kind": str(kind),
+            "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            "rest": [int(position), int(has_gauss), float(cached)],
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_rng(state: Mapping[str, Any]) -> None:
+    """Set the global random generators as ``rng_state`` found them.
+
+    CUDA generators are restored only where there are as many GPUs as there were.
+    """
+    python, numpy = state["python"], state["numpy"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    np.random.set_state(  # noqa: NPY002
+        (numpy["kind"], numpy["keys"].numpy().astype(np.uint32), *numpy["rest"])
+    )
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def to_plain(value: Any) -> Any:
+    """Replace NumPy scalars and arrays by Python numbers and tensors, so that the safe loader reads them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, dict):
+        return type(value)((to_plain(k), to_plain(v)) for k, v in value.items())
+    if type(value) in (list, tuple, set):
+        return type(value)(to_plain(v) for v in value)
+    return value
+
+
+def _explain_failed_write(path: Path, error: Exception) -> str:
+    existing = path.parent
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free / 1e6
+    whole = sorted(p.name for p in path.parent.glob("step-*.ckpt"))
+    kept = (
+        f"the last whole checkpoint, {whole[-1]}, is untouched" if whole else "there is no earlier checkpoint"
+    )
+    return (
+        f"cannot write checkpoint {path}: {error} ({free:.0f} MB free on that disk); {kept}. "
+        f"Free some space or choose another disk with --output-dir, then resume with --load-dir {path.parent}"
+    )
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename durable; Windows has no such call."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,32 @@
+"""Settings that follow from the machine: device and threads."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+
+def default_device_type() -> Literal["cpu", "cuda"]:
+    """Return "cuda" where torch can use an NVIDIA GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_cpu_threads() -> None:
+    """Give all cores to our rasteriser and one to torch.
+
+    The tensors between the rasteriser's calls are small; torch's threads would only wake up, wait for
+    each other and keep the rasteriser's threads from running (1.2 to 1.3 times slower on two cores).
+    """
+    from dyn3d_ns.rendering.pool import set_num_threads
+
+    torch.set_num_threads(1)
+    set_num_threads(available_cores())

@@ -1,0 +1,303 @@
+"""Nerfstudio's trainer with exact resume, whole checkpoints, a lean loop and defaults for the machine."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread, check_viewer_enabled
+from nerfstudio.utils.rich_utils import CONSOLE
+from nerfstudio.utils.writer import EventName
+
+from dyn3d_ns.engine.checkpoint import (
+    CheckpointError,
+    find_checkpoint,
+    load_checkpoint,
+    restore_rng,
+    rng_state,
+    save_checkpoint,
+)
+from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
+from dyn3d_ns.engine.interrupt import StopRequest
+
+
+@dataclass
+class DynamicTrainerConfig(TrainerConfig):
+    """Configuration of a training that can be stopped at any moment and resumed exactly"""
+
+    _target: type = field(default_factory=lambda: DynamicTrainer)
+    """target class to instantiate"""
+    machine: MachineConfig = field(default_factory=lambda: MachineConfig(device_type=default_device_type()))
+    """Machine configuration; the device is a GPU if there is one"""
+    logging: LoggingConfig = field(default_factory=lambda: LoggingConfig(steps_per_log=100, profiler="none"))
+    """Logging configuration"""
+    viewer: ViewerConfig = field(
+        default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1", max_num_display_images=64)
+    )
+    """Viewer configuration; reachable from this machine only unless --viewer.websocket-host says otherwise"""
+    vis: Literal[
+        "viewer",
+        "wandb",
+        "tensorboard",
+        "comet",
+        "viewer+wandb",
+        "viewer+tensorboard",
+        "viewer+comet",
+        "viewer_legacy",
+    ] = "viewer"
+    """Which visualizer to use."""
+    max_num_iterations: int = 30000
+    """Number of steps in total; a resumed training stops at the same step as an unbroken one"""
+    cpu_alternative: str = ""
+    """Method to recommend where there is no GPU, and what it takes, e.g. "dyn3d-velocity-fast, 5 minutes"; if
+    empty, nothing is recommended"""
+
+
+class DynamicTrainer(Trainer):
+    """Train, and be able to go on from the last whole checkpoint as if nothing had happened.
+
+    Beyond Nerfstudio's own, a checkpoint holds the random generators, the datamanager's ``get_state()`` and
+    the model's ``training_state()`` (densification, schedules), each where the object has it.
+    """
+
+    config: DynamicTrainerConfig
+
+    def __init__(self, config: TrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        if config.machine.device_type == "cuda" and not torch.cuda.is_available():
+            CONSOLE.print(
+                "[yellow]--machine.device-type is cuda, but torch finds no GPU here: using the CPU."
+            )
+            config.machine.device_type = "cpu"
+        super().__init__(config, local_rank, world_size)
+        self._resume_rng: dict[str, Any] | None = None
+        self.stop_training = False
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Build pipeline, optimizers, viewer and writers, and load the checkpoint to resume from."""
+        if self.device == "cpu":
+            use_cpu_threads()
+            self._recommend_cpu_method()
+        super().setup(test_mode)
+        self._before = self._callbacks_at(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+        self._after = self._callbacks_at(TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+
+    def train(self) -> None:
+        """Train up to step ``max_num_iterations``; on Ctrl-C or SIGTERM save a checkpoint and leave."""
+        outputs: Any = getattr(self.pipeline.datamanager, "train_dataparser_outputs", None)
+        if outputs is not None:
+            outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+        self._init_viewer_state()
+        self.stop_training = False
+        if self._resume_rng is not None:
+            restore_rng(self._resume_rng)
+        start = time.perf_counter()
+        with StopRequest() as stop:
+            next_step = self._train_steps(stop)
+        if stop:
+            self._leave(next_step, stop.exit_code)
+        writer.put_time(
+            EventName.TOTAL_TRAIN_TIME, time.perf_counter() - start, next_step, avg_over_steps=False
+        )
+        self._after_train()
+
+    def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        """Take one optimizer step; return the loss, its parts and the metrics."""
+        scaled = self.use_grad_scaler or self.mixed_precision
+        if scaled or self.config.gradient_accumulation_steps or self.config.log_gradients:
+            return super().train_iteration(step)
+        optimizers = self.optimizers
+        for optimizer in optimizers.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
+        loss = functools.reduce(torch.add, loss_dict.values())
+        loss.backward()
+        for name, optimizer in optimizers.optimizers.items():
+            max_norm = optimizers.config[name]["optimizer"].max_norm
+            if max_norm is not None:
+                torch.nn.utils.clip_grad_norm_(optimizers.parameters[name], max_norm)
+            optimizer.step()
+        for scheduler in optimizers.schedulers.values():
+            scheduler.step()
+        return loss, loss_dict, metrics_dict
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Write the checkpoint of a finished step, whole or not at all.
+
+        Raises:
+            CheckpointError: it could not be written; the last whole one is untouched.
+        """
+        pipeline, model = self.pipeline, self.pipeline.model
+        state = {
+            "step": step,
+            "pipeline": getattr(pipeline, "module", pipeline).state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},
+            "schedulers": {name: s.state_dict() for name, s in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+            "rng": rng_state(),
+            "datamanager": _call(pipeline.datamanager, "get_state"),
+            "model": _call(model, "training_state"),
+        }
+        save_checkpoint(state, self.checkpoint_dir, step, self.config.save_only_latest_checkpoint)
+
+    def _load_checkpoint(self) -> None:
+        """Go back to the state of the checkpoint that the configuration names, if it names one."""
+        path = self.config.load_checkpoint
+        if self.config.load_dir is not None:
+            path = find_checkpoint(self.config.load_dir, self.config.load_step)
+        if path is None:
+            return
+        state = load_checkpoint(path)
+        self.step = state["step"]
+        self._start_step = self.step + 1
+        self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        # The number of Gaussians may have changed: let the optimizers hold the parameters of now.
+        self.optimizers = self.setup_optimizers()
+        self.optimizers.load_optimizers(state["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(state["schedulers"])
+        self.grad_scaler.load_state_dict(state["scalers"])
+        _call(self.pipeline.datamanager, "set_state", state.get("datamanager"))
+        _call(self.pipeline.model, "load_training_state", state.get("model"))
+        self._resume_rng = state.get("rng")
+        CONSOLE.print(f"Resuming at step {self._start_step} of {self.config.max_num_iterations} from {path}")
+
+    def _train_steps(self, stop: StopRequest) -> int:
+        """Run the remaining steps and return the number of the step that would come next."""
+        config, log = self.config, _StepLog(self)
+        evaluate = bool(self.pipeline.datamanager.eval_dataset) and writer_enabled(config)
+        for step in range(self._start_step, config.max_num_iterations):
+            while self.training_state == "paused" and not (stop or self.stop_training):
+                time.sleep(0.01)
+                log.restart(step)
+            if stop or self.stop_training:
+                return step
+            self.step = step
+            with self.train_lock:
+                if not (self.pipeline.training and self.pipeline.model.training):
+                    self.pipeline.train()
+                for callback in self._before:
+                    callback.run_callback(step)
+                loss, loss_dict, metrics_dict = self.train_iteration(step)
+                for callback in self._after:
+                    callback.run_callback(step)
+            if step % config.logging.steps_per_log == 0:
+                log.write(step, loss, loss_dict, metrics_dict)
+            if self.viewer_state is not None:
+                self._update_viewer_state(step)
+            if evaluate:
+                with self.train_lock:
+                    self.eval_iteration(step)
+            if step and step % config.steps_per_save == 0:
+                self._try_to_save(step)
+        return max(self._start_step, config.max_num_iterations)
+
+    def _try_to_save(self, step: int) -> None:
+        """Save in the midst of training; a full disk is then no reason to throw the training away."""
+        try:
+            self.save_checkpoint(step)
+        except CheckpointError as error:
+            CONSOLE.print(
+                f"[bold red]{error}\n[yellow]Training goes on; the next attempt is made at the next save."
+            )
+
+    def _leave(self, next_step: int, exit_code: int) -> None:
+        """Save what has been trained and end the process as a signal would."""
+        if next_step > self._start_step:
+            self.save_checkpoint(next_step - 1)
+            CONSOLE.print(
+                f"\n[yellow]Stopped after {next_step} of {self.config.max_num_iterations} steps. Resume with "
+                f"the same command and --load-dir {self.checkpoint_dir}"
+            )
+        self.shutdown()
+        sys.exit(exit_code)
+
+    def _after_train(self) -> None:
+        """Run the callbacks for the end of training, save what they leave and name the next commands."""
+        self.training_state = "completed"
+        if self._start_step < self.config.max_num_iterations:
+            for callback in self._callbacks_at(TrainingCallbackLocation.AFTER_TRAIN):
+                callback.run_callback(self.step)
+        self.save_checkpoint(self.step)
+        writer.write_out_storage()
+        config_file = self.base_dir / "config.yml"
+        CONSOLE.print(
+            f"\n[bold green]Trained.[/bold green] Checkpoint in {self.checkpoint_dir}\n"
+            f"  watch    ns-viewer --load-config {config_file}\n"
+            f"  measure  ns-eval --load-config {config_file}\n"
+            f"  render   ns-render dataset --load-config {config_file}"
+        )
+        if not self.config.viewer.quit_on_train_completion:
+            self._train_complete_viewer()
+
+    @check_viewer_enabled
+    def _train_complete_viewer(self) -> None:
+        """Keep the viewer open until Ctrl-C."""
+        assert self.viewer_state is not None
+        self.viewer_state.training_complete()
+        CONSOLE.print("The viewer stays open; Ctrl-C closes it.")
+        with StopRequest() as stop:
+            while not (stop or self.stop_training):
+                time.sleep(0.1)
+        self.shutdown()
+
+    def _callbacks_at(self, location: TrainingCallbackLocation) -> list[TrainingCallback]:
+        return [callback for callback in self.callbacks if location in callback.where_to_run]
+
+    def _recommend_cpu_method(self) -> None:
+        if self.config.cpu_alternative:
+            CONSOLE.print(
+                f"[bold yellow]No NVIDIA GPU found: {self.config.method_name} is made for one and is slow "
+                f"without. On this CPU take {self.config.cpu_alternative}."
+            )
+
+
+class _StepLog:
+    """Hands times, losses and learning rates to Nerfstudio's writers every ``steps_per_log`` steps.
+
+    Nerfstudio does so at every step, which costs more than a millisecond.
+    """
+
+    def __init__(self, trainer: DynamicTrainer) -> None:
+        self.trainer = trainer
+        self.restart(trainer._start_step)
+
+    def restart(self, step: int) -> None:
+        """Measure the time per step from here."""
+        self.first_step, self.start = step, time.perf_counter()
+
+    def write(self, step: int, loss: Any, loss_dict: dict[str, Any], metrics_dict: dict[str, Any]) -> None:
+        """Write the mean time per step since the last call, and the figures of this step."""
+        trainer = self.trainer
+        seconds = (time.perf_counter() - self.start) / (step + 1 - self.first_step)
+        rays = trainer.world_size * trainer.pipeline.datamanager.get_train_rays_per_batch()
+        writer.put_time(EventName.ITER_TRAIN_TIME, seconds, step, update_eta=True)
+        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(seconds, 1e-6), step)  # type: ignore[arg-type]
+        writer.put_scalar("Train Loss", loss, step)
+        writer.put_dict("Train Loss Dict", loss_dict, step)
+        writer.put_dict("Train Metrics Dict", metrics_dict, step)
+        rates = {name: s.get_last_lr()[0] for name, s in trainer.optimizers.schedulers.items()}
+        writer.put_dict("learning_rate", rates, step)
+        if trainer.device.startswith("cuda"):
+            writer.put_scalar("GPU Memory (MB)", torch.cuda.max_memory_allocated() / 1024**2, step)
+        writer.write_out_storage()
+        self.restart(step + 1)
+
+
+def writer_enabled(config: TrainerConfig) -> bool:
+    """Tell whether something is listening to evaluations during training."""
+    return config.is_wandb_enabled() or config.is_tensorboard_enabled() or config.is_comet_enabled()
+
+
+def _call(owner: Any, name: str, *state: Any) -> Any:
+    """Call an optional hook; a state that is None (a checkpoint without one) is not handed over."""
+    hook = getattr(owner, name, None)
+    return hook(*state) if callable(hook) and None not in state else None
