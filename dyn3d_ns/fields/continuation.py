@@ -8,6 +8,7 @@ points in that part. The best is fitted again up to the last observed time. Only
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 MAX_DEGREE = 4
 """Highest degree in time of a fitted twist."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,18 +15,14 @@ from dyn3d_ns.gaussians.initialize import SH_C0, SeedPoints, farthest_points, ne
 from dyn3d_ns.geometry.rotations import quat_multiply
 from dyn3d_ns.timeline import TIME_EPS
 
-FROZEN_LOGIT = 40.0
-"""Softmax input that makes a code exactly one motion: the others underflow to zero."""
-REST = 0.999
-"""Weight of rest from which on a Gaussian counts as static."""
 
-
-@dataclass(frozen=True)
-class MotionState:
+class MotionState(NamedTuple):
     """Where the Gaussians are at one time."""
 
     means: Float[Tensor, "N 3"]
     quats: Float[Tensor, "N 4"]
+    scale_factors: Float[Tensor, "N 3"] | None = None
+    """Change of the standard deviations, where the deformation has one."""
 
 
 def initial_parameters(
@@ -126,6 +122,10 @@ class CarriedGaussians(nn.Module):
         self.velocity = velocity
         self.t_obs = t_obs
         self.dt = dt
+        self.register_buffer("resting", torch.zeros(0, dtype=torch.bool))
+
+    resting: Bool[Tensor, "N"]
+    """Gaussians that were found to stay where they are; empty until that is known."""
 
     def __len__(self) -> int:
         return self.params["means"].shape[0]
@@ -134,13 +134,9 @@ class CarriedGaussians(nn.Module):
         """Return the motion code of every Gaussian."""
         return self.code_source(self.params)
 
-    def moving(self, codes: Float[Tensor, "N K"]) -> Bool[Tensor, "N"]:
-        """Tell which Gaussians move: those whose code is not all rest."""
-        return codes[:, 0] < REST
-
     @torch.no_grad()
     def freeze_static(self, times: Sequence[float], threshold: float) -> int:
-        """Give the code of rest, for good, to every Gaussian that stays within ``threshold`` of its canonical place.
+        """Keep every Gaussian for good that stays within ``threshold`` of its canonical place.
 
         Args:
             times: Observed times to look at.
@@ -149,23 +145,47 @@ class CarriedGaussians(nn.Module):
         Returns:
             The number of Gaussians at rest.
         """
+        self.resting = torch.zeros(len(self), dtype=torch.bool, device=self.resting.device)
         codes, means = self.codes(), self.params["means"]
         reach = torch.stack([(self.deform(t, codes).means - means).norm(dim=-1) for t in times]).amax(0)
-        still = reach < threshold
-        frozen = means.new_full((self.params["motion_codes"].shape[1],), -FROZEN_LOGIT)
-        frozen[0] = FROZEN_LOGIT
-        self.params["motion_codes"][still] = frozen
-        return int(still.sum())
+        self.resting = reach < threshold
+        return int(self.resting.sum())
+
+    def _hold_resting(self, state: MotionState) -> MotionState:
+        """Put the Gaussians at rest back to their canonical place, once it is known which they are."""
+        if len(self.resting) != len(self) or not bool(self.resting.any()):
+            return state
+        rest, params = self.resting[:, None], self.params
+        means = torch.where(rest, params["means"], state.means)
+        quats = torch.where(rest, params["quats"], state.quats)
+        return state._replace(means=means, quats=quats)
+
+    def velocity_of(
+        self, x: Float[Tensor, "N 3"], t: float, codes: Float[Tensor, "N K"]
+    ) -> Float[Tensor, "N 3"]:
+        """Evaluate the velocity field at points that move with the Gaussians; 0 for those at rest."""
+        velocity = self.velocity(x, t, codes)
+        return velocity * ~self.resting[:, None] if len(self.resting) == len(self) else velocity
 
     def deform(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Carry the canonical Gaussians to the observed time ``t``."""
-        return self.deformation(self.params, codes, t)
+        return self._hold_resting(self.deformation(self.params, codes, t))
 
-    def advect(self, state: MotionState, t0: float, t1: float, codes: Float[Tensor, "N K"]) -> MotionState:
-        """Carry Gaussians from ``t0`` to ``t1`` along the velocity field, orientations included (midpoint rule)."""
+    def advect(
+        self,
+        state: MotionState,
+        t0: float,
+        t1: float,
+        codes: Float[Tensor, "N K"],
+        max_step: float | None = None,
+    ) -> MotionState:
+        """Carry Gaussians from ``t0`` to ``t1`` along the velocity field, orientations included (midpoint rule).
+
+        Steps are at most ``max_step`` long, by default the spacing of the frames.
+        """
         rate = oriented_rate(lambda t: self.velocity.coefficients(t, codes))
-        moved = integrate(rate, torch.cat([state.means, state.quats], dim=1), t0, t1, self.dt)
-        return MotionState(moved[:, :3], moved[:, 3:])
+        moved = integrate(rate, torch.cat([state.means, state.quats], dim=1), t0, t1, max_step or self.dt)
+        return self._hold_resting(state._replace(means=moved[:, :3], quats=moved[:, 3:]))
 
     def state_at(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Carry the Gaussians to any time: deformed up to ``t_obs``, advected from there."""

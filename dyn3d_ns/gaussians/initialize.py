@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 SH_C0 = 0.28209479177387814
@@ -66,10 +66,12 @@ def hull_points(
     count: int,
     generator: torch.Generator,
     candidates: int = 200_000,
+    rounds: int = 40,
 ) -> SeedPoints | None:
     """Draw points near the surface of the visual hull of the images' alpha.
 
-    Space is sampled twice: over the box to find the hull's extent, then within that. A point is in the hull where no
+    Space is sampled over the box to find the hull's extent, then within that until there are enough points, or
+    ``rounds`` times. A point is in the hull where no
     camera that sees it sees through it, and at least three see it.
 
     Returns:
@@ -92,15 +94,22 @@ def hull_points(
         return None
     spacing = ((box[1] - box[0]).prod() / candidates) ** (1 / 3)
     tight = torch.stack([coarse.amin(0) - spacing, coarse.amax(0) + spacing])
-    fine = random_points(tight, candidates, generator).positions
-    keep, colors = carve(fine)
-    fine = fine[keep]
     step = 1.5 * ((tight[1] - tight[0]).prod() / candidates) ** (1 / 3)
     shifts = step * torch.cat([torch.eye(3), -torch.eye(3)])
-    surface = torch.stack([~carve(fine + shift)[0] for shift in shifts]).any(0)
-    pool = torch.nonzero(surface)[:, 0] if int(surface.sum()) >= count else torch.arange(len(fine))
-    choice = pool[torch.randperm(len(pool), generator=generator)[:count]]
-    return SeedPoints(fine[choice], colors[choice])
+    positions, colors, found = [], [], 0
+    for _ in range(rounds):
+        fine = random_points(tight, candidates, generator).positions
+        keep, color = carve(fine)
+        fine = fine[keep]
+        surface = torch.stack([~carve(fine + shift)[0] for shift in shifts]).any(0)
+        positions.append(fine[surface])
+        colors.append(color[surface])
+        found += int(surface.sum())
+        if found >= count:
+            break
+    if found == 0:
+        return None
+    return SeedPoints(torch.cat(positions)[:count], torch.cat(colors)[:count])
 
 
 def neighbour_distance(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Float[Tensor, "N"]:
@@ -109,7 +118,7 @@ def neighbour_distance(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Flo
     wanted = min(neighbours, len(positions) - 1)
     if wanted < 1:
         return torch.ones(len(positions), dtype=points.dtype)
-    distances = cKDTree(positions).query(positions, k=wanted + 1)[0][:, 1:]
+    distances = KDTree(positions).query(positions, k=wanted + 1)[0][:, 1:]
     return torch.from_numpy(distances.mean(axis=1)).to(points)
 
 

@@ -1,0 +1,1 @@
+"""Losses: free functions from tensors to a scalar."""
