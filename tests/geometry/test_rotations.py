@@ -1,0 +1,110 @@
+"""Rotations against matrix exponentials, and gradients where they are delicate."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dyn3d_ns.geometry.rotations import (
+    matrix_to_quat,
+    normalize_quat,
+    quat_apply,
+    quat_conjugate,
+    quat_multiply,
+    quat_to_matrix,
+    sinc_sq,
+    sine_defect_sq,
+    skew,
+    so3_exp,
+    so3_exp_quat,
+    so3_log,
+    so3_log_quat,
+    versine_sq,
+)
+
+ANGLES = [0.0, 1e-12, 1e-6, 1e-3, 0.19, 0.21, 0.49, 0.51, 0.99, 1.01, 2.0, 3.0, math.pi - 1e-6]
+
+
+def random_vectors(angle, n=64):
+    axes = torch.nn.functional.normalize(
+        torch.randn(n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    return angle * axes
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+def test_exponentials_agree_with_the_matrix_exponential(angle):
+    v = random_vectors(angle)
+    expected = torch.linalg.matrix_exp(skew(v))
+    torch.testing.assert_close(so3_exp(v), expected, atol=1e-13, rtol=0)
+    torch.testing.assert_close(quat_to_matrix(so3_exp_quat(v)), expected, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+def test_logarithms_invert_exponentials(angle):
+    v = random_vectors(angle)
+    torch.testing.assert_close(so3_log_quat(so3_exp_quat(v)), v, atol=1e-12, rtol=0)
+    torch.testing.assert_close(so3_log(so3_exp(v)), v, atol=1e-9, rtol=0)
+
+
+def test_half_turns_survive():
+    v = random_vectors(math.pi)
+    back = so3_log(so3_exp(v))
+    torch.testing.assert_close(so3_exp(back), so3_exp(v), atol=1e-7, rtol=0)
+
+
+def test_product_is_composition():
+    a, b = so3_exp_quat(random_vectors(1.3)), so3_exp_quat(random_vectors(2.1).flip(0))
+    product = quat_to_matrix(a) @ quat_to_matrix(b)
+    torch.testing.assert_close(quat_to_matrix(quat_multiply(a, b)), product)
+    points = torch.randn(64, 3, dtype=torch.float64)
+    torch.testing.assert_close(quat_apply(a, points), (quat_to_matrix(a) @ points[..., None])[..., 0])
+    identity = torch.tensor([1.0, 0, 0, 0], dtype=torch.float64).expand(64, 4)
+    torch.testing.assert_close(quat_multiply(a, quat_conjugate(a)), identity)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: sum(x * x for x in q) > 1e-3))
+def test_matrix_to_quat_inverts_for_any_rotation(values):
+    q = normalize_quat(torch.tensor(values, dtype=torch.float64))
+    back = matrix_to_quat(quat_to_matrix(q))
+    assert back[0] >= 0
+    # q and -q are the same rotation.
+    assert min((back - q).abs().max(), (back + q).abs().max()) < 1e-12
+
+
+def test_matrix_of_unnormalised_quaternion_is_a_rotation():
+    q = torch.randn(50, 4, dtype=torch.float64) * 7
+    matrix = quat_to_matrix(q)
+    torch.testing.assert_close(matrix @ matrix.mT, torch.eye(3, dtype=torch.float64).expand(50, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(50, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 0.4, 0.6, 2.5])
+@pytest.mark.parametrize("function", [so3_exp_quat, so3_exp, lambda v: so3_log_quat(so3_exp_quat(v))])
+def test_gradients_agree_with_finite_differences(function, scale):
+    v = random_vectors(scale, 3).requires_grad_()
+    assert torch.autograd.gradcheck(function, (v,), eps=1e-6, atol=1e-6)
+
+
+def test_gradient_of_matrix_to_quat_on_every_branch():
+    for axis in torch.eye(3, dtype=torch.float64):
+        matrix = so3_exp(3.0 * axis).requires_grad_()
+        assert torch.autograd.gradcheck(matrix_to_quat, (matrix,), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("a", [1e-4, 0.1, 0.4999, 0.5001, 1.0, 3.0, 6.0])
+def test_quotients(a):
+    x = torch.tensor(a * a, dtype=torch.float64)
+    assert sinc_sq(x).item() == pytest.approx(math.sin(a) / a, rel=1e-14)
+    assert versine_sq(x).item() == pytest.approx(2 * math.sin(a / 2) ** 2 / a**2, rel=1e-14)
+    assert sine_defect_sq(x).item() == pytest.approx(
+        (a - math.sin(a)) / a**3, rel=1e-12 if a > 0.05 else 1e-5
+    )
+
+
+def test_float32_is_accurate_near_zero():
+    v = random_vectors(1e-3).float()
+    exact = so3_exp_quat(v.double())
+    torch.testing.assert_close(so3_exp_quat(v).double(), exact, atol=1e-7, rtol=0)
