@@ -12,7 +12,7 @@ from dyn3d_ns.fields.integrate import integrate, oriented_rate
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions, RigidPoses
 from dyn3d_ns.fields.velocity import VelocityField
 from dyn3d_ns.gaussians.initialize import SH_C0, SeedPoints, farthest_points, neighbour_distance
-from dyn3d_ns.geometry.rotations import quat_multiply
+from dyn3d_ns.rendering.skinning import apply_motions
 from dyn3d_ns.timeline import TIME_EPS
 
 
@@ -199,6 +199,4 @@ def blend(
 ) -> MotionState:
     """Move points by a soft mixture of rigid motions (linear blend skinning, orientations by mixed quaternions)."""
     table = torch.cat([poses.rotations.flatten(1), poses.translations, poses.quats], dim=1)
-    mixed = codes @ table
-    moved = (mixed[:, :9].view(-1, 3, 3) * means[:, None, :]).sum(-1) + mixed[:, 9:12]
-    return MotionState(moved, quat_multiply(mixed[:, 12:16], quats))
+    return MotionState(*apply_motions(codes @ table, means, quats))

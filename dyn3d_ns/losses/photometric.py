@@ -4,15 +4,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dyn3d_ns.rendering.ssim import ssim
-
 
 def photometric_loss(
     rgb: Float[Tensor, "H W 3"], truth: Float[Tensor, "H W 3"], ssim_weight: float
 ) -> Float[Tensor, ""]:
     """Mix the mean absolute error with structural dissimilarity, ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, eq. 7)."""
-    loss = (1 - ssim_weight) * (rgb - truth).abs().mean()
-    return loss + ssim_weight * (1 - ssim(rgb, truth)) if ssim_weight else loss
+    loss = (rgb - truth).abs().mean()
+    if not ssim_weight:
+        return loss
+    from dyn3d_ns.rendering.ssim import ssim
+
+    return (1 - ssim_weight) * loss + ssim_weight * (1 - ssim(rgb, truth))
 
 
 def area_downscale(image: Float[Tensor, "H W C"], factor: int) -> Float[Tensor, "H2 W2 C"]:

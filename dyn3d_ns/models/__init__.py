@@ -1,0 +1,1 @@
+"""One file a method: fields, Gaussians and losses put together as Nerfstudio models."""

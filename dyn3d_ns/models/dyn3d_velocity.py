@@ -1,0 +1,277 @@
+"""``dyn3d-velocity``: Gaussians carried by a keyframe network and a velocity field.
+
+Observed times are reached by deforming the canonical Gaussians with shared rigid motions of time (the keyframe network),
+the future by integrating a velocity field of rigid twists. The field is trained by FreeGave's deform-then-advect step,
+and set by least squares to the learned motions' rates, with the continuation that back-testing prefers.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, nn
+
+from dyn3d_ns.data.datamanager import DynamicDataManager
+from dyn3d_ns.fields.continuation import MAX_DEGREE, fit_velocity
+from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
+from dyn3d_ns.fields.time_basis import TimeBasis
+from dyn3d_ns.fields.velocity import BasisVelocityField
+from dyn3d_ns.gaussians.carried import (
+    CarriedGaussians,
+    MotionState,
+    SharedMotions,
+    StoredCodes,
+    initial_parameters,
+    spread_pivots,
+)
+from dyn3d_ns.gaussians.initialize import SeedPoints, hull_points, random_points
+from dyn3d_ns.losses.motion import code_ambiguity
+from dyn3d_ns.losses.photometric import area_downscale, photometric_loss
+from dyn3d_ns.metrics.image import composite
+from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
+from dyn3d_ns.rendering import rasterize
+
+
+@dataclass
+class Dyn3DVelocityModelConfig(GaussianModelConfig):
+    """Settings of the Gaussian method with shared rigid motions."""
+
+    _target: type = field(default_factory=lambda: Dyn3DVelocityModel)
+    """Target class to instantiate."""
+    num_motions: int = 16
+    """Rigid motions that the Gaussians share, rest included."""
+    keyframes: int = 6
+    """Spline intervals over the observed time, for what a cubic polynomial of time cannot follow."""
+    color_modes: int = 3
+    """Cosines of time that the base colour may follow; 0 for colours that do not change."""
+    canonical_part: float = 0.08
+    """Part of the training that sees only the canonical time, the middle of the observed one."""
+    curriculum_part: float = 0.35
+    """Part of the training by the end of which the allowed times have widened to all observed ones."""
+    half_resolution_part: float = 0.3
+    """Part of the training that renders at half resolution."""
+    advect_probability: float = 0.1
+    """Share of the steps that deform to a neighbouring time and move on from there with the velocity field."""
+    ssim_weight: float = 0.0
+    """Weight of structural dissimilarity beside the absolute error, 0..1."""
+    jerk_weight: float = 1e-3
+    """Weight of the motions' third derivative (world units and radians, half of the observed time as the unit)."""
+    ambiguity_weight: float = 0.0
+    """Weight of codes that mix motions."""
+    holdout: float = 0.25
+    """Part of the observed time that is predicted to choose each motion's continuation."""
+    freeze_distance: float = 0.005
+    """Gaussians that stay within this fraction of the scene's extent are frozen at the end."""
+
+
+class Dyn3DVelocityModel(GaussianModel):
+    """Gaussians carried by shared rigid motions and a velocity field of twists."""
+
+    config: Dyn3DVelocityModelConfig
+
+    def populate_modules(self) -> None:
+        """Build the motions; the Gaussians start as random points until :meth:`initialize` sees the images."""
+        super().populate_modules()
+        observed = [t for t in self.timeline.frame_times if t <= self.timeline.t_obs + 1e-6]
+        self.observed_times = observed
+        self.canonical_index = self._canonical_index(len(observed))
+        self.canonical_time = observed[self.canonical_index]
+        self.color_phases = torch.arange(1, self.config.color_modes + 1) * torch.pi
+        self.total_steps = 1
+        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
+        self._build_scene(self._seeds_without_images(generator))
+
+    def _canonical_index(self, observed: int) -> int:
+        """Return the frame of the canonical time: the middle one, so that no motion has far to go."""
+        return observed // 2
+
+    def _seeds_without_images(self, generator: torch.Generator) -> SeedPoints:
+        if self.seed_points is not None and not self.config.random_init:
+            xyz, rgb = self.seed_points
+            keep = torch.randperm(len(xyz), generator=generator)[: self.config.max_gaussians]
+            return SeedPoints(xyz[keep].float().cpu(), rgb[keep].float().cpu() / 255.0)
+        return random_points(self.scene_box.aabb.float().cpu(), self.config.max_gaussians, generator)
+
+    def _build_scene(self, seeds: SeedPoints) -> None:
+        c, t_min, t_obs = self.config, self.observed_times[0], self.timeline.t_obs
+        extent = float((self.scene_box.aabb[1] - self.scene_box.aabb[0]).norm())
+        pivots = spread_pivots(seeds.positions, c.num_motions)
+        params = initial_parameters(
+            seeds, pivots, c.sh_degree, c.color_modes, opacity=0.3, max_scale=0.03 * extent
+        )
+        basis = TimeBasis(self.canonical_time, t_min, t_obs, degrees=(1, 2, 3), keyframes=c.keyframes)
+        degrees = tuple(range(MAX_DEGREE + 1))
+        rates = TimeBasis(
+            self.canonical_time, t_min, t_obs, degrees, 2 * c.keyframes, anchored=False, vanishing=True
+        )
+        motions = KeyframeMotions(basis, pivots)
+        velocity = BasisVelocityField(rates, c.num_motions)
+        self.scene = CarriedGaussians(
+            params, StoredCodes(), SharedMotions(motions), velocity, t_obs, self.timeline.dt
+        )
+
+    @property
+    def motions(self) -> KeyframeMotions:
+        """The keyframe network."""
+        return cast(SharedMotions, self.scene.deformation).motions
+
+    def initialize_from(self, datamanager: DynamicDataManager) -> None:
+        """Start from the visual hull of the masks at the canonical time, where there are masks and no point cloud."""
+        if not self.has_alpha or (self.seed_points is not None and not self.config.random_init):
+            return
+        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
+        views = views_of(*datamanager.images_at(self.canonical_index))
+        seeds = hull_points(views, self.scene_box.aabb.float().cpu(), self.config.max_gaussians, generator)
+        if seeds is not None:
+            self._build_scene(seeds)
+            self.to(self.eval_background.device)
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return one group per Gaussian tensor (gsplat's strategies need that), the motions and the velocity field."""
+        groups = {name: [parameter] for name, parameter in self.scene.params.items()}
+        return groups | {
+            "motions": list(self.motions.parameters()),
+            "velocity": list(self.scene.velocity.parameters()),
+        }
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Add the time curriculum, densification and the fit of the velocity field to the training loop."""
+        attributes = training_callback_attributes
+        assert attributes.trainer is not None and attributes.optimizers is not None
+        self.total_steps = attributes.trainer.config.max_num_iterations
+        self.optimizers = attributes.optimizers.optimizers
+        before, after = (
+            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
+            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
+        )
+        return [TrainingCallback([before], self.before_step), TrainingCallback([after], self.after_step)]
+
+    def time_window(self, step: int) -> tuple[float, float]:
+        """Return the times that may be drawn at a step: the canonical one, then wider and wider around it."""
+        c, q = self.config, step / self.total_steps
+        first, last = self.observed_times[0], self.timeline.t_obs
+        part = (q - c.canonical_part) / max(c.curriculum_part - c.canonical_part, 1e-6)
+        part = min(max(part, 0.0), 1.0)
+        return (
+            self.canonical_time - part * (self.canonical_time - first),
+            self.canonical_time + part * (last - self.canonical_time),
+        )
+
+    def before_step(self, step: int) -> None:
+        """Note the step that is about to run."""
+        self.step = step
+
+    def after_step(self, step: int) -> None:
+        """Densify; at the end freeze what rests and fit the velocity field."""
+        if step == self.total_steps - 1:
+            self.finish_motion()
+
+    def _downscale(self) -> int:
+        return 2 if self.training and self.step < self.config.half_resolution_part * self.total_steps else 1
+
+    def colors_at(self, t: float) -> Float[Tensor, "N K 3"]:
+        """Return the SH coefficients at ``t``; beyond the observed time the colours hold their last value."""
+        base = self.scene.params["features_dc"]
+        if self.config.color_modes:
+            first, last = self.observed_times[0], self.timeline.t_obs
+            phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
+            waves = torch.cos(self.color_phases * phase).to(base)
+            base = base + torch.einsum("m,nmc->nc", waves, self.scene.params["color_changes"])
+        return torch.cat([base[:, None], self.scene.params["features_rest"]], dim=1)
+
+    def _training_state(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
+        """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave, section 3.3)."""
+        if (
+            torch.rand(()) >= self.config.advect_probability
+            or self.step < self.config.canonical_part * self.total_steps
+        ):
+            return self.scene.deform(t, codes)
+        step = self.timeline.dt if torch.rand(()) < 0.5 else -self.timeline.dt
+        start = min(max(t + step, self.observed_times[0]), self.timeline.t_obs)
+        return self.scene.advect(self.scene.deform(start, codes), start, t, codes)
+
+    def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:
+        """Render a training camera at its time on a random background."""
+        t, scale, params = self._time_of(camera), self._downscale(), self.scene.params
+        codes = self.scene.codes()
+        state = self._training_state(t, codes)
+        Ks = camera.get_intrinsics_matrices().to(self.device)
+        Ks = Ks / Ks.new_tensor([[scale], [scale], [1.0]])
+        render, alpha, info = rasterize(
+            state.means,
+            state.quats,
+            params["scales"].exp()
+            if state.scale_factors is None
+            else params["scales"].exp() * state.scale_factors,
+            torch.sigmoid(params["opacities"][:, 0]),
+            self.colors_at(t),
+            viewmats_of(camera.camera_to_worlds),
+            Ks,
+            int(camera.width.item()) // scale,
+            int(camera.height.item()) // scale,
+            near_plane=self.config.camera_near,
+            packed=False,
+            sh_degree=self.config.sh_degree,
+        )
+        self.info = info
+        background = torch.rand(3, device=self.device) if self.has_alpha else self.eval_background
+        return {"rgb": render[0] + (1 - alpha[0]) * background, "background": background, "codes": codes}
+
+    def training_image(self, batch: dict[str, Any], background: Float[Tensor, "3"]) -> Float[Tensor, "H W 3"]:
+        """Return the recorded image at the resolution of the step, on the step's background."""
+        image = batch["image"].to(self.device)
+        image = area_downscale(
+            image.float() / 255.0 if image.dtype == torch.uint8 else image, self._downscale()
+        )
+        return composite(image, background)
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the image loss and the regularisers of the motions, each times its weight."""
+        c = self.config
+        truth = batch["image"].to(self.device)
+        truth = area_downscale(
+            truth.float() / 255.0 if truth.dtype == torch.uint8 else truth, self._downscale()
+        )
+        truth = self.composite_with_background(truth, outputs["background"])
+        losses = {"image": photometric_loss(outputs["rgb"], truth, c.ssim_weight)}
+        if c.jerk_weight:
+            losses["jerk"] = c.jerk_weight * self.motions.jerk()
+        if c.ambiguity_weight:
+            losses["ambiguity"] = c.ambiguity_weight * code_ambiguity(outputs["codes"])
+        return losses
+
+    @torch.no_grad()
+    def finish_motion(self) -> None:
+        """Freeze what rests, and set the velocity field to the motions' rates and their best continuation."""
+        extent = float((self.scene_box.aabb[1] - self.scene_box.aabb[0]).norm())
+        times = list(np.linspace(self.observed_times[0], self.timeline.t_obs, 13))
+        resting = self.scene.freeze_static(times, self.config.freeze_distance * extent)
+        lines = self._settle_motion()
+        speeds = torch.stack(
+            [self.gaussians_at(t).velocities.norm(dim=-1).quantile(0.98) for t in times[::4]]
+        )
+        self.top_speed.fill_(speeds.max())
+        CONSOLE.log("\n".join([f"{resting} of {len(self.scene)} Gaussians are at rest", *lines]))
+
+    def _settle_motion(self) -> list[str]:
+        """Fit the velocity field to the motions by least squares; returns a line for each."""
+        weights = self.scene.codes() * torch.sigmoid(self.scene.params["opacities"])
+        points, field = self.scene.params["means"], cast(BasisVelocityField, self.scene.velocity)
+        chosen = fit_velocity(field, self.motions, points, weights, self.config.holdout)
+        return [
+            f"  motion {c.motion}: {c.candidate.describe()}, off by {c.error:.4f} in the back-test"
+            for c in chosen
+        ]

@@ -1,0 +1,115 @@
+"""What `rasterize` accepts: every argument is looked at once, at the door, and an error names it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MAX_SH_DEGREE = 4
+
+
+def choose(value: object, allowed: Sequence[str], name: str) -> None:
+    """Raise ValueError unless the value is one of the allowed ones."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+
+
+def check_options(
+    width, height, near_plane, far_plane, radius_clip, eps2d, tile_size, channel_chunk, distributed,
+    render_mode, rasterize_mode, camera_model, radius_rule,
+) -> None:  # fmt: skip
+    """Check everything that is not a tensor."""
+    for name, size in (("width", width), ("height", height)):
+        if int(size) != size or size < 0:
+            raise ValueError(f"{name} is {size!r}; it must be a whole number of pixels, 0 or more")
+    for name, number in (
+        ("near_plane", near_plane), ("far_plane", far_plane), ("radius_clip", radius_clip), ("eps2d", eps2d),
+    ):  # fmt: skip
+        if math.isnan(number):
+            raise ValueError(f"{name} is NaN; give a number")
+    if eps2d < 0:
+        raise ValueError(f"eps2d is {eps2d}; it must be 0 or more (it is added to the 2-D covariance)")
+    if channel_chunk < 1:
+        raise ValueError(f"channel_chunk is {channel_chunk}; it must be at least 1")
+    if tile_size != 16:
+        raise NotImplementedError(f"tile_size is {tile_size}; the CPU kernels have tiles of 16 pixels, gsplat's default")
+    if distributed:
+        raise NotImplementedError("distributed rendering needs CUDA; pass distributed=False on the CPU")
+    choose(render_mode, ("RGB", "D", "ED", "RGB+D", "RGB+ED"), "render_mode")
+    choose(rasterize_mode, ("classic", "antialiased"), "rasterize_mode")
+    choose(camera_model, ("pinhole", "ortho", "fisheye"), "camera_model")
+    choose(radius_rule, ("auto", "square", "tight"), "radius_rule")
+
+
+def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None:
+    """Check type, device, dtype, shape and finiteness of one tensor."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} is {type(tensor).__name__}; it must be a tensor of shape {like}")
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} is on {tensor.device} but means is on the CPU; put all tensors on one device")
+    if tensor.dtype != torch.float32:
+        raise ValueError(f"{name} has dtype {tensor.dtype}; it must be torch.float32 (use .float())")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, that is {like}")
+    # A sum is one cheap pass and is finite unless a value is not, or it overflows: only then look closely.
+    if tensor.numel() and not math.isfinite(tensor.detach().sum().item()) and not bool(tensor.isfinite().all()):
+        bad = (~tensor.detach().isfinite()).nonzero()
+        raise ValueError(f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}")
+
+
+def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -> None:
+    if not isinstance(colors, Tensor):
+        raise ValueError(f"colors is {type(colors).__name__}; it must be a tensor")
+    if sh_degree is None:
+        leading = (n,) if colors.dim() == 2 else (cameras, n)
+        channels = colors.shape[-1] if colors.dim() else 0
+        _check("colors", colors, (*leading, channels), "[N, D] or [C, N, D]")
+        if channels < 1:
+            raise ValueError(f"colors has shape {tuple(colors.shape)}; it needs at least one channel")
+        return
+    if int(sh_degree) != sh_degree or not 0 <= sh_degree <= MAX_SH_DEGREE:
+        raise ValueError(f"sh_degree is {sh_degree!r}; it must be None or 0 to {MAX_SH_DEGREE}")
+    bases = colors.shape[-2] if colors.dim() > 1 else 0
+    leading = (n,) if colors.dim() == 3 else (cameras, n)
+    _check("colors", colors, (*leading, bases, 3), "[N, K, 3] or [C, N, K, 3] with sh_degree")
+    if bases < (sh_degree + 1) ** 2:
+        raise ValueError(
+            f"colors has {bases} coefficients but sh_degree {sh_degree} needs {(sh_degree + 1) ** 2} of them"
+        )
+
+
+def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
+    """Raise on cameras that project nothing: a singular rotation part or a zero focal length."""
+    singular = torch.linalg.det(viewmats.detach()[:, :3, :3].double()).abs() < 1e-12
+    if bool(singular.any()):
+        raise ValueError(f"viewmats[{int(singular.nonzero()[0])}] is singular; it must be an invertible transform")
+    focal = Ks.detach()[:, (0, 1), (0, 1)]
+    if bool((focal == 0).any()):
+        raise ValueError(f"Ks[{int((focal == 0).nonzero()[0, 0])}] has a focal length of 0 pixels")
+
+
+def check_tensors(
+    means, quats, scales, covars, opacities, colors, viewmats, Ks, backgrounds, sh_degree, render_mode
+) -> None:
+    """Check all tensor arguments against the number of Gaussians (means) and of cameras (viewmats)."""
+    n = means.shape[0] if isinstance(means, Tensor) and means.dim() else 0
+    cameras = viewmats.shape[0] if isinstance(viewmats, Tensor) and viewmats.dim() else 0
+    _check("means", means, (n, 3), "[N, 3]")
+    if covars is None:
+        _check("quats", quats, (n, 4), "[N, 4] (w, x, y, z)")
+        _check("scales", scales, (n, 3), "[N, 3]")
+    else:
+        _check("covars", covars, (n, 3, 3), "[N, 3, 3]")
+    _check("opacities", opacities, (n,), "[N]")
+    _check("viewmats", viewmats, (cameras, 4, 4), "[C, 4, 4] (world to camera)")
+    _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
+    if cameras == 0:
+        raise ValueError("viewmats holds no camera; give at least one [C, 4, 4]")
+    _check_cameras(viewmats, Ks)
+    _check_colors(colors, cameras, n, sh_degree)
+    if backgrounds is not None:
+        channels = 3 if sh_degree is not None else colors.shape[-1]
+        if render_mode in ("D", "ED"):
+            channels = backgrounds.shape[-1]  # ignored by gsplat in these modes
+        _check("backgrounds", backgrounds, (cameras, channels), "[C, D]")

@@ -1,0 +1,127 @@
+"""The CPU backend: projection, colours and blending put together as in gsplat's `rasterization`."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyn3d_ns.rendering.autograd import (
+    MAX_CHANNELS,
+    AbsGradTarget,
+    Blend,
+    BlendSettings,
+    HarmonicColors,
+    Project,
+    ProjectionSettings,
+)
+from dyn3d_ns.rendering.projection import SQUARE_RADIUS, TIGHT_RADIUS
+
+
+def _per_camera(values: Tensor, cameras: int, dims: int) -> Tensor:
+    """Give Gaussian attributes [N, …] a leading camera axis; leave [C, N, …] as it is."""
+    if values.dim() == dims + 1:
+        return values
+    return values[None] if cameras == 1 else values.expand(cameras, *values.shape)
+
+
+def _upper(covars: Tensor) -> Tensor:
+    """Pack symmetric matrices as xx, xy, xz, yy, yz, zz."""
+    return covars[..., (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)].contiguous()
+
+
+def _tight_extents(opacities: Tensor) -> Tensor:
+    """Return 2 ln(255 opacity): the squared number of sigmas at which alpha falls to 1/255."""
+    return 2.0 * torch.log(255.0 * opacities.detach().clamp_min(1e-30))
+
+
+def rasterize_cpu(
+    means: Tensor, quats: Tensor | None, scales: Tensor | None, covars: Tensor | None, opacities: Tensor,
+    colors: Tensor, viewmats: Tensor, Ks: Tensor, backgrounds: Tensor | None, *,
+    width: int, height: int, near_plane: float, far_plane: float, radius_clip: float, eps2d: float,
+    sh_degree: int | None, packed: bool, render_mode: str, sparse_grad: bool, absgrad: bool, antialiased: bool,
+    channel_chunk: int, camera_model: int, tight: bool,
+) -> tuple[Tensor, Tensor, dict[str, Any]]:  # fmt: skip
+    """Render with our kernels; the arguments are checked and resolved (see `rasterize`)."""
+    cameras = viewmats.shape[0]
+    settings = ProjectionSettings(
+        width, height, near_plane, far_plane, radius_clip, eps2d, camera_model,
+        TIGHT_RADIUS if tight else SQUARE_RADIUS, antialiased, sparse_grad,
+    )  # fmt: skip
+    if covars is not None:
+        quats, scales, covars = None, None, _upper(covars)
+    means2d, depths, conics, compensations, radii = Project.apply(
+        means, quats, scales, covars, _tight_extents(opacities) if tight else None, viewmats, Ks, settings
+    )
+    opacities = _per_camera(opacities, cameras, 1)
+    if compensations is not None:
+        opacities = opacities * compensations
+    rgb = None
+    if render_mode not in ("D", "ED"):
+        if sh_degree is None:
+            rgb = _per_camera(colors, cameras, 2)
+        else:
+            centers = torch.linalg.inv(viewmats)[:, :3, 3]
+            rgb = HarmonicColors.apply(means, colors, centers, radii, sh_degree)
+    info = _info(means2d, depths, conics, opacities, radii, width, height, packed, tight)
+    target = None
+    blended = info["means2d"]
+    if packed:
+        index = (info["camera_ids"], info["gaussian_ids"])
+        blended = torch.zeros_like(means2d).index_put(index, blended)
+    if absgrad:
+        target = AbsGradTarget(info["means2d"], (info["camera_ids"], info["gaussian_ids"]) if packed else None)
+    image, alphas = _blend_chunks(
+        blended, conics, opacities, rgb, depths, backgrounds, radii, width, height, render_mode, target, channel_chunk
+    )
+    return image, alphas, info
+
+
+def _blend_chunks(
+    means2d, conics, opacities, rgb, depths, backgrounds, radii, width, height, render_mode, target, channel_chunk
+) -> tuple[Tensor, Tensor]:
+    """Blend all channels, at most 32 at a time; the depth rides with the last colours."""
+    record = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (means2d, conics, opacities, rgb, depths, backgrounds)
+    )
+    expected = render_mode in ("ED", "RGB+ED")
+    with_depth = render_mode != "RGB"
+    if rgb is None:
+        settings = BlendSettings(width, height, expected, record, target)
+        return Blend.apply(means2d, conics, opacities, None, depths, None, depths.detach(), radii, settings)
+    chunk = min(channel_chunk, MAX_CHANNELS)
+    total = rgb.shape[-1] + with_depth
+    images, alphas = [], None
+    for start in range(0, total, chunk):
+        stop = min(start + chunk, total)
+        has_depth = with_depth and stop == total
+        last = stop - has_depth
+        part = rgb[..., start:last] if last > start else None
+        behind = None if backgrounds is None else backgrounds[:, start:last]
+        if has_depth and behind is not None:
+            behind = torch.cat([behind, torch.zeros_like(behind[:, :1]) if behind.shape[1] else behind.new_zeros(
+                behind.shape[0], 1)], dim=-1)  # fmt: skip
+        settings = BlendSettings(width, height, expected and has_depth, record, target)
+        image, alphas_part = Blend.apply(
+            means2d, conics, opacities, part, depths if has_depth else None, behind, depths.detach(), radii, settings
+        )
+        images.append(image)
+        alphas = alphas_part if alphas is None else alphas
+    assert alphas is not None
+    return (images[0] if len(images) == 1 else torch.cat(images, dim=-1)), alphas
+
+
+def _info(means2d, depths, conics, opacities, radii, width, height, packed, tight) -> dict[str, Any]:
+    """Collect what strategies read, [C, N, …] or packed to the visible pairs [nnz, …] as gsplat does."""
+    whole = radii.int()
+    shown = whole.permute(0, 2, 1).contiguous() if tight else whole[:, 0]
+    info: dict[str, Any] = {
+        "camera_ids": None, "gaussian_ids": None, "radii": shown, "means2d": means2d, "depths": depths,
+        "conics": conics, "opacities": opacities, "width": width, "height": height, "tile_size": 16,
+        "tile_width": -(-width // 16), "tile_height": -(-height // 16), "n_cameras": means2d.shape[0],
+    }  # fmt: skip
+    if packed:
+        camera_ids, gaussian_ids = torch.where((whole > 0).all(dim=1))
+        info["camera_ids"], info["gaussian_ids"] = camera_ids, gaussian_ids
+        for name in ("radii", "means2d", "depths", "conics", "opacities"):
+            info[name] = info[name][camera_ids, gaussian_ids]
+    return info

@@ -1,0 +1,108 @@
+"""How kernels are compiled: `nogil`, cached on disk, and with a word to the user while the first compile runs.
+
+Numba's own cache notices a change of the file that holds a kernel, not of the files it inlines from; ours is
+keyed by the hash of this whole folder. It lives in `DYN3D_CACHE_DIR` if set, else beside the sources, else
+(read-only installs) in the user's cache folder.
+"""
+
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+_FOLDER = Path(__file__).resolve().parent
+_announced = threading.Event()
+
+
+@functools.cache
+def source_stamp() -> str:
+    """Return the hash of all sources of this folder."""
+    digest = hashlib.sha256()
+    for path in sorted(_FOLDER.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Return the folder of compiled kernels: the first writable one of those listed above."""
+    given = os.environ.get("DYN3D_CACHE_DIR")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dyn3d_ns"
+    candidates = [Path(given)] if given else [_FOLDER / "__pycache__", user]
+    for root in candidates:
+        if _writable(root):
+            return root
+    # Nothing is writable: this process compiles for itself, under a name no one else can have prepared.
+    return Path(tempfile.mkdtemp(prefix="dyn3d_ns-kernels-"))
+
+
+class _Locator:
+    """Tells Numba's cache where to store a kernel and when it is stale."""
+
+    def __init__(self, py_func: Callable):
+        self._lineno = py_func.__code__.co_firstlineno
+        self._py_file = py_func.__code__.co_filename
+
+    def ensure_cache_path(self) -> None:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return source_stamp()
+
+    def get_disambiguator(self) -> str:
+        return str(self._lineno)
+
+    @classmethod
+    def from_function(cls, py_func: Callable, py_file: str) -> "_Locator":
+        return cls(py_func)
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012 (the name and kind that Numba reads)
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _CacheImpl
+
+    def load_overload(self, sig, target_context):
+        found = super().load_overload(sig, target_context)
+        if found is None and not _announced.is_set():
+            _announced.set()
+            print(
+                f"dyn3d_ns: compiling the CPU rendering kernels, once on this machine (about 16 s in all); "
+                f"kept in {cache_folder()}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return found
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function of arrays and numbers, on first use, to run without the GIL."""
+    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def inline(function: Callable) -> Callable:
+    """Compile a helper that other kernels call; LLVM merges it into its callers."""
+    return njit(nogil=True, error_model="numpy", boundscheck=False, forceinline=True)(function)

@@ -1,0 +1,40 @@
+"""Colour codes and the dictionary whose images are made when asked for."""
+
+import pytest
+import torch
+from dyn3d_ns.models.color_codes import flow_colors, velocity_colors
+from dyn3d_ns.models.lazy_outputs import LazyOutputs
+
+
+def test_lazy_outputs_are_listed_at_once_and_made_once() -> None:
+    calls: list[str] = []
+    outputs = LazyOutputs({"rgb": 1}, {"flow": lambda: calls.append("flow") or 2})
+    assert list(outputs) == ["rgb", "flow"] and list(outputs.keys()) == ["rgb", "flow"]
+    assert not calls
+    assert outputs["flow"] == 2 and outputs["flow"] == 2 and calls == ["flow"]
+    outputs["extra"] = 3
+    assert dict(outputs.items()) == {"rgb": 1, "flow": 2, "extra": 3}
+    assert outputs.get("none", 7) == 7
+
+
+def test_rest_is_grey_as_velocity_and_white_as_flow() -> None:
+    torch.testing.assert_close(velocity_colors(torch.zeros(1, 1, 3), 1.0), torch.full((1, 1, 3), 0.5))
+    torch.testing.assert_close(flow_colors(torch.zeros(1, 1, 2), 1.0), torch.ones(1, 1, 3))
+
+
+@pytest.mark.parametrize(
+    ("direction", "color"),
+    [
+        ((1.0, 0.0), (1.0, 0.0, 0.0)),
+        ((-0.5, 3**0.5 / 2), (0.0, 1.0, 0.0)),
+        ((-0.5, -(3**0.5) / 2), (0.0, 0.0, 1.0)),
+    ],
+)
+def test_flow_hue_is_the_direction(direction: tuple[float, float], color: tuple[float, float, float]) -> None:
+    shown = flow_colors(torch.tensor([[direction]]) * 4, top=2.0)
+    torch.testing.assert_close(shown[0, 0], torch.tensor(color), atol=1e-4, rtol=0)
+
+
+def test_velocity_axes_are_the_channels() -> None:
+    shown = velocity_colors(torch.tensor([[[2.0, -1.0, 9.0]]]), top_speed=4.0)
+    torch.testing.assert_close(shown[0, 0], torch.tensor([0.75, 0.375, 1.0]))
