@@ -69,7 +69,7 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     """Weight of codes that mix motions."""
     holdout: float = 0.25
     """Part of the observed time that is predicted to choose each motion's continuation."""
-    freeze_distance: float = 0.005
+    freeze_distance: float = 0.001
     """Gaussians that stay within this fraction of the scene's extent are frozen at the end."""
 
 
