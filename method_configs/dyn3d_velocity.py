@@ -1,7 +1,7 @@
 """``dyn3d-velocity`` and its presets.
 
-``dyn3d-velocity`` is for a GPU, ``dyn3d-velocity-fast`` for two CPU cores and minutes, ``dyn3d-velocity-paper`` keeps
-FreeGave's networks and schedule.
+``dyn3d-velocity`` is for a GPU, ``dyn3d-velocity-fast`` for two CPU cores and minutes,
+``dyn3d-velocity-paper`` keeps FreeGave's networks and schedule.
 """
 
 from nerfstudio.plugins.types import MethodSpecification

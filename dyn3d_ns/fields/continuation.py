@@ -1,9 +1,11 @@
-"""Fit a velocity field to learned motions, and choose by back-testing how each motion goes on into the future.
+"""Fit a velocity field to learned motions, and choose by back-testing how each motion goes on into the
+future.
 
-Nothing is rendered. Each motion has a few candidate continuations: a constant or slowly changing twist about a fixed
-axis, or a centre on a polynomial path with a steady or changing spin, each fitted to a shorter or longer past. A
-candidate is fitted to what comes before the last part of the observed time and judged by where it puts the motion's
-points in that part. The best is fitted again up to the last observed time. Only observed times are read.
+Nothing is rendered. Each motion has a few candidate continuations: a constant or slowly changing twist about
+a fixed axis, or a centre on a polynomial path with a steady or changing spin, each fitted to a shorter or
+longer past. A candidate is fitted to what comes before the last part of the observed time and judged by where
+it puts the motion's points in that part. The best is fitted again up to the last observed time. Only observed
+times are read.
 """
 
 from dataclasses import dataclass
@@ -47,10 +49,11 @@ class Candidate:
 
     def describe(self) -> str:
         """Say in words what goes on."""
-        past = f"fitted to the last {self.window:.0%}"
+        past = f"the last {self.window:.0%}"
         if self.center_degree is None:
-            return f"twist about fixed axes, degree {self.spin_degree} in time, {past}"
-        return f"centre's velocity of degree {self.center_degree}, spin of degree {self.spin_degree}, {past}"
+            return f"twist about fixed axes (degree {self.spin_degree}) as over {past}"
+        center = f"centre's velocity (degree {self.center_degree})"
+        return f"{center} and spin (degree {self.spin_degree}) as over {past}"
 
 
 CANDIDATES = tuple(
@@ -119,7 +122,8 @@ def choose_continuation(track: _Track, holdout: float) -> tuple[Candidate, Array
     """Back-test every candidate on the last ``holdout`` of the track and fit the best to all of it.
 
     Returns:
-        The candidate, its twist coefficients [MAX_DEGREE + 1, 6], and its root mean square error in world units.
+        The candidate, its twist coefficients [MAX_DEGREE + 1, 6], and its root mean square error in world
+        units.
     """
     total = len(track.times)
     cut = min(max(round((1 - holdout) * total), 5), total - 1)

@@ -1,7 +1,7 @@
 """FreeGave's networks (CVPR 2025, sections 3.1 to 3.3), for those who compare with the paper.
 
-A motion code is predicted from the canonical position, soft weights over motion modes from the code, the modes' twists
-from time, and an auxiliary deformation from position, time and code.
+A motion code is predicted from the canonical position, soft weights over motion modes from the code, the
+modes' twists from time, and an auxiliary deformation from position, time and code.
 """
 
 import math
@@ -59,7 +59,8 @@ class DeformationNetwork(nn.Module):
     """The auxiliary deformation D(p, t, z) → shift, turn and change of scale (Deformable-3DGS, light)."""
 
     def __init__(self, code_size: int, width: int = 128, layers: int = 6) -> None:
-        """Build the trunk of ``layers`` layers with the input again at its middle; all outputs start near zero."""
+        """Build the trunk of ``layers`` layers with the input again at its middle; all outputs start near
+        zero."""
         super().__init__()
         self.time_network = mlp([1 + 2 * 6, 256, 30])
         size = 3 * (1 + 2 * 8) + 30 + code_size
@@ -73,7 +74,8 @@ class DeformationNetwork(nn.Module):
     def forward(
         self, means: Float[Tensor, "N 3"], codes: Float[Tensor, "N L"], t: float
     ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"], Float[Tensor, "N 3"]]:
-        """Return the changes of position, quaternion (added) and scale (factor minus one) at the time ``t``."""
+        """Return the changes of position, quaternion (added) and scale (factor minus one) at the time
+        ``t``."""
         time = self.time_network(encode(means.new_tensor([[t]]), 6)).expand(len(means), -1)
         features = torch.cat([encode(means, 8), time, codes], dim=-1)
         hidden = torch.relu(self.first(features))

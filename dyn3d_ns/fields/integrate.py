@@ -13,7 +13,8 @@ Velocity = Callable[[Tensor, float], Tensor]
 
 
 def step_count(t0: float, t1: float, max_step: float) -> int:
-    """Count the equal steps of at most ``max_step`` that lead from ``t0`` to ``t1``; 0 where they coincide."""
+    """Count the equal steps of at most ``max_step`` that lead from ``t0`` to ``t1``; 0 where they
+    coincide."""
     if max_step <= 0:
         raise ValueError(f"max_step is {max_step}; a positive time step is needed")
     return math.ceil(abs(t1 - t0) / max_step - 1e-6)
@@ -30,7 +31,8 @@ def integrate(
     """Carry ``x`` along ``dx/dt = field(x, t)`` from time ``t0`` to ``t1``, forwards or backwards.
 
     The state may hold anything that the field returns the rate of: positions alone, or positions and
-    quaternions side by side. Gradients flow through every step. The number of steps is fixed by the times alone.
+    quaternions side by side. Gradients flow through every step. The number of steps is fixed by the times
+    alone.
 
     Args:
         field: Rate of change of the state, called as ``field(x, t)``.

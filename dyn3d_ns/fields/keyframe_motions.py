@@ -1,8 +1,9 @@
 """The keyframe network: K rigid motions of time, shared by everything in the scene.
 
-Each motion turns about a pivot and shifts, ``x(t) = R(r(t)) (x - p) + p + d(t)``, where the rotation vector ``r`` and
-the shift ``d`` are combinations of a :class:`TimeBasis`. Points mix the motions with soft weights, as in skinning. This
-costs one [N, K] × [K, 16] product at each time, where a deformation network costs an MLP over every point.
+Each motion turns about a pivot and shifts, ``x(t) = R(r(t)) (x - p) + p + d(t)``, where the rotation vector
+``r`` and the shift ``d`` are combinations of a :class:`TimeBasis`. Points mix the motions with soft weights,
+as in skinning. This costs one [N, K] × [K, 16] product at each time, where a deformation network costs an MLP
+over every point.
 """
 
 import math
@@ -27,7 +28,8 @@ class RigidPoses(NamedTuple):
 
 
 def left_jacobian(r: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
-    """Return the matrix that turns the rate of a rotation vector into the angular velocity, ``w = J(r) dr/dt``."""
+    """Return the matrix that turns the rate of a rotation vector into the angular velocity, ``w = J(r)
+    dr/dt``."""
     angle_sq = r.square().sum(-1)[..., None, None]
     k = skew(r)
     return (
@@ -45,7 +47,8 @@ class KeyframeMotions(nn.Module):
 
         Args:
             basis: Functions of time that vanish at the canonical time ``basis.t_ref``.
-            pivots: Points that the motions turn about, world units; the first belongs to the motion that is rest.
+            pivots: Points that the motions turn about, world units; the first belongs to the motion that is
+            rest.
         """
         super().__init__()
         self.basis = basis
@@ -81,14 +84,16 @@ class KeyframeMotions(nn.Module):
         return RigidPoses(quats, rotations, self.pivots - turned + values[:, :3])
 
     def twists(self, t: float) -> Float[Tensor, "K 6"]:
-        """Differentiate the motions: the twist ``(u, w)`` of each about the world's origin, per unit of time."""
+        """Differentiate the motions: the twist ``(u, w)`` of each about the world's origin, per unit of
+        time."""
         t = min(max(t, self.basis.t_min), self.basis.t_max)
         values, rates = self._values(t, 0), self._values(t, 1)
         w = (left_jacobian(values[:, 3:]) @ rates[:, 3:].unsqueeze(-1)).squeeze(-1)
         return torch.cat([rates[:, :3] - torch.linalg.cross(w, self.pivots + values[:, :3]), w], dim=-1)
 
     def jerk(self) -> Float[Tensor, ""]:
-        """Return the mean square of the motions' third derivative, with half of the observed time as the unit."""
+        """Return the mean square of the motions' third derivative, with half of the observed time as the
+        unit."""
         flat = self.coefficients.flatten(1)
         return (self.jerk_basis @ flat).square().sum() / (
             math.prod(flat.shape[1:]) * self.jerk_basis.shape[0]

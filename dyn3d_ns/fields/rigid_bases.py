@@ -19,7 +19,8 @@ def rigid_bases(x: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 6 3"]:
 
 
 def centripetal_bases(x: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 6 3"]:
-    """Evaluate the acceleration bases of NVFi: the axes, then ``w × (w × x)`` for a unit turn about each axis."""
+    """Evaluate the acceleration bases of NVFi: the axes, then ``w × (w × x)`` for a unit turn about each
+    axis."""
     axes = torch.eye(3, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 3, 3)
     turning = axes * (axes * x.unsqueeze(-2)).sum(-1, keepdim=True) - x.unsqueeze(-2)
     return torch.cat([axes, turning], dim=-2)

@@ -1,4 +1,5 @@
-"""Functions of time alone: low-order polynomials for the trend, a cubic B-spline on keyframes for the rest."""
+"""Functions of time alone: low-order polynomials for the trend, a cubic B-spline on keyframes for the
+rest."""
 
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 
 def _bspline_pieces(u: NDArray[np.float64], derivative: int) -> NDArray[np.float64]:
-    """Evaluate the four pieces of the uniform cubic B-spline (or a derivative) at the fractions ``u``, [T, 4]."""
+    """Evaluate the four pieces of the uniform cubic B-spline (or a derivative) at the fractions ``u``, [T,
+    4]."""
     one, zero = np.ones_like(u), np.zeros_like(u)
     pieces = {
         0: [(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3],
@@ -25,8 +27,8 @@ def _bspline_pieces(u: NDArray[np.float64], derivative: int) -> NDArray[np.float
 class TimeBasis:
     """Polynomials ``s^p`` and cubic B-splines on evenly spaced keyframes over the observed time.
 
-    ``s = (t - t_ref) / scale``. Outside ``[t_min, t_max]`` the splines hold the value at the border, so only the
-    polynomials go on into the future.
+    ``s = (t - t_ref) / scale``. Outside ``[t_min, t_max]`` the splines hold the value at the border, so only
+    the polynomials go on into the future.
     """
 
     t_ref: float
@@ -38,11 +40,13 @@ class TimeBasis:
     degrees: tuple[int, ...] = (1, 2, 3)
     """Degrees of the polynomials."""
     keyframes: int = 8
-    """Intervals of the spline between ``t_min`` and ``t_max``; 0 for none. Each needs one function, three more in all."""
+    """Intervals of the spline between ``t_min`` and ``t_max``; 0 for none. Each needs one function, three
+    more in all."""
     anchored: bool = True
     """Subtract each spline's value at ``t_ref``, so that every function vanishes there."""
     vanishing: bool = False
-    """Drop the splines that are not zero at ``t_max``, so that the polynomials alone cross into the future."""
+    """Drop the splines that are not zero at ``t_max``, so that the polynomials alone cross into the
+    future."""
 
     @property
     def scale(self) -> float:
@@ -60,7 +64,8 @@ class TimeBasis:
         return len(self.degrees) + self.num_splines
 
     def __call__(self, times: float | NDArray[np.float64], derivative: int = 0) -> Float[Tensor, "T J"]:
-        """Evaluate every function, or its ``derivative``-th derivative by time (0 to 3), at the given times."""
+        """Evaluate every function, or its ``derivative``-th derivative by time (0 to 3), at the given
+        times."""
         t = np.atleast_1d(np.asarray(times, dtype=np.float64))
         columns = [self._polynomials(t, derivative)]
         if self.keyframes:

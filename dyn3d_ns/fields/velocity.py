@@ -1,7 +1,7 @@
 """Velocity fields whose coefficients depend on time and on a motion code, never on the position.
 
-``v(x, t | z) = sum_k z_k (u_k(t) + w_k(t) × x)``: for one code the field is one rigid twist, so its gradient is
-antisymmetric and its divergence zero by construction (FreeGave, section 3.2).
+``v(x, t | z) = sum_k z_k (u_k(t) + w_k(t) × x)``: for one code the field is one rigid twist, so its gradient
+is antisymmetric and its divergence zero by construction (FreeGave, section 3.2).
 """
 
 import math
@@ -36,7 +36,8 @@ class VelocityField(nn.Module):
 
 
 class BasisVelocityField(VelocityField):
-    """Twists on a :class:`TimeBasis`: a polynomial at all times, and a spline that vanishes at the last observed one."""
+    """Twists on a :class:`TimeBasis`: a polynomial at all times, and a spline that vanishes at the last
+    observed one."""
 
     def __init__(self, basis: TimeBasis, num_motions: int) -> None:
         """Start at rest.

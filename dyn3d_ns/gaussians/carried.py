@@ -93,7 +93,8 @@ class SharedMotions(nn.Module):
 class CarriedGaussians(nn.Module):
     """Gaussians in a canonical time, and what carries them to any other time.
 
-    Up to ``t_obs`` the deformation places the canonical Gaussians; beyond it the velocity field carries them on.
+    Up to ``t_obs`` the deformation places the canonical Gaussians; beyond it the velocity field carries them
+    on.
     """
 
     def __init__(
@@ -179,7 +180,8 @@ class CarriedGaussians(nn.Module):
         codes: Float[Tensor, "N K"],
         max_step: float | None = None,
     ) -> MotionState:
-        """Carry Gaussians from ``t0`` to ``t1`` along the velocity field, orientations included (midpoint rule).
+        """Carry Gaussians from ``t0`` to ``t1`` along the velocity field, orientations included (midpoint
+        rule).
 
         Steps are at most ``max_step`` long, by default the spacing of the frames.
         """
@@ -197,6 +199,7 @@ class CarriedGaussians(nn.Module):
 def blend(
     poses: RigidPoses, codes: Float[Tensor, "N K"], means: Float[Tensor, "N 3"], quats: Float[Tensor, "N 4"]
 ) -> MotionState:
-    """Move points by a soft mixture of rigid motions (linear blend skinning, orientations by mixed quaternions)."""
+    """Move points by a soft mixture of rigid motions (linear blend skinning, orientations by mixed
+    quaternions)."""
     table = torch.cat([poses.rotations.flatten(1), poses.translations, poses.quats], dim=1)
     return MotionState(*apply_motions(codes @ table, means, quats))

@@ -70,13 +70,13 @@ def hull_points(
 ) -> SeedPoints | None:
     """Draw points near the surface of the visual hull of the images' alpha.
 
-    Space is sampled over the box to find the hull's extent, then within that until there are enough points, or
-    ``rounds`` times. A point is in the hull where no
+    Space is sampled over the box to find the hull's extent, then within that until there are enough points,
+    or ``rounds`` times. A point is in the hull where no
     camera that sees it sees through it, and at least three see it.
 
     Returns:
-        The points with the mean colour of the pixels that they fall on, or None where there are fewer than three
-        views, no alpha, or nothing in the hull.
+        The points with the mean colour of the pixels that they fall on, or None where there are fewer than
+        three views, no alpha, or nothing in the hull.
     """
     if views.images.shape[-1] != 4 or len(views.images) < _MIN_HULL_VIEWS:
         return None
@@ -123,7 +123,8 @@ def neighbour_distance(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Flo
 
 
 def farthest_points(points: Float[Tensor, "N 3"], count: int) -> Float[Tensor, "K 3"]:
-    """Pick points that lie far apart, each the farthest from those before it; the first is nearest to the centre."""
+    """Pick points that lie far apart, each the farthest from those before it; the first is nearest to the
+    centre."""
     distance = torch.full((len(points),), float("inf"))
     index = int((points - points.mean(0)).square().sum(-1).argmin())
     picked = []

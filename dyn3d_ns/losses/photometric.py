@@ -8,7 +8,8 @@ from torch import Tensor
 def photometric_loss(
     rgb: Float[Tensor, "H W 3"], truth: Float[Tensor, "H W 3"], ssim_weight: float
 ) -> Float[Tensor, ""]:
-    """Mix the mean absolute error with structural dissimilarity, ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, eq. 7)."""
+    """Mix the mean absolute error with structural dissimilarity, ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, eq.
+    7)."""
     loss = (rgb - truth).abs().mean()
     if not ssim_weight:
         return loss

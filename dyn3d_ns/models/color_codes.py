@@ -6,7 +6,8 @@ from torch import Tensor
 
 
 def velocity_colors(velocity: Float[Tensor, "H W 3"], top_speed: float) -> Float[Tensor, "H W 3"]:
-    """Show a velocity as a colour: x, y and z as red, green and blue about mid-grey, ``top_speed`` at full range.
+    """Show a velocity as a colour: x, y and z as red, green and blue about mid-grey, ``top_speed`` at full
+    range.
 
     Args:
         velocity: World units per unit of time, already weighted by the accumulation.

@@ -1,10 +1,12 @@
 """``dyn3d-velocity``: Gaussians carried by a keyframe network and a velocity field.
 
-Observed times are reached by deforming the canonical Gaussians with shared rigid motions of time (the keyframe network),
-the future by integrating a velocity field of rigid twists. The field is trained by FreeGave's deform-then-advect step,
-and set by least squares to the learned motions' rates, with the continuation that back-testing prefers.
+Observed times are reached by deforming the canonical Gaussians with shared rigid motions of time (the
+keyframe network), the future by integrating a velocity field of rigid twists. The field is trained by
+FreeGave's deform-then-advect step, and set by least squares to the learned motions' rates, with the
+continuation that back-testing prefers.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -60,11 +62,13 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     half_resolution_part: float = 0.3
     """Part of the training that renders at half resolution."""
     advect_probability: float = 0.1
-    """Share of the steps that deform to a neighbouring time and move on from there with the velocity field."""
+    """Share of the steps that deform to a neighbouring time and move on from there with the velocity
+    field."""
     ssim_weight: float = 0.0
     """Weight of structural dissimilarity beside the absolute error, 0..1."""
     jerk_weight: float = 1e-3
-    """Weight of the motions' third derivative (world units and radians, half of the observed time as the unit)."""
+    """Weight of the motions' third derivative (world units and radians, half of the observed time as the
+    unit)."""
     ambiguity_weight: float = 0.0
     """Weight of codes that mix motions."""
     holdout: float = 0.25
@@ -79,7 +83,8 @@ class Dyn3DVelocityModel(GaussianModel):
     config: Dyn3DVelocityModelConfig
 
     def populate_modules(self) -> None:
-        """Build the motions; the Gaussians start as random points until :meth:`initialize` sees the images."""
+        """Build the motions; the Gaussians start as random points until :meth:`initialize` sees the
+        images."""
         super().populate_modules()
         observed = [t for t in self.timeline.frame_times if t <= self.timeline.t_obs + 1e-6]
         self.observed_times = observed
@@ -125,7 +130,8 @@ class Dyn3DVelocityModel(GaussianModel):
         return cast(SharedMotions, self.scene.deformation).motions
 
     def initialize_from(self, datamanager: DynamicDataManager) -> None:
-        """Start from the visual hull of the masks at the canonical time, where there are masks and no point cloud."""
+        """Start from the visual hull of the masks at the canonical time, where there are masks and no point
+        cloud."""
         if not self.has_alpha or (self.seed_points is not None and not self.config.random_init):
             return
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
@@ -136,7 +142,8 @@ class Dyn3DVelocityModel(GaussianModel):
             self.to(self.eval_background.device)
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return one group per Gaussian tensor (gsplat's strategies need that), the motions and the velocity field."""
+        """Return one group per Gaussian tensor (gsplat's strategies need that), the motions and the velocity
+        field."""
         groups = {name: [parameter] for name, parameter in self.scene.params.items()}
         return groups | {
             "motions": list(self.motions.parameters()),
@@ -191,7 +198,8 @@ class Dyn3DVelocityModel(GaussianModel):
         return torch.cat([base[:, None], self.scene.params["features_rest"]], dim=1)
 
     def _training_state(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
-        """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave, section 3.3)."""
+        """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave,
+        section 3.3)."""
         if (
             torch.rand(()) >= self.config.advect_probability
             or self.step < self.config.canonical_part * self.total_steps
@@ -271,7 +279,9 @@ class Dyn3DVelocityModel(GaussianModel):
         weights = self.scene.codes() * torch.sigmoid(self.scene.params["opacities"])
         points, field = self.scene.params["means"], cast(BasisVelocityField, self.scene.velocity)
         chosen = fit_velocity(field, self.motions, points, weights, self.config.holdout)
+        kinds = Counter(c.candidate.describe() for c in chosen).most_common()
+        worst = max((c.error for c in chosen), default=0.0)
         return [
-            f"  motion {c.motion}: {c.candidate.describe()}, off by {c.error:.4f} in the back-test"
-            for c in chosen
+            f"{len(chosen)} motions go on, back-tested to within {worst:.3f} world units:",
+            *(f"  {count} x {kind}" for kind, count in kinds),
         ]

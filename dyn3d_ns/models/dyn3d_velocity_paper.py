@@ -51,7 +51,8 @@ class NetworkDeformation(nn.Module):
 
 
 class Dyn3DVelocityPaperModel(Dyn3DVelocityModel):
-    """FreeGave: codes predicted from positions, a deformation network, and a velocity field of time networks."""
+    """FreeGave: codes predicted from positions, a deformation network, and a velocity field of time
+    networks."""
 
     config: Dyn3DVelocityPaperModelConfig
 
@@ -82,7 +83,8 @@ class Dyn3DVelocityPaperModel(Dyn3DVelocityModel):
         return groups | {"networks": [p for part in parts for p in part.parameters()]}
 
     def _training_state(self, t: float, codes: Tensor) -> MotionState:
-        """Deform to a neighbouring time and advect to ``t``; past the horizon, deform to it and take one step."""
+        """Deform to a neighbouring time and advect to ``t``; past the horizon, deform to it and take one
+        step."""
         first, horizon, dt = self.observed_times[0], self.scene.t_obs, self.timeline.dt
         if self.step < self.config.canonical_part * self.total_steps:
             params = self.scene.params

@@ -1,7 +1,9 @@
-"""What every Gaussian method of the toolkit shares with Nerfstudio: outputs, densification, checkpoints, the viewer.
+"""What every Gaussian method of the toolkit shares with Nerfstudio: outputs, densification, checkpoints, the
+viewer.
 
-A method fills ``self.scene`` (a :class:`~dyn3d_ns.gaussians.carried.CarriedGaussians`) and its losses. The class extends
-``SplatfactoModel`` since Nerfstudio's viewer and exporter test for it, and replaces what there needs CUDA or a download.
+A method fills ``self.scene`` (a :class:`~dyn3d_ns.gaussians.carried.CarriedGaussians`) and its losses. The
+class extends ``SplatfactoModel`` since Nerfstudio's viewer and exporter test for it, and replaces what there
+needs CUDA or a download.
 """
 
 from collections.abc import Mapping
@@ -35,7 +37,8 @@ NEIGHBOURS = 8
 
 
 def viewmats_of(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "C 4 4"]:
-    """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z forward)."""
+    """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z
+    forward)."""
     rotation = camera_to_worlds[:, :3, :3] * camera_to_worlds.new_tensor([1.0, -1.0, -1.0])
     viewmats = torch.zeros(len(rotation), 4, 4, dtype=rotation.dtype, device=rotation.device)
     viewmats[:, :3, :3] = rotation.mT
@@ -60,7 +63,8 @@ class GaussianModelConfig(SplatfactoModelConfig):
     max_gaussians: int = 10_000
     """Number of Gaussians to start from, and the most that densification leads to."""
     densify: Literal["mcmc", "default", "none"] = "mcmc"
-    """Densification strategy of gsplat: relocation of dead Gaussians, split and clone by gradient, or none."""
+    """Densification strategy of gsplat: relocation of dead Gaussians, split and clone by gradient, or
+    none."""
     sh_degree: int = 1
     """Degree of the view-dependent colour, 0 to 3."""
     camera_near: float = 0.01
@@ -75,7 +79,8 @@ class GaussianModel(SplatfactoModel):
     timeline: Timeline
 
     def populate_modules(self) -> None:
-        """Set up what does not depend on the images; nothing is downloaded and nothing goes to a device by itself."""
+        """Set up what does not depend on the images; nothing is downloaded and nothing goes to a device by
+        itself."""
         metadata = self.kwargs["metadata"]
         self.timeline = metadata["timeline"]
         self.has_alpha = bool(metadata.get("has_alpha", False))
@@ -98,7 +103,8 @@ class GaussianModel(SplatfactoModel):
         return self.scene.params
 
     def _time_of(self, camera: Cameras) -> float:
-        """Return the camera's time on the frame grid's exact value, or 0 where a render mode has dropped it."""
+        """Return the camera's time on the frame grid's exact value, or 0 where a render mode has dropped
+        it."""
         if camera.times is None:
             return 0.0
         t = float(camera.times.flatten()[0])
@@ -142,8 +148,8 @@ class GaussianModel(SplatfactoModel):
     def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
         """Return the velocity of the matter at points of the scene, world units per unit of time.
 
-        A point moves with the Gaussians around it: the field is evaluated at the point with the codes of the nearest
-        ones, weighted by their opacity and their density at the point.
+        A point moves with the Gaussians around it: the field is evaluated at the point with the codes of the
+        nearest ones, weighted by their opacity and their density at the point.
         """
         codes = self.scene.codes()
         gaussians = self.gaussians_at(time)
@@ -172,7 +178,8 @@ class GaussianModel(SplatfactoModel):
         colors: Tensor,
         **options: Any,
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Rasterise Gaussians with the given colours or channels; the arguments are those of ``rasterize``."""
+        """Rasterise Gaussians with the given colours or channels; the arguments are those of
+        ``rasterize``."""
         return rasterize(
             gaussians.means,
             gaussians.quats,
@@ -221,13 +228,15 @@ class GaussianModel(SplatfactoModel):
         return LazyOutputs(ready, self._motion_outputs(gaussians, viewmats, Ks, width, height))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
-        """Return the colour behind the scene: white for scenes with alpha unless the viewer has set another."""
+        """Return the colour behind the scene: white for scenes with alpha unless the viewer has set
+        another."""
         return self.background_color.to(self.device)
 
     def _motion_outputs(
         self, gaussians: Gaussians, viewmats: Tensor, Ks: Tensor, width: int, height: int
     ) -> dict[str, Any]:
-        """Return makers of the motion images; they share one rasterisation of velocity, flow and mask channels."""
+        """Return makers of the motion images; they share one rasterisation of velocity, flow and mask
+        channels."""
         channels: list[Tensor] = []
 
         def raw() -> Tensor:
@@ -260,7 +269,8 @@ class GaussianModel(SplatfactoModel):
         return nn.Module.load_state_dict(self, dict, **kwargs)
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
-        """Return the number of Gaussians; quality is measured by the evaluation, not in every training step."""
+        """Return the number of Gaussians; quality is measured by the evaluation, not in every training
+        step."""
         return {"gaussian_count": len(self.scene)}
 
     def get_image_metrics_and_images(

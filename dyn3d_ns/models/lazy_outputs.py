@@ -24,7 +24,7 @@ class LazyOutputs(dict[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the output, or the default where the model has none of that name."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 (get is what this defines)
 
     def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
         """Go over all outputs, making those not made yet."""

@@ -1,6 +1,8 @@
-"""Moving Gaussians by mixed rigid motions: the last step of linear blend skinning, in one pass over the Gaussians.
+"""Moving Gaussians by mixed rigid motions: the last step of linear blend skinning, in one pass over the
+Gaussians.
 
-Written with torch's operators, its many small strided ones took longer than rasterising. CUDA tensors keep them.
+Written with torch's operators, its many small strided ones took longer than rasterising. CUDA tensors keep
+them.
 """
 
 from typing import Any
@@ -82,7 +84,8 @@ def apply_motions(
     """Move and turn Gaussians by affine motions.
 
     Args:
-        mixed: A row each: nine entries of the matrix (row by row), three of the translation, four of the quaternion
+        mixed: A row each: nine entries of the matrix (row by row), three of the translation, four of the
+        quaternion
             (wxyz) that turns the orientation.
         means: Centres.
         quats: Orientations, wxyz.
