@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained, measured and rendered scene. Run again, it skips what is done.
+#   bash scripts/quickstart.sh
+# scripts/setup.sh lists what can be set in the environment.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+exec python scripts/quickstart.py "$@"
