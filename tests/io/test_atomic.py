@@ -1,0 +1,60 @@
+"""Files are replaced as a whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from dyn3d_ns.io.atomic import atomic_open, atomic_path, write_bytes, write_json, write_text
+
+
+def test_content_replaces_the_old(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "one")
+    write_text(path, "zwei \u00e4")
+    assert path.read_text(encoding="utf-8") == "zwei \u00e4"
+    write_bytes(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(type(error)), atomic_open(path) as file:
+        file.write(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_target_is_untouched_until_the_end(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert temporary.parent == path.parent
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_permissions_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a", "x")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"psnr": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_whole_writes(tmp_path):
+    with pytest.raises(ValueError, match="mode"), atomic_open(tmp_path / "a", "ab"):
+        pass
