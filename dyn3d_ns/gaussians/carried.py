@@ -16,6 +16,10 @@ from dyn3d_ns.rendering.skinning import apply_motions
 from dyn3d_ns.timeline import TIME_EPS
 
 
+MAX_KEPT_FRAMES = 240
+"""Frames of the future that are kept in memory."""
+
+
 class MotionState(NamedTuple):
     """Where the Gaussians are at one time."""
 
@@ -123,6 +127,7 @@ class CarriedGaussians(nn.Module):
         self.velocity = velocity
         self.t_obs = t_obs
         self.dt = dt
+        self._future: list[MotionState] = []
         self.register_buffer("resting", torch.zeros(0, dtype=torch.bool))
 
     resting: Bool[Tensor, "N"]
@@ -190,10 +195,26 @@ class CarriedGaussians(nn.Module):
         return self._hold_resting(state._replace(means=moved[:, :3], quats=moved[:, 3:]))
 
     def state_at(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
-        """Carry the Gaussians to any time: deformed up to ``t_obs``, advected from there."""
+        """Carry the Gaussians to any time: deformed up to ``t_obs``, advected from there frame by frame.
+
+        Without gradients the frames of the future are kept until :meth:`forget_future`, so that each is
+        integrated once.
+        """
         if t <= self.t_obs + TIME_EPS:
             return self.deform(t, codes)
-        return self.advect(self.deform(self.t_obs, codes), self.t_obs, t, codes)
+        if torch.is_grad_enabled():
+            return self.advect(self.deform(self.t_obs, codes), self.t_obs, t, codes)
+        frame = min(math.floor((t - self.t_obs) / self.dt + TIME_EPS), MAX_KEPT_FRAMES)
+        if not self._future:
+            self._future.append(self.deform(self.t_obs, codes))
+        for i in range(len(self._future) - 1, frame):
+            start = self.t_obs + i * self.dt
+            self._future.append(self.advect(self._future[i], start, start + self.dt, codes))
+        return self.advect(self._future[frame], self.t_obs + frame * self.dt, t, codes)
+
+    def forget_future(self) -> None:
+        """Drop the kept frames of the future, as after a change of the parameters."""
+        self._future.clear()
 
 
 def blend(

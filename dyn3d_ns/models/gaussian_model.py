@@ -19,6 +19,7 @@ from nerfstudio.models.splatfacto import SplatfactoModel, SplatfactoModelConfig
 from scipy.spatial import KDTree
 from torch import Tensor, nn
 
+from dyn3d_ns.engine.device import use_cpu_threads
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.carried import CarriedGaussians
 from dyn3d_ns.gaussians.initialize import ViewSet
@@ -81,6 +82,8 @@ class GaussianModel(SplatfactoModel):
     def populate_modules(self) -> None:
         """Set up what does not depend on the images; nothing is downloaded and nothing goes to a device by
         itself."""
+        if not torch.cuda.is_available():
+            use_cpu_threads()
         metadata = self.kwargs["metadata"]
         self.timeline = metadata["timeline"]
         self.has_alpha = bool(metadata.get("has_alpha", False))
@@ -259,8 +262,14 @@ class GaussianModel(SplatfactoModel):
         """Render a training camera with gradients; returns at least ``rgb`` and ``background``."""
         raise NotImplementedError
 
+    def train(self, mode: bool = True) -> "GaussianModel":
+        """Switch between training and evaluation; what was kept of the future is out of date after either."""
+        self.scene.forget_future()
+        return super().train(mode)
+
     def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
         """Load a checkpoint, resizing every per-Gaussian tensor to its number of Gaussians first."""
+        self.scene.forget_future()
         prefix = "scene.params."
         for name in list(self.scene.params):
             rows = dict[prefix + name]

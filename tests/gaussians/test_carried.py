@@ -85,3 +85,17 @@ def test_codes_start_with_the_nearest_motion_and_add_up_to_one() -> None:
     torch.testing.assert_close(codes.sum(1), torch.ones(200))
     nearest = torch.cdist(seeds.positions, pivots[1:]).argmin(1)
     assert bool((codes[:, 1:].argmax(1) == nearest).all())
+
+
+def test_kept_frames_of_the_future_equal_those_integrated_at_once(scene: CarriedGaussians) -> None:
+    codes = scene.codes()
+    at_once = {t: scene.state_at(t, codes) for t in (T_OBS + 3 / 60, T_OBS + 10.4 / 60)}
+    with torch.no_grad():
+        for t in reversed(list(at_once)):
+            kept = scene.state_at(t, codes)
+            torch.testing.assert_close(kept.means, at_once[t].means, rtol=1e-3, atol=1e-4)
+        again = scene.state_at(T_OBS + 3 / 60, codes)
+        scene.velocity.weights.mul_(2.0)  # type: ignore[operator, union-attr]
+        torch.testing.assert_close(scene.state_at(T_OBS + 3 / 60, codes).means, again.means)
+        scene.forget_future()
+        assert float((scene.state_at(T_OBS + 3 / 60, codes).means - again.means).abs().max()) > 1e-3
