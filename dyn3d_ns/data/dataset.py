@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
@@ -42,6 +43,19 @@ class DynamicDataset(InputDataset):
                 self._cached_bytes += image.nbytes
                 self._decoded[image_idx] = image
         return image
+
+    def __getitem__(self, image_idx: int) -> dict:
+        """Return an item for display, as viewer and `ns-render dataset` ask for it: float RGB over white.
+
+        Stock colour mapping takes four channels for features. Training and evaluation use `get_data`,
+        which keeps the alpha.
+        """
+        item = self.get_data(image_idx, image_type="uint8")
+        # NumPy, since torch's threads cost more than they give on hundreds of small images.
+        values = self.get_numpy_image(image_idx).astype(np.float32) / 255.0
+        alpha = values[..., 3:] if self.has_alpha else np.float32(1.0)
+        item["image"] = torch.from_numpy(values[..., :3] * alpha + (1.0 - alpha))
+        return item
 
     @property
     def num_decoded(self) -> int:

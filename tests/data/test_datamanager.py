@@ -169,6 +169,16 @@ def test_opaque_scene_has_three_channels(tmp_path):
     assert make(write_scene(tmp_path, mode="RGB")).next_train(0)[1]["image"].shape == (12, 16, 3)
 
 
+def test_items_for_display_are_rgb_over_white(scene):
+    """Viewer thumbnails and `ns-render dataset` index the dataset; RGBA would come out in PCA colours."""
+    dataset = make(scene).train_dataset
+    image = dataset[7]["image"]
+    rgba = pixels(dataset.image_filenames[7]).double() / 255
+    expected = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+    torch.testing.assert_close(image.double(), expected, atol=1e-6, rtol=0)
+    assert dataset[7]["image_idx"] == 7
+
+
 def test_damaged_image_is_named_before_the_first_step(tmp_path):
     path = write_scene(tmp_path) / "train" / "c01_f005.png"
     path.write_bytes(path.read_bytes()[:300])
