@@ -15,7 +15,6 @@ from dyn3d_ns.gaussians.initialize import SH_C0, SeedPoints, farthest_points, ne
 from dyn3d_ns.rendering.skinning import apply_motions
 from dyn3d_ns.timeline import TIME_EPS
 
-
 MAX_KEPT_FRAMES = 240
 """Frames of the future that are kept in memory."""
 

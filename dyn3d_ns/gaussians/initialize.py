@@ -11,7 +11,10 @@ from torch import Tensor
 SH_C0 = 0.28209479177387814
 """Value of the constant spherical harmonic; ``colour = 0.5 + SH_C0 * f_dc``."""
 
-_MIN_HULL_VIEWS = 3
+MIN_VIEWS = 3
+"""Cameras that have to see a point before it can be told to lie on a surface."""
+_UNSEEN = 9.0
+"""Squared difference that stands for a camera that does not see a point; true ones are at most 1."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,15 @@ class ViewSet:
     """Intrinsics in pixels."""
     images: UInt8[Tensor, "C H W D"]
     """RGB, or RGBA with straight alpha."""
+
+
+def join_views(parts: list[ViewSet]) -> ViewSet:
+    """Put views together, as of several times."""
+    return ViewSet(
+        torch.cat([v.viewmats for v in parts]),
+        torch.cat([v.Ks for v in parts]),
+        torch.cat([v.images for v in parts]),
+    )
 
 
 @dataclass(frozen=True)
@@ -65,26 +77,29 @@ def hull_points(
     box: Float[Tensor, "2 3"],
     count: int,
     generator: torch.Generator,
+    tolerance: float = 0.0,
     candidates: int = 200_000,
     rounds: int = 40,
 ) -> SeedPoints | None:
     """Draw points near the surface of the visual hull of the images' alpha.
 
     Space is sampled over the box to find the hull's extent, then within that until there are enough points,
-    or ``rounds`` times. A point is in the hull where no
-    camera that sees it sees through it, and at least three see it.
+    or ``rounds`` times. A point is in the hull where at least three cameras see it and at most a fraction of
+    ``tolerance`` of them see through it; above 0 that fits views of different times, where something has
+    moved.
 
     Returns:
         The points with the mean colour of the pixels that they fall on, or None where there are fewer than
         three views, no alpha, or nothing in the hull.
     """
-    if views.images.shape[-1] != 4 or len(views.images) < _MIN_HULL_VIEWS:
+    if views.images.shape[-1] != 4 or len(views.images) < MIN_VIEWS:
         return None
 
     def carve(points: Tensor) -> tuple[Tensor, Tensor]:
         values, seen = sample_views(points, views)
         clear = (values[..., 3] < 0.5) & (seen > 0)
-        keep = ~clear.any(0) & (seen.sum(0) >= _MIN_HULL_VIEWS)
+        views_of_it = seen.sum(0)
+        keep = (clear.sum(0) <= tolerance * views_of_it) & (views_of_it >= MIN_VIEWS)
         weights = (seen * values[..., 3])[:, keep, None]
         return keep, (values[:, keep, :3] * weights).sum(0) / weights.sum(0).clamp_min(1e-6)
 
@@ -110,6 +125,50 @@ def hull_points(
     if found == 0:
         return None
     return SeedPoints(torch.cat(positions)[:count], torch.cat(colors)[:count])
+
+
+def consistent_points(
+    views: ViewSet,
+    box: Float[Tensor, "2 3"],
+    count: int,
+    generator: torch.Generator,
+    keep: float = 0.005,
+    candidates: int = 200_000,
+) -> SeedPoints | None:
+    """Draw points that look alike from the cameras that see them: surfaces of a scene without masks.
+
+    A point's look is its pixel and the means of two neighbourhoods around it. It is judged by its spread over
+    the best 70 % of the cameras, since some are blocked; of all candidates the fraction ``keep`` is kept.
+
+    Returns:
+        The points with their mean colour, or None where there are fewer than three views.
+    """
+    if len(views.images) < MIN_VIEWS:
+        return None
+    looks = torch.cat([views.images[..., :3], _box_blur(views.images, 2), _box_blur(views.images, 5)], dim=-1)
+    described = ViewSet(views.viewmats, views.Ks, looks)
+    positions, colors, left = [], [], count
+    while left > 0:
+        points = random_points(box, candidates, generator).positions
+        values, seen = sample_views(points, described)
+        number = seen.sum(0)
+        mean = (values * seen[..., None]).sum(0) / number[:, None].clamp_min(1)
+        spread = ((values - mean).square().mean(-1)).masked_fill(seen == 0, _UNSEEN).sort(dim=0).values
+        best = (0.7 * number).ceil().long().clamp(MIN_VIEWS, len(looks))
+        score = (spread.cumsum(0).gather(0, best[None] - 1)[0] / best).masked_fill(
+            number < MIN_VIEWS, _UNSEEN
+        )
+        chosen = score.topk(min(max(int(keep * candidates), 1), left), largest=False).indices
+        positions.append(points[chosen])
+        colors.append(mean[chosen, :3])
+        left -= len(chosen)
+    return SeedPoints(torch.cat(positions), torch.cat(colors))
+
+
+def _box_blur(images: UInt8[Tensor, "C H W D"], radius: int) -> UInt8[Tensor, "C H W 3"]:
+    planes = images[..., :3].permute(0, 3, 1, 2).float()
+    blurred = torch.nn.functional.avg_pool2d(planes, 2 * radius + 1, 1, radius, count_include_pad=False)
+    return blurred.permute(0, 2, 3, 1).round().to(torch.uint8)
 
 
 def neighbour_distance(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Float[Tensor, "N"]:

@@ -35,7 +35,14 @@ from dyn3d_ns.gaussians.carried import (
     initial_parameters,
     spread_pivots,
 )
-from dyn3d_ns.gaussians.initialize import SeedPoints, hull_points, random_points
+from dyn3d_ns.gaussians.initialize import (
+    MIN_VIEWS,
+    SeedPoints,
+    consistent_points,
+    hull_points,
+    join_views,
+    random_points,
+)
 from dyn3d_ns.losses.motion import code_ambiguity
 from dyn3d_ns.losses.photometric import area_downscale, photometric_loss
 from dyn3d_ns.metrics.image import composite
@@ -130,13 +137,26 @@ class Dyn3DVelocityModel(GaussianModel):
         return cast(SharedMotions, self.scene.deformation).motions
 
     def initialize_from(self, datamanager: DynamicDataManager) -> None:
-        """Start from the visual hull of the masks at the canonical time, where there are masks and no point
-        cloud."""
-        if not self.has_alpha or (self.seed_points is not None and not self.config.random_init):
+        """Start on the scene's surfaces as the images show them, where there is no point cloud.
+
+        With masks that is the visual hull, without them points that look alike from several cameras. Three or
+        more views of the canonical time are taken; of a single moving camera views of all times.
+        """
+        if self.seed_points is not None and not self.config.random_init:
             return
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
         views = views_of(*datamanager.images_at(self.canonical_index))
-        seeds = hull_points(views, self.scene_box.aabb.float().cpu(), self.config.max_gaussians, generator)
+        together = len(views.images) >= MIN_VIEWS
+        if not together:
+            spread = np.linspace(0, len(self.observed_times) - 1, min(len(self.observed_times), 48)).round()
+            views = join_views([views_of(*datamanager.images_at(int(i))) for i in spread])
+        box, count = self.scene_box.aabb.float().cpu(), self.config.max_gaussians
+        if self.has_alpha:
+            seeds = hull_points(views, box, count, generator, tolerance=0.0 if together else 0.1)
+        else:
+            # The cameras of a room leave its extent uncertain; a wider box costs only candidates.
+            wider = box.mean(0) + 1.3 * (box - box.mean(0))
+            seeds = consistent_points(views, wider, count, generator)
         if seeds is not None:
             self._build_scene(seeds)
             self.to(self.eval_background.device)
