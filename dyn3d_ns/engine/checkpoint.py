@@ -45,7 +45,8 @@ def save_checkpoint(state: Mapping[str, Any], folder: Path, step: int, only_late
         unfinished.replace(path)
         _fsync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch turns an error of the file into a RuntimeError
-        unfinished.unlink(missing_ok=True)
+        if unfinished.is_file():
+            unfinished.unlink()
         raise CheckpointError(_explain_failed_write(path, error)) from error
     if only_latest:
         for other in folder.glob("step-*.ckpt"):

@@ -1,0 +1,84 @@
+"""Short trainings of the real fast method on a tiny scene, all in this process."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.utils import writer
+
+from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
+
+STEPS = 24
+
+
+class Training:
+    """Builds configurations and runs them as `ns-train` does."""
+
+    def __init__(self, scene: Path, output: Path) -> None:
+        self.scene, self.output = scene, output
+
+    def config(self, name: str, **changes: object) -> DynamicTrainerConfig:
+        """Return the fast method's configuration, small enough for a test."""
+        config = copy.deepcopy(all_methods["dyn3d-velocity-fast"])
+        assert isinstance(config, DynamicTrainerConfig)
+        config.machine.device_type = "cpu"
+        config.pipeline.datamanager.data = self.scene
+        config.pipeline.model.max_gaussians = 300  # type: ignore[attr-defined]
+        config.output_dir, config.timestamp, config.vis = self.output, name, "tensorboard"
+        config.max_num_iterations, config.steps_per_save = STEPS, 10
+        config.logging.local_writer.enable = False
+        for key, value in changes.items():
+            setattr(config, key, value)
+        return config
+
+    def run(
+        self, config: DynamicTrainerConfig, at_step: int = -1, action: Callable[[], None] | None = None
+    ) -> DynamicTrainer:
+        """Train; after `at_step` call `action`. SystemExit passes through."""
+        writer.EVENT_WRITERS.clear()
+        writer.EVENT_STORAGE.clear()
+        random.seed(config.machine.seed)
+        np.random.seed(config.machine.seed)  # noqa: NPY002
+        torch.manual_seed(config.machine.seed)
+        trainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup()
+        if action is not None:
+            trainer._after.append(
+                TrainingCallback(
+                    [TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
+                    lambda step: action() if step == at_step else None,
+                )
+            )
+        trainer.train()
+        return trainer
+
+    def run_until_interrupted(self, config: DynamicTrainerConfig, at_step: int, number: int) -> int:
+        """Send this process a signal in the midst of a step; return the exit code that training ends with."""
+        with pytest.raises(SystemExit) as exit_info:
+            self.run(config, at_step, lambda: os.kill(os.getpid(), number))
+        # The handlers that were there before are back.
+        assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+        return int(exit_info.value.code)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def training(tiny_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """Return the runner of trainings on the tiny scene."""
+    return Training(tiny_scene, tmp_path_factory.mktemp("trainings"))
+
+
+@pytest.fixture(scope="session")
+def unbroken(training: Training) -> Path:
+    """Return the final checkpoint of a training that nothing disturbed."""
+    trainer = training.run(training.config("unbroken"))
+    return trainer.checkpoint_dir / f"step-{STEPS - 1:09d}.ckpt"

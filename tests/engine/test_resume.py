@@ -1,0 +1,137 @@
+"""A training stopped in any way goes on to the result of one that was not stopped."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dyn3d_ns.engine.checkpoint import CheckpointError, load_checkpoint
+
+STEPS = 24
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Return where two checkpoints differ."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        return [line for key in a for line in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        return [
+            line
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for line in differences(x, y, f"{where}/{i}")
+        ]
+    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    return [] if same else [where]
+
+
+def assert_same_training(a: Path, b: Path) -> None:
+    """Compare everything: parameters, moments, schedules, random generators, order of images."""
+    assert differences(load_checkpoint(a), load_checkpoint(b)) == []
+
+
+def only_checkpoint(folder: Path) -> Path:
+    """Return the one checkpoint in a folder."""
+    (path,) = folder.glob("step-*.ckpt")
+    return path
+
+
+def test_two_runs_with_one_seed_agree(training, unbroken) -> None:
+    again = training.run(training.config("again"))
+    assert_same_training(unbroken, only_checkpoint(again.checkpoint_dir))
+
+
+def test_another_seed_trains_otherwise(training, unbroken) -> None:
+    config = training.config("other-seed")
+    config.machine.seed = 7
+    other = training.run(config)
+    assert differences(load_checkpoint(unbroken), load_checkpoint(only_checkpoint(other.checkpoint_dir)))
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_resumed_run_ends_the_same(training, unbroken, number, exit_code) -> None:
+    config = training.config(f"signal-{exit_code}")
+    assert training.run_until_interrupted(config, at_step=12, number=number) == exit_code
+    saved = only_checkpoint(config.get_checkpoint_dir())
+    assert saved.name == "step-000000012.ckpt"
+    resumed = training.run(training.config(f"resumed-{exit_code}", load_dir=config.get_checkpoint_dir()))
+    assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
+
+
+KILLED = """
+import os, sys
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+from conftest import Training
+training = Training(Path({scene!r}), Path({output!r}))
+config = training.config("killed", steps_per_save=2)
+def stop_here():
+    print("here", flush=True)
+    import time; time.sleep(60)
+training.run(config, 13, stop_here)
+"""
+
+
+def test_kill_9_leaves_a_whole_checkpoint(training, unbroken) -> None:
+    code = KILLED.format(
+        folder=str(Path(__file__).parent), scene=str(training.scene), output=str(training.output)
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.strip() == "here" for line in process.stdout)
+        process.kill()
+    folder = training.config("killed").get_checkpoint_dir()
+    assert only_checkpoint(folder).name == "step-000000012.ckpt"
+    # What a kill in the midst of writing leaves behind must not be taken for a checkpoint.
+    (folder / "step-000000000.tmp").write_bytes(b"half a checkpoint")
+    resumed = training.run(training.config("resumed-killed", load_dir=folder))
+    assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
+
+
+def limit_file_size(limit: int) -> None:
+    """Make this process's writes beyond a size fail, as a full disk does."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(training, unbroken) -> None:
+    config = training.config("full-disk")
+    size = unbroken.stat().st_size
+    try:
+        # After step 10's checkpoint: step 20's cannot be written, nor the last.
+        with pytest.raises(CheckpointError, match="(?s)step-000000023.*step-000000010.*--load-dir"):
+            training.run(config, 14, lambda: limit_file_size(size // 2))
+    finally:
+        limit_file_size(resource.RLIM_INFINITY)
+    folder = config.get_checkpoint_dir()
+    assert [path.name for path in folder.iterdir()] == ["step-000000010.ckpt"]
+    resumed = training.run(training.config("resumed-full-disk", load_dir=folder))
+    assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
+
+
+def test_a_finished_training_is_not_trained_further(training, unbroken) -> None:
+    start = time.perf_counter()
+    resumed = training.run(training.config("finished", load_dir=unbroken.parent))
+    assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
+    assert time.perf_counter() - start < 60
+    assert os.path.basename(only_checkpoint(resumed.checkpoint_dir)) == f"step-{STEPS - 1:09d}.ckpt"
+
+
+def test_checkpoints_load_without_any_allowance(training, unbroken) -> None:
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        assert torch.load(unbroken, weights_only=True)["step"] == STEPS - 1
+    finally:
+        torch.serialization.add_safe_globals(allowed)
