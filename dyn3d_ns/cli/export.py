@@ -14,6 +14,7 @@ from dyn3d_ns.cli.errors import CommandError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from dyn3d_ns.gaussians import Gaussians
     from dyn3d_ns.timeline import Timeline
@@ -26,6 +27,10 @@ class MovingGaussians(Protocol):
 
     def gaussians_at(self, time: float) -> Gaussians:
         """Return the scene at a normalised time."""
+        ...
+
+    def velocity_at(self, points: Tensor, time: float) -> Tensor:
+        """Return the velocities [P,3] of the matter at points [P,3]."""
         ...
 
 

@@ -1,0 +1,83 @@
+"""`dyn3d eval-motion`: compare a scene's learned velocity with its true motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dyn3d_ns.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_PARTS = {"observed": "Observed times", "future": "Future times"}
+
+
+@dataclass(kw_only=True)
+class EvalMotion:
+    """Compare the learned velocity with the true motion at points on true surfaces."""
+
+    load_config: Path
+    """config.yml of a training."""
+    gt: Path
+    """motion.json of the scene's ground_truth folder; depth/ and object_id/ must lie beside it."""
+    output: Path | None = None
+    """File for the errors (JSON)."""
+    time_unit: float = 1.0
+    """Length of the whole normalised time in the unit of motion.json's times."""
+
+    def run(self) -> None:
+        """Load the scene, print a table and write the file."""
+        from rich.console import Console
+
+        from dyn3d_ns.cli.scene import load_model
+        from dyn3d_ns.io.atomic import write_json
+        from dyn3d_ns.metrics.motion import load_motion_ground_truth, motion_error, sample_surfaces
+
+        if not self.time_unit > 0:
+            raise CommandError(f"--time-unit must be positive, got {self.time_unit}")
+        truth = load_motion_ground_truth(self.gt, self.time_unit)
+        samples = sample_surfaces(truth)
+        model = load_model(self.load_config)
+        errors = motion_error(model.velocity_at, truth, samples, model.timeline.t_obs)
+        Console().print(motion_table(errors))
+        if self.output is not None:
+            content = {"config": str(self.load_config), "ground_truth": str(self.gt), "results": errors}
+            write_json(self.output, content)
+            print(f"Written to {self.output}")
+
+
+def motion_table(errors: dict[str, Any]) -> Table:
+    """Return what :func:`~dyn3d_ns.metrics.motion.motion_error` found as a table.
+
+    Errors of what moves are relative to its own mean speed, what rests is measured against all that moves.
+    """
+    from rich.table import Table
+
+    table = Table(
+        title="End-point error of the velocity (scene units per unit of time)", title_justify="left"
+    )
+    table.add_column("")
+    for heading in ("points", "true speed", "error", "relative"):
+        table.add_column(heading, justify="right")
+    for part, title in _PARTS.items():
+        result = errors[part]
+        table.add_section()
+        if result is None:
+            table.add_row(f"{title}: nothing that moves is seen")
+            continue
+        table.add_row(f"[bold]{title}[/bold]")
+        rows = {"all that moves": result["moving"], "all that rests": result["static"], **result["objects"]}
+        for name, values in rows.items():
+            if values is not None:
+                table.add_row(f"  {name}", *_cells(values))
+    return table
+
+
+def _cells(values: dict[str, float]) -> tuple[str, str, str, str]:
+    if "epe" in values:
+        true_speed, error, relative = values["speed"], values["epe"], values["relative_epe"]
+    else:
+        true_speed, error, relative = 0.0, values["speed"], values["relative_speed"]
+    return f"{values['points']:.0f}", f"{true_speed:.4f}", f"{error:.4f}", f"{100 * relative:.2f} %"

@@ -1,0 +1,64 @@
+"""Entry point of the `dyn3d` command; imports nothing heavy, so that --help is fast."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import tyro
+
+from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.eval_motion import EvalMotion
+from dyn3d_ns.cli.export import Export
+from dyn3d_ns.cli.path import MakePath
+from dyn3d_ns.io.errors import DatasetError
+
+DESCRIPTION = """Camera paths, exports and motion metrics for scenes trained with the dyn3d-* methods.
+Examples (CONFIG is the config.yml that ns-train names at its end):
+1. Orbit while time runs on into the unobserved future, then render it:
+   dyn3d path orbit --load-config CONFIG --output orbit.json
+   ns-render camera-path --load-config CONFIG --camera-path-filename orbit.json --output-path orbit.mp4
+2. Freeze one moment and go twice around it:
+   dyn3d path bullet-time --load-config CONFIG --at 0.5 --loops 2 --output bullet.json
+3. Look through training camera 3 at a tenth of the speed, at 800x600 pixels:
+   dyn3d path slow-motion --load-config CONFIG --camera 3 --speed 0.1 --resolution 800 600 --output slow.json
+4. From the last observed frame to the end and a quarter of the recording past it:
+   dyn3d path future --load-config CONFIG --beyond 0.25 --output future.json
+5. A PLY for splat viewers at three times, and the trajectories of all Gaussians:
+   dyn3d export ply --load-config CONFIG --times 0 0.5 1 --output-dir splats
+   dyn3d export trajectories --load-config CONFIG --output trajectories.npz
+6. Compare the learned motion with the true one:
+   dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json
+"""
+
+Command = (
+    Annotated[MakePath, tyro.conf.subcommand("path")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[EvalMotion, tyro.conf.subcommand("eval-motion")]
+)
+
+
+def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion:
+    """Return the command that the given arguments (those of the process if None) describe."""
+    return tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="dyn3d",
+        description=DESCRIPTION,
+        args=args,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command with the given arguments and return its exit status."""
+    command = parse(args)
+    try:
+        command.run()
+    except (CommandError, DatasetError) as error:
+        print(f"dyn3d: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

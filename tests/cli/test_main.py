@@ -1,0 +1,47 @@
+"""The command line itself: help, examples and errors."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dyn3d_ns.cli.main import DESCRIPTION, main, parse
+from dyn3d_ns.cli.path import BulletTime, MakePath
+
+EXAMPLES = [line.strip() for line in DESCRIPTION.splitlines() if line.strip().startswith("dyn3d ")]
+
+
+def test_help_loads_neither_torch_nor_nerfstudio() -> None:
+    script = (
+        "import sys\nfrom dyn3d_ns.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "heavy = {'torch', 'nerfstudio', 'numpy', 'viser'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("path", "export", "eval-motion", "1. ", "6. "):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_of_the_help_parse(example: str) -> None:
+    parse(shlex.split(example)[1:])
+
+
+def test_every_command_has_an_example() -> None:
+    assert {tuple(example.split()[1:2]) for example in EXAMPLES} == {("path",), ("export",), ("eval-motion",)}
+
+
+def test_options_reach_the_preset() -> None:
+    command = parse(shlex.split("path bullet-time --data scene --at 0.5 --loops 2 --output out.json"))
+    assert isinstance(command, MakePath)
+    assert command.preset == BulletTime(output=Path("out.json"), data=Path("scene"), at=0.5, loops=2.0)
+
+
+def test_errors_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["path", "orbit", "--data", "no/such/scene", "--output", "x.json"]) == 2
+    error = capsys.readouterr().err
+    assert error == "dyn3d: --data must be the folder of a scene, but no/such/scene is not a folder\n"
