@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.utils.eval_utils import eval_setup
 
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 
@@ -43,17 +44,20 @@ def measure(name: str, args: Args) -> dict[str, Any]:
     np.random.seed(config.machine.seed)  # noqa: NPY002
     torch.manual_seed(config.machine.seed)
     trainer: DynamicTrainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup("test")
+    config.save_config()
+    trainer.setup()
     torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
     trainer.train()
     torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    metrics = trainer.pipeline.get_average_eval_image_metrics(step=args.steps)
+    memory = torch.cuda.max_memory_allocated() / 1e6
+    _, pipeline, _, _ = eval_setup(config.get_base_dir() / "config.yml")
+    metrics = pipeline.get_average_eval_image_metrics(step=args.steps)
     return {
         "steps_per_second": args.steps / seconds,
         "seconds": seconds,
-        "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6,
+        "peak_memory_mb": memory,
         **{key: value for key, value in metrics.items() if isinstance(value, int | float)},
     }
 
