@@ -4,7 +4,6 @@ import functools
 import importlib.metadata
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -72,9 +71,13 @@ def rasterize(
     checks.choose(backend, ("auto", "gsplat", "cpu"), "backend")
     on_cuda = means.is_cuda
     if backend == "gsplat" and not on_cuda:
-        raise ValueError(f'backend="gsplat" needs CUDA tensors; means is on {means.device}. Use "auto" or "cpu".')
+        raise ValueError(
+            f'backend="gsplat" needs CUDA tensors; means is on {means.device}. Use "auto" or "cpu".'
+        )
     if backend == "cpu" and on_cuda:
-        raise ValueError(f'backend="cpu" needs CPU tensors; means is on {means.device}. Move the tensors or use "auto".')
+        raise ValueError(
+            f'backend="cpu" needs CPU tensors; means is on {means.device}. Move the tensors or use "auto".'
+        )
     if on_cuda:
         from gsplat.rendering import rasterization
 
@@ -100,5 +103,3 @@ def rasterize(
         sparse_grad=sparse_grad and packed, absgrad=absgrad, antialiased=rasterize_mode == "antialiased",
         channel_chunk=channel_chunk, camera_model=CAMERA_MODELS.index(camera_model), tight=rule == "tight",
     )  # fmt: skip
-
-

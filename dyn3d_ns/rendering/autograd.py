@@ -138,7 +138,9 @@ class HarmonicColors(torch.autograd.Function):
         v_means = torch.zeros_like(means, memory_format=torch.contiguous_format)
         pieces, each, shared = _pieces(n * cameras), coefficients.shape[-2], coefficients.dim() == 3
         v_centers = np.zeros((pieces, cameras, 3) if ctx.needs_input_grad[2] else (0,), dtype=np.float64)
-        arrays = [_flat(t) for t in (means, coefficients, centers, radii, colors, v_colors, v_coefficients, v_means)]
+        arrays = [
+            _flat(t) for t in (means, coefficients, centers, radii, colors, v_colors, v_coefficients, v_means)
+        ]
 
         def work(piece: int) -> None:
             harmonics.colors_backward(
@@ -204,7 +206,11 @@ def _bin(settings: BlendSettings, stride: int, channels: int, tensors: dict[str,
     order = _sort(n, cameras, *(tensors[k] for k in ("sort_depths", "radii", "opacities")))  # type: ignore[arg-type]
     m, pieces = len(order), _pieces(len(order))
     records = np.empty(m * binning.RECORD, dtype=np.float32)
-    colors = np.empty(m * stride, dtype=np.float32) if stride == channels else np.zeros(m * stride, dtype=np.float32)
+    colors = (
+        np.empty(m * stride, dtype=np.float32)
+        if stride == channels
+        else np.zeros(m * stride, dtype=np.float32)
+    )
     rects = np.empty(4 * m, dtype=np.int32)
     counts = np.zeros((pieces, cameras * tiles_x * tiles_y), dtype=np.int64)
     arrays = [_flat(tensors[k]) for k in ("means2d", "conics", "opacities", "radii", "colors", "depths")]
@@ -238,10 +244,15 @@ class Blend(torch.autograd.Function):
         }  # fmt: skip
         bins = _bin(s, stride, channels, tensors)
         tiles = len(bins.offsets) - 1
-        image, alphas = torch.empty(cameras, s.height, s.width, channels), torch.empty(cameras, s.height, s.width, 1)
-        words = np.empty(16 * (len(bins.pairs) // blend_forward.CHUNK + tiles + 1) if s.record else 0, np.int64)
+        image, rests = (
+            torch.empty(cameras, s.height, s.width, channels),
+            torch.empty(cameras, s.height, s.width, 1),
+        )
+        words = np.empty(
+            16 * (len(bins.pairs) // blend_forward.CHUNK + tiles + 1) if s.record else 0, np.int64
+        )
         costs = np.zeros((tiles if s.record else 0, 2), dtype=np.int64)
-        counter, out, tag = np.zeros(1, dtype=np.int64), (_flat(image), _flat(alphas)), (0,) * stride
+        counter, out, tag = np.zeros(1, dtype=np.int64), (_flat(image), _flat(rests)), (0,) * stride
         behind = _flat(backgrounds)
 
         def work(_piece: int) -> None:
@@ -254,7 +265,9 @@ class Blend(torch.autograd.Function):
             )  # fmt: skip
 
         pool.run(work, min(pool.get_num_threads(), tiles))
+        alphas = 1.0 - rests
         if s.record:
+            ctx.rests = rests
             ctx.bins, ctx.words, ctx.costs, ctx.settings, ctx.stride = bins, words, costs, s, stride
             ctx.save_for_backward(conics, opacities, colors, depths, backgrounds, image, alphas)
         return image, alphas
@@ -265,7 +278,11 @@ class Blend(torch.autograd.Function):
         s, bins = ctx.settings, ctx.bins
         cameras, n = conics.shape[:2]
         accumulators = _accumulate(ctx, v_image, v_alphas, backgrounds, image, alphas)
-        v_means2d, v_conics, v_opacities = torch.zeros(cameras, n, 2), torch.zeros(cameras, n, 3), torch.zeros(cameras, n)
+        v_means2d, v_conics, v_opacities = (
+            torch.zeros(cameras, n, 2),
+            torch.zeros(cameras, n, 3),
+            torch.zeros(cameras, n),
+        )
         v_abs = torch.zeros(cameras, n, 2) if s.absgrad is not None else None
         v_colors = None if colors is None else torch.zeros(cameras, n, colors.shape[-1])
         v_depths = None if depths is None else torch.zeros(cameras, n)
@@ -281,7 +298,7 @@ class Blend(torch.autograd.Function):
         )
         if s.absgrad is not None:
             s.absgrad.put(v_abs)
-        v_backgrounds = ((1.0 - alphas) * v_image).sum(dim=(1, 2)) if ctx.needs_input_grad[5] else None
+        v_backgrounds = (ctx.rests * v_image).sum(dim=(1, 2)) if ctx.needs_input_grad[5] else None
         return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
 
 

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from dyn3d_ns.rendering.binning import RECORD, TILE
-from dyn3d_ns.rendering.blend_forward import MAX_ALPHA, MIN_TRANSMITTANCE, CHUNK, alpha_of, exponent
+from dyn3d_ns.rendering.blend_forward import CHUNK, MAX_ALPHA, MIN_TRANSMITTANCE, alpha_of, exponent
 from dyn3d_ns.rendering.jit import inline, kernel
 from dyn3d_ns.rendering.vector import (
     LANES,
@@ -83,7 +83,20 @@ def blend_backward(
 
 @inline
 def _replay(
-    pairs, first, words, place, end, records, px, py, center_x, center_y, open_t, steps, step_ids, step_offsets
+    pairs,
+    first,
+    words,
+    place,
+    end,
+    records,
+    px,
+    py,
+    center_x,
+    center_y,
+    open_t,
+    steps,
+    step_ids,
+    step_offsets,
 ):
     """Run the block front to back: store alpha, transmittance, rank and the offset from the mean of each step."""
     plane = LANES * len(step_ids)
@@ -112,7 +125,20 @@ def _replay(
 
 @inline
 def _load_gradients(
-    stride, camera, bx, by, width, height, channels, depth_mode, image, alphas, v_image, v_alphas, backgrounds, grads
+    stride,
+    camera,
+    bx,
+    by,
+    width,
+    height,
+    channels,
+    depth_mode,
+    image,
+    alphas,
+    v_image,
+    v_alphas,
+    backgrounds,
+    grads,
 ):
     """Lay out the pixel gradients of a block: by channel, by pixel, of alpha, and of the background behind all.
 

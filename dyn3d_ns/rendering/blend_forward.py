@@ -35,7 +35,9 @@ CHUNK = 64
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
 
-BLOCK_OFFSETS = np.array([[i % 4 for i in range(16)], [i // 4 for i in range(16)]], dtype=np.float32).reshape(-1)
+BLOCK_OFFSETS = np.array([[i % 4 for i in range(16)], [i // 4 for i in range(16)]], dtype=np.float32).reshape(
+    -1
+)
 """Column (first 16) and row (last 16) of each lane in its block, and of each block in its tile."""
 
 
@@ -74,12 +76,13 @@ def touched_blocks(records, o, left, right, top, bottom):
 def blend_forward(
     tag, counter, cameras, width, height, tiles_x, tiles_y, channels, depth_mode,
     records, colors, pairs, offsets, backgrounds, constants,
-    image, alphas, words, costs, scratch, masks,
+    image, rests, words, costs, scratch, masks,
 ):  # fmt: skip
     """Blend tiles until `counter` has handed out all of them.
 
     `tag` has as many entries as a colour row has floats (>= channels). `words`, if not empty, records for the
-    backward which bits each block walked: 16 words a chunk. `scratch` holds the state of 16 blocks.
+    backward which bits each block walked: 16 words a chunk. `rests` receives what the last Gaussian lets through.
+    `scratch` holds the state of 16 blocks.
     """
     width_of_state = (2 + len(tag)) * LANES
     tiles = tiles_x * tiles_y
@@ -142,7 +145,18 @@ def blend_forward(
         if len(costs) > 0:
             costs[tile, 0], costs[tile, 1] = cost, chunk_place
         _write_tile(
-            camera, x0, y0, width, height, channels, depth_mode, width_of_state, scratch, backgrounds, image, alphas
+            camera,
+            x0,
+            y0,
+            width,
+            height,
+            channels,
+            depth_mode,
+            width_of_state,
+            scratch,
+            backgrounds,
+            image,
+            rests,
         )
 
 
@@ -165,7 +179,7 @@ def _open_tile(x0, y0, width, height, columns, rows, width_of_state, scratch):
 
 @inline
 def _write_tile(
-    camera, x0, y0, width, height, channels, depth_mode, width_of_state, scratch, backgrounds, image, alphas
+    camera, x0, y0, width, height, channels, depth_mode, width_of_state, scratch, backgrounds, image, rests
 ):
     """Copy the 16 blocks to the image, add the background, and turn depth into expected depth if asked."""
     for block in range(16):
@@ -176,7 +190,7 @@ def _write_tile(
             if x < width and y < height:
                 pixel = (camera * height + y) * width + x
                 rest = scratch[state + LANES + lane]
-                alphas[pixel] = 1.0 - rest
+                rests[pixel] = rest
                 for d in range(channels):
                     value = scratch[state + (2 + d) * LANES + lane]
                     if len(backgrounds) > 0:

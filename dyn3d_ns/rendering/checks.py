@@ -33,7 +33,9 @@ def check_options(
     if channel_chunk < 1:
         raise ValueError(f"channel_chunk is {channel_chunk}; it must be at least 1")
     if tile_size != 16:
-        raise NotImplementedError(f"tile_size is {tile_size}; the CPU kernels have tiles of 16 pixels, gsplat's default")
+        raise NotImplementedError(
+            f"tile_size is {tile_size}; the CPU kernels have tiles of 16 pixels, gsplat's default"
+        )
     if distributed:
         raise NotImplementedError("distributed rendering needs CUDA; pass distributed=False on the CPU")
     choose(render_mode, ("RGB", "D", "ED", "RGB+D", "RGB+ED"), "render_mode")
@@ -47,15 +49,23 @@ def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} is {type(tensor).__name__}; it must be a tensor of shape {like}")
     if tensor.device.type != "cpu":
-        raise ValueError(f"{name} is on {tensor.device} but means is on the CPU; put all tensors on one device")
+        raise ValueError(
+            f"{name} is on {tensor.device} but means is on the CPU; put all tensors on one device"
+        )
     if tensor.dtype != torch.float32:
         raise ValueError(f"{name} has dtype {tensor.dtype}; it must be torch.float32 (use .float())")
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, that is {like}")
     # A sum is one cheap pass and is finite unless a value is not, or it overflows: only then look closely.
-    if tensor.numel() and not math.isfinite(tensor.detach().sum().item()) and not bool(tensor.isfinite().all()):
+    if (
+        tensor.numel()
+        and not math.isfinite(tensor.detach().sum().item())
+        and not bool(tensor.isfinite().all())
+    ):
         bad = (~tensor.detach().isfinite()).nonzero()
-        raise ValueError(f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}")
+        raise ValueError(
+            f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}"
+        )
 
 
 def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -> None:
@@ -83,7 +93,9 @@ def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
     """Raise on cameras that project nothing: a singular rotation part or a zero focal length."""
     singular = torch.linalg.det(viewmats.detach()[:, :3, :3].double()).abs() < 1e-12
     if bool(singular.any()):
-        raise ValueError(f"viewmats[{int(singular.nonzero()[0])}] is singular; it must be an invertible transform")
+        raise ValueError(
+            f"viewmats[{int(singular.nonzero()[0])}] is singular; it must be an invertible transform"
+        )
     focal = Ks.detach()[:, (0, 1), (0, 1)]
     if bool((focal == 0).any()):
         raise ValueError(f"Ks[{int((focal == 0).nonzero()[0, 0])}] has a focal length of 0 pixels")

@@ -69,15 +69,39 @@ def rasterize_cpu(
         index = (info["camera_ids"], info["gaussian_ids"])
         blended = torch.zeros_like(means2d).index_put(index, blended)
     if absgrad:
-        target = AbsGradTarget(info["means2d"], (info["camera_ids"], info["gaussian_ids"]) if packed else None)
+        target = AbsGradTarget(
+            info["means2d"], (info["camera_ids"], info["gaussian_ids"]) if packed else None
+        )
     image, alphas = _blend_chunks(
-        blended, conics, opacities, rgb, depths, backgrounds, radii, width, height, render_mode, target, channel_chunk
+        blended,
+        conics,
+        opacities,
+        rgb,
+        depths,
+        backgrounds,
+        radii,
+        width,
+        height,
+        render_mode,
+        target,
+        channel_chunk,
     )
     return image, alphas, info
 
 
 def _blend_chunks(
-    means2d, conics, opacities, rgb, depths, backgrounds, radii, width, height, render_mode, target, channel_chunk
+    means2d,
+    conics,
+    opacities,
+    rgb,
+    depths,
+    backgrounds,
+    radii,
+    width,
+    height,
+    render_mode,
+    target,
+    channel_chunk,
 ) -> tuple[Tensor, Tensor]:
     """Blend all channels, at most 32 at a time; the depth rides with the last colours."""
     record = torch.is_grad_enabled() and any(
@@ -102,7 +126,15 @@ def _blend_chunks(
                 behind.shape[0], 1)], dim=-1)  # fmt: skip
         settings = BlendSettings(width, height, expected and has_depth, record, target)
         image, alphas_part = Blend.apply(
-            means2d, conics, opacities, part, depths if has_depth else None, behind, depths.detach(), radii, settings
+            means2d,
+            conics,
+            opacities,
+            part,
+            depths if has_depth else None,
+            behind,
+            depths.detach(),
+            radii,
+            settings,
         )
         images.append(image)
         alphas = alphas_part if alphas is None else alphas

@@ -6,7 +6,19 @@ The bases are Sloan's recurrences (Efficient Spherical Harmonic Evaluation, JCGT
 import numpy as np
 
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, gather, lane_sum, load, scatter, select, splat, sqrt, store
+from dyn3d_ns.rendering.vector import (
+    LANES,
+    first_lanes,
+    fma,
+    gather,
+    lane_sum,
+    load,
+    scatter,
+    select,
+    splat,
+    sqrt,
+    store,
+)
 
 MAX_DEGREE = 4
 
@@ -67,7 +79,11 @@ def _direction_grad(degree, x, y, z, g):
     vx, vy, vz = zero, zero, zero
     if degree < 1:
         return vx, vy, vz
-    vx, vy, vz = -0.48860251190292 * load(g, 48), -0.48860251190292 * load(g, 16), 0.48860251190292 * load(g, 32)
+    vx, vy, vz = (
+        -0.48860251190292 * load(g, 48),
+        -0.48860251190292 * load(g, 16),
+        0.48860251190292 * load(g, 32),
+    )
     if degree < 2:
         return vx, vy, vz
     z2, b2 = z * z, -1.092548430592079 * z
@@ -122,7 +138,9 @@ def _direction(means, centers, c, i, lanes):
 
 
 @kernel
-def colors_forward(piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors):
+def colors_forward(
+    piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors
+):
     """Write max(0, SH + 1/2) of the visible Gaussians for all cameras; coefficients [(C,) N, K, 3]."""
     blocks = (n + LANES - 1) // LANES
     k3 = 3 * coefficients_each
@@ -137,7 +155,9 @@ def colors_forward(piece, pieces, n, cameras, degree, coefficients_each, shared,
             for channel in range(3):
                 total = splat(0.5)
                 for k in range((degree + 1) * (degree + 1)):
-                    total = fma(load(out, LANES * k), gather(coefficients, base + 3 * k + channel, k3, lanes), total)
+                    total = fma(
+                        load(out, LANES * k), gather(coefficients, base + 3 * k + channel, k3, lanes), total
+                    )
                 scatter(colors, 3 * (c * n + i) + channel, 3, lanes, select(total > 0.0, total, splat(0.0)))
 
 
@@ -160,7 +180,11 @@ def colors_backward(
             _bases(degree, x, y, z, bases)
             base = (i if shared else c * n + i) * k3
             o = 3 * (c * n + i)
-            v0, v1, v2 = gather(v_colors, o, 3, lanes), gather(v_colors, o + 1, 3, lanes), gather(v_colors, o + 2, 3, lanes)
+            v0, v1, v2 = (
+                gather(v_colors, o, 3, lanes),
+                gather(v_colors, o + 1, 3, lanes),
+                gather(v_colors, o + 2, 3, lanes),
+            )
             v0 = select(gather(colors, o, 3, lanes) > 0.0, v0, zero)
             v1 = select(gather(colors, o + 1, 3, lanes) > 0.0, v1, zero)
             v2 = select(gather(colors, o + 2, 3, lanes) > 0.0, v2, zero)
@@ -172,8 +196,12 @@ def colors_backward(
                 store(grads, LANES * k, total)
                 if shared and c > 0:
                     scatter(v_coefficients, p, k3, lanes, fma(b, v0, gather(v_coefficients, p, k3, lanes)))
-                    scatter(v_coefficients, p + 1, k3, lanes, fma(b, v1, gather(v_coefficients, p + 1, k3, lanes)))
-                    scatter(v_coefficients, p + 2, k3, lanes, fma(b, v2, gather(v_coefficients, p + 2, k3, lanes)))
+                    scatter(
+                        v_coefficients, p + 1, k3, lanes, fma(b, v1, gather(v_coefficients, p + 1, k3, lanes))
+                    )
+                    scatter(
+                        v_coefficients, p + 2, k3, lanes, fma(b, v2, gather(v_coefficients, p + 2, k3, lanes))
+                    )
                 else:
                     scatter(v_coefficients, p, k3, lanes, b * v0)
                     scatter(v_coefficients, p + 1, k3, lanes, b * v1)

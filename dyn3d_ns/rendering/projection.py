@@ -141,11 +141,11 @@ def _image_point_grad(model, x, y, z, K, width, height, vu, vv, g):
     tx = vmin(vmax(rx, -(cx / fx + 0.15 * width / fx)), (width - cx) / fx + 0.15 * width / fx)
     ty = vmin(vmax(ry, -(cy / fy + 0.15 * height / fy)), (height - cy) / fy + 0.15 * height / fy)
     fxz, fyz = fx * inverse, fy * inverse
-    vz = -(fxz * rx * vu + fyz * ry * vv) - fxz * g00 - fyz * g11 + fxz * tx * g02 + fyz * ty * g12
+    vz = fxz * tx * g02 + fyz * ty * g12 - fxz * g00 - fyz * g11
     free_x = select((tx >= rx) & (tx <= rx), -fxz * g02, splat(0.0))
     free_y = select((ty >= ry) & (ty <= ry), -fyz * g12, splat(0.0))
-    vz = vz - free_x * rx - free_y * ry
-    return fxz * vu + free_x * inverse, fyz * vv + free_y * inverse, vz * inverse
+    vz = (vz - free_x * rx - free_y * ry) * inverse - fxz * rx * vu - fyz * ry * vv
+    return fxz * vu + free_x * inverse, fyz * vv + free_y * inverse, vz
 
 
 @inline
@@ -186,7 +186,11 @@ def _axes(quats, scales, i, lanes):
     y, z = gather(quats, 4 * i + 2, 4, lanes), gather(quats, 4 * i + 3, 4, lanes)
     inverse = 1.0 / sqrt(vmax(w * w + x * x + y * y + z * z, 1e-30))
     unit = (w * inverse, x * inverse, y * inverse, z * inverse)
-    s = (gather(scales, 3 * i, 3, lanes), gather(scales, 3 * i + 1, 3, lanes), gather(scales, 3 * i + 2, 3, lanes))
+    s = (
+        gather(scales, 3 * i, 3, lanes),
+        gather(scales, 3 * i + 1, 3, lanes),
+        gather(scales, 3 * i + 2, 3, lanes),
+    )
     return _rotation(unit[0], unit[1], unit[2], unit[3]), s, unit, inverse
 
 
@@ -254,7 +258,11 @@ def _covariance(A, quats, scales, covars, i, lanes):
 
 @inline
 def _to_camera(R, t, means, i, lanes):
-    mx, my, mz = gather(means, 3 * i, 3, lanes), gather(means, 3 * i + 1, 3, lanes), gather(means, 3 * i + 2, 3, lanes)
+    mx, my, mz = (
+        gather(means, 3 * i, 3, lanes),
+        gather(means, 3 * i + 1, 3, lanes),
+        gather(means, 3 * i + 2, 3, lanes),
+    )
     x = R[0] * mx + R[1] * my + R[2] * mz + t[0]
     y = R[3] * mx + R[4] * my + R[5] * mz + t[1]
     z = R[6] * mx + R[7] * my + R[8] * mz + t[2]
@@ -347,7 +355,12 @@ def _quaternion_grad(unit, inverse, g):
     vy = 2.0 * (x * (g[1] + g[3]) - 2.0 * y * (g[0] + g[8]) + z * (g[5] + g[7]) + w * (g[2] - g[6]))
     vz = 2.0 * (x * (g[2] + g[6]) + y * (g[5] + g[7]) - 2.0 * z * (g[0] + g[4]) + w * (g[3] - g[1]))
     dot = vw * w + vx * x + vy * y + vz * z
-    return (vw - dot * w) * inverse, (vx - dot * x) * inverse, (vy - dot * y) * inverse, (vz - dot * z) * inverse
+    return (
+        (vw - dot * w) * inverse,
+        (vx - dot * x) * inverse,
+        (vy - dot * y) * inverse,
+        (vz - dot * z) * inverse,
+    )
 
 
 @inline

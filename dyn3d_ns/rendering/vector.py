@@ -95,7 +95,9 @@ def _as_vector(context, builder, value, kind):
 
 
 def _call(builder, name, result, *values):
-    fn = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [v.type for v in values]), name)
+    fn = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [v.type for v in values]), name
+    )
     return builder.call(fn, values)
 
 
@@ -199,7 +201,9 @@ def _elementwise(name, arity, emit):
             raise TypingError(f"{name} takes vectors or numbers, got {args}")
 
     def lower(context, builder, sig, args):
-        return emit(builder, *(_as_vector(context, builder, v, t) for v, t in zip(args, sig.args, strict=True)))
+        return emit(
+            builder, *(_as_vector(context, builder, v, t) for v, t in zip(args, sig.args, strict=True))
+        )
 
     if arity == 1:
 
@@ -442,9 +446,7 @@ def bit_columns(typingctx, words, index, column):
     """Gather bit `column` of the 16 int32 at words[index:] into one integer, first word lowest."""
 
     def lower(context, builder, sig, args):
-        address = builder.bitcast(
-            _address(context, builder, sig.args[0], args[0], args[1]), _VI.as_pointer()
-        )
+        address = builder.bitcast(_address(context, builder, sig.args[0], args[0], args[1]), _VI.as_pointer())
         loaded = builder.load(address)
         loaded.align = 4
         bit = builder.shl(ir.Constant(_I32, 1), builder.trunc(args[2], _I32))
