@@ -1,7 +1,7 @@
 """How kernels are compiled: `nogil`, cached on disk, and with a word to the user while the first compile runs.
 
 Numba's own cache notices a change of the file that holds a kernel, not of the files it inlines from; ours is
-keyed by the hash of this whole folder. It lives in `DYN3D_CACHE_DIR` if set, else beside the sources, else
+keyed by the hash of all kernel sources of this folder. It lives in `DYN3D_CACHE_DIR` if set, else beside the sources, else
 (read-only installs) in the user's cache folder.
 """
 
@@ -23,10 +23,12 @@ _announced = threading.Event()
 
 @functools.cache
 def source_stamp() -> str:
-    """Return the hash of all sources of this folder."""
+    """Return the hash of the sources of this folder that compile something."""
     digest = hashlib.sha256()
     for path in sorted(_FOLDER.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+        source = path.read_bytes()
+        if b"rendering.jit import" in source or b"import njit" in source or b"numba.extending" in source:
+            digest.update(path.name.encode() + source)
     return digest.hexdigest()[:16]
 
 
