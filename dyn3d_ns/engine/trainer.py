@@ -27,6 +27,7 @@ from dyn3d_ns.engine.checkpoint import (
 )
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.interrupt import StopRequest
+from dyn3d_ns.engine.step_log import StepLog
 
 
 @dataclass
@@ -37,7 +38,9 @@ class DynamicTrainerConfig(TrainerConfig):
     """target class to instantiate"""
     machine: MachineConfig = field(default_factory=lambda: MachineConfig(device_type=default_device_type()))
     """Machine configuration; the device is a GPU if there is one"""
-    logging: LoggingConfig = field(default_factory=lambda: LoggingConfig(steps_per_log=100, profiler="none"))
+    logging: LoggingConfig = field(
+        default_factory=lambda: LoggingConfig(steps_per_log=100, max_buffer_size=5, profiler="none")
+    )
     """Logging configuration"""
     viewer: ViewerConfig = field(
         default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1", max_num_display_images=64)
@@ -172,7 +175,7 @@ class DynamicTrainer(Trainer):
 
     def _train_steps(self, stop: StopRequest) -> int:
         """Run the remaining steps and return the number of the step that would come next."""
-        config, log = self.config, _StepLog(self)
+        config, log = self.config, StepLog(self)
         evaluate = bool(self.pipeline.datamanager.eval_dataset) and writer_enabled(config)
         for step in range(self._start_step, config.max_num_iterations):
             while self.training_state == "paused" and not (stop or self.stop_training):
@@ -258,38 +261,6 @@ class DynamicTrainer(Trainer):
                 f"[bold yellow]No NVIDIA GPU found: {self.config.method_name} is made for one and is slow "
                 f"without. On this CPU take {self.config.cpu_alternative}."
             )
-
-
-class _StepLog:
-    """Hands times, losses and learning rates to Nerfstudio's writers every ``steps_per_log`` steps.
-
-    Nerfstudio does so at every step, which costs more than a millisecond.
-    """
-
-    def __init__(self, trainer: DynamicTrainer) -> None:
-        self.trainer = trainer
-        self.restart(trainer._start_step)
-
-    def restart(self, step: int) -> None:
-        """Measure the time per step from here."""
-        self.first_step, self.start = step, time.perf_counter()
-
-    def write(self, step: int, loss: Any, loss_dict: dict[str, Any], metrics_dict: dict[str, Any]) -> None:
-        """Write the mean time per step since the last call, and the figures of this step."""
-        trainer = self.trainer
-        seconds = (time.perf_counter() - self.start) / (step + 1 - self.first_step)
-        rays = trainer.world_size * trainer.pipeline.datamanager.get_train_rays_per_batch()
-        writer.put_time(EventName.ITER_TRAIN_TIME, seconds, step, update_eta=True)
-        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(seconds, 1e-6), step)  # type: ignore[arg-type]
-        writer.put_scalar("Train Loss", loss, step)
-        writer.put_dict("Train Loss Dict", loss_dict, step)
-        writer.put_dict("Train Metrics Dict", metrics_dict, step)
-        rates = {name: s.get_last_lr()[0] for name, s in trainer.optimizers.schedulers.items()}
-        writer.put_dict("learning_rate", rates, step)
-        if trainer.device.startswith("cuda"):
-            writer.put_scalar("GPU Memory (MB)", torch.cuda.max_memory_allocated() / 1024**2, step)
-        writer.write_out_storage()
-        self.restart(step + 1)
 
 
 def writer_enabled(config: TrainerConfig) -> bool:

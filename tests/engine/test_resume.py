@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +119,9 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(training, unbroken) ->
 
 
 def test_a_finished_training_is_not_trained_further(training, unbroken) -> None:
-    start = time.perf_counter()
     resumed = training.run(training.config("finished", load_dir=unbroken.parent))
     assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
-    assert time.perf_counter() - start < 60
-    assert os.path.basename(only_checkpoint(resumed.checkpoint_dir)) == f"step-{STEPS - 1:09d}.ckpt"
+    assert only_checkpoint(resumed.checkpoint_dir).name == unbroken.name
 
 
 def test_checkpoints_load_without_any_allowance(training, unbroken) -> None:

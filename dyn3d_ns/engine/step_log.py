@@ -1,0 +1,52 @@
+"""What a training tells Nerfstudio's writers: terminal, TensorBoard and the like."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from nerfstudio.utils import writer
+from nerfstudio.utils.writer import EventName
+
+if TYPE_CHECKING:
+    from dyn3d_ns.engine.trainer import DynamicTrainer
+
+
+class StepLog:
+    """Hands times, losses and learning rates to Nerfstudio's writers every ``steps_per_log`` steps.
+
+    Nerfstudio does so at every step, which costs more than a millisecond.
+    """
+
+    def __init__(self, trainer: DynamicTrainer) -> None:
+        self.trainer = trainer
+        self.restart(trainer._start_step)
+
+    def restart(self, step: int) -> None:
+        """Measure the time per step from here."""
+        self.first_step, self.start = step, time.perf_counter()
+
+    def write(self, step: int, loss: Any, loss_dict: dict[str, Any], metrics_dict: dict[str, Any]) -> None:
+        """Write the mean time per step since the last call, and the figures of this step.
+
+        The first step compiles and loads; its time would spoil the forecast of the end.
+        """
+        trainer = self.trainer
+        if step == trainer._start_step:
+            writer.GLOBAL_BUFFER["step"] = step
+            self.restart(step + 1)
+            return
+        seconds = (time.perf_counter() - self.start) / (step + 1 - self.first_step)
+        rays = trainer.world_size * trainer.pipeline.datamanager.get_train_rays_per_batch()
+        writer.put_time(EventName.ITER_TRAIN_TIME, seconds, step, update_eta=True)
+        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(seconds, 1e-6), step)  # type: ignore[arg-type]
+        writer.put_scalar("Train Loss", loss, step)
+        writer.put_dict("Train Loss Dict", loss_dict, step)
+        writer.put_dict("Train Metrics Dict", metrics_dict, step)
+        rates = {name: s.get_last_lr()[0] for name, s in trainer.optimizers.schedulers.items()}
+        writer.put_dict("learning_rate", rates, step)
+        if trainer.device.startswith("cuda"):
+            writer.put_scalar("GPU Memory (MB)", torch.cuda.max_memory_allocated() / 1024**2, step)
+        writer.write_out_storage()
+        self.restart(step + 1)
