@@ -29,25 +29,28 @@ class HoldThenDecayConfig(SchedulerConfig):
 
     _target: type = field(default_factory=lambda: HoldThenDecay)
     """Class to instantiate."""
-    hold_steps: int = 0
-    """Steps at the full rate."""
-    max_steps: int = 10_000
-    """Step at which the decay ends."""
+    hold: float = 0.35
+    """Part of the training at the full rate."""
+    max_steps: int | None = None
+    """Step at which the decay ends; the trainer fills in the length of the training."""
     final: float = 0.02
     """Factor of the rate at the end."""
 
 
 class HoldThenDecay(Scheduler):
-    """Factor 1 for ``hold_steps``, then ``final`` to the power of the part of the decay gone by."""
+    """Factor 1 for the part ``hold``, then ``final`` to the power of the part of the decay gone by."""
 
     config: HoldThenDecayConfig
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
         """Make the schedule; it yields Python floats, so a checkpoint of it loads safely."""
         c = self.config
+        if c.max_steps is None:
+            raise ValueError("max_steps of HoldThenDecayConfig is None; DynamicTrainer sets it, or give it")
+        held = c.hold * c.max_steps
+        decay = max(c.max_steps - held, 1)
 
         def factor(step: int) -> float:
-            part = (step - c.hold_steps) / max(c.max_steps - c.hold_steps, 1)
-            return float(c.final ** min(max(part, 0.0), 1.0))
+            return float(c.final ** min(max((step - held) / decay, 0.0), 1.0))
 
         return LambdaLR(optimizer, lr_lambda=factor)

@@ -27,6 +27,7 @@ from dyn3d_ns.engine.checkpoint import (
 )
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.interrupt import StopRequest
+from dyn3d_ns.engine.optimizers import HoldThenDecayConfig
 from dyn3d_ns.engine.step_log import StepLog
 
 
@@ -79,6 +80,10 @@ class DynamicTrainer(Trainer):
                 "[yellow]--machine.device-type is cuda, but torch finds no GPU here: using the CPU."
             )
             config.machine.device_type = "cpu"
+        for group in config.optimizers.values():
+            schedule = group["scheduler"]
+            if isinstance(schedule, HoldThenDecayConfig) and schedule.max_steps is None:
+                schedule.max_steps = config.max_num_iterations
         super().__init__(config, local_rank, world_size)
         self._resume_rng: dict[str, Any] | None = None
         self.stop_training = False

@@ -2,8 +2,9 @@
 
 import torch
 from jaxtyping import Float
-from pytorch_msssim import ssim
 from torch import Tensor
+
+from dyn3d_ns.rendering.ssim import ssim
 
 
 def photometric_loss(
@@ -11,13 +12,12 @@ def photometric_loss(
 ) -> Float[Tensor, ""]:
     """Mix the mean absolute error with structural dissimilarity, ``(1 - w) L1 + w (1 - SSIM)``.
 
-    This is the loss of 3DGS (equation 7), with the usual 11 x 11 window where it fits.
+    This is the loss of 3DGS (equation 7), with the usual 11 x 11 window.
     """
     loss = (rgb - truth).abs().mean()
     if not ssim_weight:
         return loss
-    similarity = ssim(rgb.permute(2, 0, 1)[None], truth.permute(2, 0, 1)[None], data_range=1.0)
-    return (1 - ssim_weight) * loss + ssim_weight * (1 - similarity)
+    return (1 - ssim_weight) * loss + ssim_weight * (1 - ssim(rgb, truth))
 
 
 def area_downscale(image: Float[Tensor, "H W C"], factor: int) -> Float[Tensor, "H2 W2 C"]:

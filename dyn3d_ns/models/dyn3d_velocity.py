@@ -177,7 +177,7 @@ class Dyn3DVelocityModel(GaussianModel):
         attributes = training_callback_attributes
         assert attributes.trainer is not None and attributes.optimizers is not None
         self.total_steps = attributes.trainer.config.max_num_iterations
-        self.optimizers = attributes.optimizers.optimizers
+        self.start_densification(self.total_steps, attributes.optimizers.optimizers)
         before, after = (
             TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
             TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
@@ -201,6 +201,7 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def after_step(self, step: int) -> None:
         """Densify; at the end freeze what rests and fit the velocity field."""
+        self.densify(step)
         if step == self.total_steps - 1:
             self.finish_motion()
 
@@ -252,7 +253,7 @@ class Dyn3DVelocityModel(GaussianModel):
             packed=False,
             sh_degree=self.config.sh_degree,
         )
-        self.info = info
+        self.watch_gradients(info)
         background = torch.rand(3, device=self.device) if self.has_alpha else self.eval_background
         return {"rgb": render[0] + (1 - alpha[0]) * background, "background": background, "codes": codes}
 

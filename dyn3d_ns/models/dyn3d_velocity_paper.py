@@ -24,6 +24,8 @@ class Dyn3DVelocityPaperModelConfig(Dyn3DVelocityModelConfig):
     """Numbers in a motion code: 16 for objects, 32 for rooms in the paper."""
     num_motions: int = 16
     """Motion modes that a code mixes."""
+    color_modes: int = 0
+    """Colours do not follow time in the paper."""
     canonical_part: float = 0.075
     """Part of the training that sees only the first frame (3,000 of 40,000 steps)."""
     curriculum_part: float = 0.25

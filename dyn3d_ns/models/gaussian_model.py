@@ -18,6 +18,7 @@ from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.models.splatfacto import SplatfactoModel, SplatfactoModelConfig
 from scipy.spatial import KDTree
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dyn3d_ns.engine.device import use_cpu_threads
 from dyn3d_ns.gaussians import Gaussians
@@ -28,6 +29,7 @@ from dyn3d_ns.metrics.image import composite, mse, psnr_of_mse, quantize, ssim
 from dyn3d_ns.models.color_codes import flow_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
+from dyn3d_ns.rendering.strategies import DefaultStrategy, MCMCStrategy
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.playback import TimePlayback
 
@@ -55,6 +57,27 @@ def views_of(cameras: Cameras, images: Tensor) -> ViewSet:
     )
 
 
+def make_strategy(
+    kind: Literal["mcmc", "default", "none"], cap: int, steps: int
+) -> DefaultStrategy | MCMCStrategy | None:
+    """Make a densification strategy whose schedule follows the length of the training.
+
+    Args:
+        kind: ``mcmc`` relocates dead Gaussians and grows to ``cap``; ``default`` splits, clones and prunes by
+            image-plane gradient.
+        cap: Most Gaussians of ``mcmc``.
+        steps: Steps of the training; refinement runs from a tenth to seven tenths of it.
+    """
+    start, stop = steps // 10, 7 * steps // 10
+    if kind == "mcmc":
+        return MCMCStrategy(
+            cap_max=cap, noise_lr=0.0, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01
+        )
+    if kind == "default":
+        return DefaultStrategy(refine_start_iter=start, refine_stop_iter=stop, reset_every=10 * steps)
+    return None
+
+
 @dataclass
 class GaussianModelConfig(SplatfactoModelConfig):
     """Settings that every Gaussian method shares."""
@@ -62,7 +85,7 @@ class GaussianModelConfig(SplatfactoModelConfig):
     _target: type = field(default_factory=lambda: GaussianModel)
     """Target class to instantiate."""
     max_gaussians: int = 10_000
-    """Number of Gaussians to start from, and the most that densification leads to."""
+    """Number of Gaussians to start from, and the most that relocation leads to."""
     densify: Literal["mcmc", "default", "none"] = "mcmc"
     """Densification strategy of gsplat: relocation of dead Gaussians, split and clone by gradient, or
     none."""
@@ -96,6 +119,9 @@ class GaussianModel(SplatfactoModel):
         self.crop_box: OrientedBox | None = None
         self.step = 0
         self.playback = TimePlayback(self.timeline)
+        self.strategy = None
+        self.strategy_state: dict[str, Any] = {}
+        self.resumed_strategy_state: dict[str, Any] = {}
 
     eval_background: Tensor
     top_speed: Tensor
@@ -157,6 +183,8 @@ class GaussianModel(SplatfactoModel):
         codes = self.scene.codes()
         gaussians = self.gaussians_at(time)
         solid = torch.nonzero(gaussians.opacities > SOLID)[:, 0]
+        if len(solid) == 0:
+            return torch.zeros_like(points)
         neighbours = min(NEIGHBOURS, len(solid))
         tree = KDTree(gaussians.means[solid].cpu().numpy())
         found = np.reshape(tree.query(points.cpu().numpy(), k=neighbours)[1], (len(points), -1))
@@ -257,6 +285,44 @@ class GaussianModel(SplatfactoModel):
             "flow": lambda: flow_colors(raw()[..., 3:5], 0.02 * width),
             "dynamic_mask": lambda: raw()[..., 5:].clamp(0, 1),
         }
+
+    def start_densification(self, steps: int, optimizers: dict[str, Optimizer]) -> None:
+        """Set the densification up for a training of ``steps`` steps."""
+        self.optimizers = optimizers
+        self.strategy = make_strategy(self.config.densify, self.config.max_gaussians, steps)
+        initialize = {"scene_scale": self.scene_scale} if self.config.densify == "default" else {}
+        self.strategy_state = self.strategy.initialize_state(**initialize) if self.strategy else {}
+        self.strategy_state.update(self.resumed_strategy_state)
+
+    @property
+    def scene_scale(self) -> float:
+        """Half of the scene box's diagonal, the unit of gsplat's size thresholds."""
+        return 0.5 * float((self.scene_box.aabb[1] - self.scene_box.aabb[0]).norm())
+
+    def watch_gradients(self, info: dict[str, Any]) -> None:
+        """Let the strategy see the image-plane gradients of the step; call it before the backward pass."""
+        self.info = info
+        if isinstance(self.strategy, DefaultStrategy):
+            self.strategy.step_pre_backward(
+                self.gauss_params, self.optimizers, self.strategy_state, self.step, info
+            )
+
+    def densify(self, step: int) -> None:
+        """Let the strategy move, add and drop Gaussians; call it after the optimizers' step."""
+        arguments = (self.gauss_params, self.optimizers, self.strategy_state, step, self.info)
+        if isinstance(self.strategy, MCMCStrategy):
+            rate = self.optimizers["means"].param_groups[0]["lr"]
+            self.strategy.step_post_backward(*arguments, lr=rate)
+        elif isinstance(self.strategy, DefaultStrategy):
+            self.strategy.step_post_backward(*arguments, packed=False)
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what densification remembers between steps, for an exact resume."""
+        return {k: v for k, v in self.strategy_state.items() if isinstance(v, Tensor | float | int)}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`training_state`."""
+        self.resumed_strategy_state = state
 
     def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:
         """Render a training camera with gradients; returns at least ``rgb`` and ``background``."""

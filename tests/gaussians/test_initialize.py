@@ -106,7 +106,7 @@ def test_viewmats_invert_the_poses(dtype: torch.dtype) -> None:
 
 
 def test_consistent_points_lie_on_a_painted_floor() -> None:
-    """Five cameras look down on a random pattern on the plane z = 0; elsewhere nothing looks alike to them."""
+    """Five cameras look down on a random pattern on the plane z = 0; elsewhere nothing looks alike."""
     generator = torch.Generator().manual_seed(0)
     pattern = torch.randint(0, 255, (40, 40, 3), generator=generator, dtype=torch.uint8)
     eyes = torch.tensor([[0.0, 0, 3], [1.2, 0, 3], [-1.2, 0, 3], [0, 1.2, 3], [0, -1.2, 3]])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dyn3d_ns.losses.motion import code_ambiguity
 from dyn3d_ns.losses.photometric import area_downscale, photometric_loss
 

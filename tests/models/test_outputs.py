@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dyn3d_ns.models.color_codes import flow_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 

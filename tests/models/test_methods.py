@@ -1,0 +1,116 @@
+"""Every registered method, driven as ns-train, ns-eval and the viewer drive it, on a tiny real scene."""
+
+import copy
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import torch
+from nerfstudio.utils.eval_utils import eval_setup
+
+from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
+from dyn3d_ns.models.gaussian_model import GaussianModel
+
+METHODS = sorted(
+    e.name for e in entry_points(group="nerfstudio.method_configs") if e.value.startswith("dyn3d_ns.")
+)
+
+
+def small_config(name: str, scene: Path, output: Path, steps: int) -> DynamicTrainerConfig:
+    (entry,) = (e for e in entry_points(group="nerfstudio.method_configs") if e.name == name)
+    config = copy.deepcopy(entry.load().config)
+    config.max_num_iterations = steps
+    config.output_dir, config.experiment_name, config.timestamp = output, "tiny", "run"
+    config.vis = "tensorboard"
+    config.data = config.pipeline.datamanager.data = scene
+    config.pipeline.model.max_gaussians = 800
+    return config
+
+
+def train(config: DynamicTrainerConfig) -> DynamicTrainer:
+    torch.manual_seed(0)
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request: pytest.FixtureRequest, tiny_scene: Path, tmp_path_factory: pytest.TempPathFactory):
+    config = small_config(request.param, tiny_scene, tmp_path_factory.mktemp("out"), 40)
+    train(config)
+    return config.get_base_dir() / "config.yml"
+
+
+def test_a_trained_method_loads_measures_and_renders_at_any_time(trained: Path) -> None:
+    _, pipeline, _, step = eval_setup(trained, test_mode="test")
+    model = pipeline.model
+    assert step == 39 and isinstance(model, GaussianModel)
+    metrics = pipeline.get_average_eval_image_metrics(get_std=True)
+    for key in (
+        "interp_psnr",
+        "interp_psnr_mean",
+        "interp_ssim",
+        "future_psnr",
+        "future_ssim",
+        "psnr",
+        "fps",
+    ):
+        assert metrics[key] > 0, key
+    assert metrics["interp_psnr"] <= metrics["interp_psnr_mean"]
+    assert len(metrics["per_frame"]) == len(pipeline.datamanager.eval_dataset)
+    camera, _ = pipeline.datamanager.fixed_indices_eval_dataloader[0]
+    camera.times = torch.tensor([[1.1]])
+    outputs = model.get_outputs_for_camera(camera)
+    for name in ("rgb", "depth", "accumulation", "velocity", "flow", "dynamic_mask"):
+        image = outputs[name]
+        assert image.dtype == torch.float32 and image.shape[:2] == (48, 48) and image.shape[2] in (1, 3), name
+        assert bool(torch.isfinite(image).all()), name
+    camera.times = None
+    assert model.get_outputs_for_camera(camera)["rgb"].shape == (48, 48, 3)
+
+
+def test_gaussians_at_any_time_are_whole(trained: Path) -> None:
+    model = eval_setup(trained, test_mode="inference")[1].model
+    for t in (0.0, 0.33, 0.75, 0.99, 1.5):
+        gaussians = model.gaussians_at(t)
+        assert len(gaussians) == model.num_points
+        assert bool(torch.isfinite(gaussians.means).all()) and bool(
+            torch.isfinite(gaussians.velocities).all()
+        )
+    points = gaussians.means[:50]
+    assert model.velocity_at(points, 0.5).shape == (50, 3)
+
+
+@pytest.mark.parametrize("kind", ["mcmc", "default"])
+def test_densification_resizes_every_tensor_and_the_checkpoint_loads(
+    kind: str, tiny_scene: Path, tmp_path: Path
+) -> None:
+    config = small_config("dyn3d-velocity-fast", tiny_scene, tmp_path, 240)
+    config.pipeline.model.densify = kind
+    trainer = train(config)
+    model = trainer.pipeline.model
+    assert {len(p) for p in model.scene.params.values()} == {model.num_points}
+    if kind == "default":
+        assert model.num_points != 800
+    for name, parameter in model.scene.params.items():
+        assert trainer.optimizers.optimizers[name].param_groups[0]["params"][0] is parameter
+    loaded = eval_setup(config.get_base_dir() / "config.yml", test_mode="inference")[1].model
+    assert loaded.num_points == model.num_points
+    torch.testing.assert_close(loaded.gaussians_at(0.9).means, model.eval().gaussians_at(0.9).means)
+
+
+def test_motion_is_learned_and_beats_a_frozen_scene(tiny_scene: Path, tmp_path: Path) -> None:
+    """At observed times the learned motion renders held-out views better than holding the last frame."""
+    config = small_config("dyn3d-velocity-fast", tiny_scene, tmp_path, 600)
+    pipeline = train(config).pipeline
+    pipeline.eval()
+    model = pipeline.model
+    moving = pipeline.get_average_eval_image_metrics()["interp_psnr"]
+    last = model.gaussians_at(model.timeline.t_obs)
+    state, model.gaussians_at = model.gaussians_at, lambda time: last
+    frozen = pipeline.get_average_eval_image_metrics()["interp_psnr"]
+    model.gaussians_at = state
+    assert moving > frozen + 2.0
+    assert moving > 20.0
