@@ -1,9 +1,14 @@
 """A headless Chromium for viewer tests; skipped, with the reason, where there is none."""
 
+import io
+import re
 import shutil
+import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from PIL import Image
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_FLAGS = [
@@ -19,6 +24,84 @@ CHROMIUM_FLAGS = [
 ]
 
 
+class ViewerPage:
+    """The stock viewer's page with our playback folder, driven through what a user sees."""
+
+    def __init__(self, page, url: str) -> None:
+        self.page = page
+        page.goto(url)
+        page.get_by_text("Time playback").wait_for(timeout=60_000)
+        self.wait_until(lambda: self.resolution() >= 256, "the first full-resolution picture")
+
+    def readout(self) -> tuple[int, float, str]:
+        """Return frame number, seconds and state of the playback folder's text."""
+        text = self.page.get_by_text(re.compile(r"frame \d+/\d+")).first.locator("xpath=..").inner_text()
+        found = re.search(r"frame (\d+)/\d+ · ([\d.]+) s · (.+)", text)
+        assert found, f"unexpected readout {text!r}"
+        return int(found[1]), float(found[2]), found[3].strip()
+
+    def resolution(self) -> int:
+        """Return the width of the last picture."""
+        found = re.search(r"Resolution: (\d+)x\d+px", self.page.get_by_text("Resolution:").inner_text())
+        return int(found[1]) if found else 0
+
+    def picture(self) -> np.ndarray:
+        """Return the rendered part of the page as floats [H,W,3] in 0..1."""
+        box = {"x": 60, "y": 70, "width": 360, "height": 460}
+        png = self.page.screenshot(clip=box)
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float32) / 255
+
+    def settled_picture(self, seconds: float = 1.0) -> np.ndarray:
+        """Return the picture once it has stopped changing."""
+        last, deadline = self.picture(), time.monotonic() + 30
+        while time.monotonic() < deadline:
+            time.sleep(seconds)
+            now = self.picture()
+            if np.abs(now - last).max() < 0.02:
+                return now
+            last = now
+        raise AssertionError("the picture still changes after 30 s")
+
+    def click(self, name: str) -> None:
+        """Press a button."""
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def click_text(self, text: str) -> None:
+        """Press what bears a text, such as one button of a group."""
+        self.page.get_by_text(text, exact=True).first.click()
+
+    def slider(self, label: str):
+        """Return the thumb of the slider with a label."""
+        row = self.page.get_by_text(label, exact=True).locator("visible=true").first
+        return row.locator('xpath=ancestor::*[.//*[@role="slider"]][1]').get_by_role("slider").first
+
+    def press_on_slider(self, label: str, key: str) -> None:
+        """Give a slider's thumb a key: ArrowRight for one step, End for its maximum."""
+        thumb = self.slider(label)
+        thumb.scroll_into_view_if_needed()
+        thumb.focus()
+        self.page.keyboard.press(key)
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose an entry of a drop-down menu."""
+        row = self.page.get_by_text(label, exact=True).locator("visible=true").first
+        row.locator("xpath=ancestor::*[.//input][1]").locator("input").first.click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def wait_until(self, condition, what: str, seconds: float = 60) -> None:
+        """Wait for a condition, or fail with what was waited for."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def viewer_page_type() -> type[ViewerPage]:
+    """Return the class, since test modules cannot import one another."""
+    return ViewerPage
+
+
 @pytest.fixture(scope="session")
 def page() -> Iterator:
     """Yield a page of a headless Chromium that reaches this machine only."""
@@ -28,7 +111,7 @@ def page() -> Iterator:
         pytest.skip(f"no browser found on PATH (looked for {', '.join(CHROMIUM_NAMES)})")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1100, "height": 760})
+        page = browser.new_page(viewport={"width": 780, "height": 600})
         # The stock page asks two other hosts for a logo and statistics; the viewer must not need them.
         page.route(
             "**/*", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort()

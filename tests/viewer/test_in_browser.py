@@ -1,0 +1,119 @@
+"""The stock viewer of a trained scene as a user sees it, in a headless Chromium."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port: int, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the viewer ended: {log.read_text()[-2000:]}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"no viewer on port {port} after {seconds:g} s: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def trained_config(tiny_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train the tiny scene for a moment and return its config.yml."""
+    folder = tmp_path_factory.mktemp("viewer")
+    command = [
+        *(BIN / "ns-train", "dyn3d-velocity-fast", "--data", tiny_scene, "--output-dir", folder),
+        *("--max-num-iterations", "300", "--vis", "tensorboard", "--pipeline.model.max-gaussians", "1500"),
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (config,) = folder.rglob("config.yml")
+    return config
+
+
+@pytest.fixture(scope="module")
+def viewer(page, viewer_page_type: type, trained_config: Path) -> Iterator:
+    """Open the page of `ns-viewer` on the trained scene."""
+    port, log = free_port(), trained_config.with_name("viewer.log")
+    command = [BIN / "ns-viewer", "--load-config", trained_config, "--viewer.websocket-port", port]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*map(str, command), "--viewer.websocket-host", "127.0.0.1"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        wait_for_port(port, process, log)
+        opened = viewer_page_type(page, f"http://127.0.0.1:{port}")
+        opened.click("Hide Train Cams")
+        yield opened
+        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_the_page_shows_the_scene_and_where_the_future_begins(viewer) -> None:
+    assert viewer.readout() == (0, 0.0, "observed")
+    assert viewer.settled_picture().std() > 0.02, "more than a plain background is seen"
+    assert viewer.page.get_by_text("Observed to frame").is_visible()
+
+
+def test_the_built_in_time_slider_moves_the_picture(viewer) -> None:
+    before = viewer.settled_picture()
+    viewer.press_on_slider("Time", "End")
+    viewer.wait_until(lambda: viewer.readout()[2] == "future (predicted)", "the readout of the future")
+    after = viewer.settled_picture()
+    assert np.abs(after - before).max() > 0.2
+    viewer.press_on_slider("Time", "Home")
+    viewer.wait_until(lambda: viewer.readout()[0] == 0, "the first frame")
+    again = viewer.settled_picture()
+    assert np.abs(again - before).mean() < 0.1 * np.abs(after - before).mean()
+
+
+def test_steps_and_the_frame_slider_go_through_frames(viewer) -> None:
+    viewer.click_text("Next")
+    viewer.wait_until(lambda: viewer.readout()[0] == 1, "frame 1")
+    viewer.press_on_slider("Frame", "ArrowRight")
+    viewer.wait_until(lambda: viewer.readout()[0] == 2, "frame 2")
+    viewer.click_text("Previous")
+    viewer.wait_until(lambda: viewer.readout()[0] == 1, "frame 1 again")
+
+
+def test_play_runs_until_paused(viewer) -> None:
+    viewer.choose("Speed", "0.1x")
+    before = viewer.settled_picture()
+    viewer.click("Play")
+    seen: set[float] = set()
+    viewer.wait_until(lambda: seen.add(viewer.readout()[1]) or len(seen) >= 5, "five different times")
+    viewer.click("Pause")
+    viewer.wait_until(
+        lambda: viewer.page.get_by_role("button", name="Play", exact=True).is_visible(), "pause"
+    )
+    assert np.abs(viewer.settled_picture() - before).max() > 0.1
+    stopped = viewer.readout()
+    time.sleep(1)
+    assert viewer.readout() == stopped
+    assert viewer.resolution() >= 256, "the picture at rest has full resolution"
+
+
+@pytest.mark.parametrize("output", ["depth", "accumulation", "velocity", "flow", "dynamic_mask", "rgb"])
+def test_every_output_can_be_chosen(viewer, output: str) -> None:
+    viewer.choose("Output type", output)
+    assert viewer.settled_picture().std() > 0.01
