@@ -50,23 +50,26 @@ def rasterize(
     backend: Literal["auto", "gsplat", "cpu"] = "auto",
     radius_rule: Literal["auto", "square", "tight"] = "auto",
 ) -> tuple[Float[Tensor, "C H W X"], Float[Tensor, "C H W 1"], dict[str, Any]]:
-    """Render N Gaussians into C images, differentiably, with gsplat on CUDA tensors and our kernels on CPU tensors.
+    """Render N Gaussians into C images, differentiably, with gsplat on CUDA tensors and our kernels on CPU
+    tensors.
 
-    Arguments, conventions and results are those of `gsplat.rasterization` 1.4.0: quaternions wxyz of any length,
-    linear scales, opacities in 0…1, colours [(C,) N, D] or SH coefficients [(C,) N, K, 3] with `sh_degree`, cameras
-    world-to-camera (OpenCV axes) and intrinsics in pixels. X is D (RGB), 1 (D, ED) or D + 1.
+    Arguments, conventions and results are those of `gsplat.rasterization` 1.4.0: quaternions wxyz of any
+    length, linear scales, opacities in 0…1, colours [(C,) N, D] or SH coefficients [(C,) N, K, 3] with
+    `sh_degree`, cameras world-to-camera (OpenCV axes) and intrinsics in pixels. X is D (RGB), 1 (D, ED) or D
+    + 1.
 
     Args:
         backend: "auto" goes by the device of `means`; "gsplat" or "cpu" insist on one.
-        radius_rule: how far a Gaussian reaches (CPU): "square" is gsplat 1.4's 3-sigma square, "tight" gsplat 1.5's
+        radius_rule: how far a Gaussian reaches (CPU): "square" is gsplat 1.4's 3-sigma square, "tight" gsplat
+        1.5's
             opacity-aware rectangle, "auto" the installed gsplat's.
 
     Returns:
         Images, alphas, and a dict of what gsplat's strategies read (means2d, radii, gaussian_ids, …).
 
     Raises:
-        ValueError: on a wrong shape, dtype or option, or on values that are not finite; it names the argument.
-        NotImplementedError: for `distributed` or another `tile_size` than 16 on the CPU.
+        ValueError: on a wrong shape, dtype or option, or on values that are not finite; it names the
+        argument. NotImplementedError: for `distributed` or another `tile_size` than 16 on the CPU.
     """
     checks.choose(backend, ("auto", "gsplat", "cpu"), "backend")
     on_cuda = means.is_cuda
@@ -79,7 +82,9 @@ def rasterize(
             f'backend="cpu" needs CPU tensors; means is on {means.device}. Move the tensors or use "auto".'
         )
     if on_cuda:
-        from gsplat.rendering import rasterization
+        from gsplat.rendering import rasterization as gsplat_rasterization
+
+        rasterization: Any = gsplat_rasterization  # its annotations know no covars without quats
 
         return rasterization(
             means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, far_plane,

@@ -1,4 +1,5 @@
-"""The kernels as two differentiable steps: projection, and blending (with the colours from harmonics between).
+"""The kernels as two differentiable steps: projection, and blending (with the colours from harmonics
+between).
 
 `means2d` is the tensor between the two, so it keeps its gradient when a strategy asks for it.
 """
@@ -48,7 +49,8 @@ class ProjectionSettings:
 
 
 class Project(torch.autograd.Function):
-    """Gaussians [N] and cameras [C] to means2d, depths, conics, compensations [C, N, …] and radii [C, 2, N]."""
+    """Gaussians [N] and cameras [C] to means2d, depths, conics, compensations [C, N, …] and radii [C, 2,
+    N]."""
 
     @staticmethod
     def forward(ctx, means, quats, scales, covars, extents, viewmats, Ks, settings: ProjectionSettings):
@@ -113,7 +115,8 @@ class Project(torch.autograd.Function):
 
 
 class HarmonicColors(torch.autograd.Function):
-    """SH coefficients [(C,) N, K, 3] and camera centres [C, 3] to colours [C, N, 3], as gsplat clamps them."""
+    """SH coefficients [(C,) N, K, 3] and camera centres [C, 3] to colours [C, N, 3], as gsplat clamps
+    them."""
 
     @staticmethod
     def forward(ctx, means, coefficients, centers, radii, degree: int):
@@ -153,7 +156,8 @@ class HarmonicColors(torch.autograd.Function):
 
 
 class AbsGradTarget:
-    """The tensor that receives `absgrad` after the backward, and where its rows lie in [C, N] if it is packed."""
+    """The tensor that receives `absgrad` after the backward, and where its rows lie in [C, N] if it is
+    packed."""
 
     def __init__(self, tensor: Tensor, index: tuple[Tensor, Tensor] | None = None):
         self._tensor = weakref.ref(tensor)
@@ -259,8 +263,9 @@ class Blend(torch.autograd.Function):
             scratch = np.empty(256 * (2 + stride), dtype=np.float32)
             masks = np.empty(blend_forward.CHUNK, dtype=np.int32)
             blend_forward.blend_forward(
-                tag, counter, cameras, s.width, s.height, bins.tiles_x, bins.tiles_y, channels, s.expected_depth,
-                bins.records, bins.colors, bins.pairs, bins.offsets, behind, blend_forward.BLOCK_OFFSETS,
+                tag, counter, cameras, s.width, s.height, bins.tiles_x, bins.tiles_y, channels,
+                s.expected_depth, bins.records, bins.colors, bins.pairs, bins.offsets,
+                behind, blend_forward.BLOCK_OFFSETS,
                 *out, words, costs, scratch, masks,
             )  # fmt: skip
 

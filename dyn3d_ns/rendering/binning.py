@@ -12,12 +12,12 @@ from dyn3d_ns.rendering.jit import kernel
 
 TILE = 16
 RECORD = 8
-"""Floats a record: mean x, y; A, B, C of the exponent -(A dx² + B dx dy + C dy²) in powers of two; log2 of the
-opacity; -B / 2C and -B / 2A (where a row or a column meets its smallest exponent)."""
+"""Floats a record: mean x, y; A, B, C of the exponent -(A dx² + B dx dy + C dy²) in powers of two; log2 of
+the opacity; -B / 2C and -B / 2A (where a row or a column meets its smallest exponent)."""
 
 LOG2_255 = math.log2(255.0)
-# Pixels with alpha near 1/255 are decided by the blend; the tests that leave out whole boxes stay this far (in
-# powers of two of alpha) on the safe side of rounding.
+# Pixels with alpha near 1/255 are decided by the blend; the tests that leave out whole boxes stay this far
+# (in powers of two of alpha) on the safe side of rounding.
 MARGIN = 0.02
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
@@ -132,7 +132,8 @@ def offsets_from_counts(tile_counts, offsets):
 
 @kernel
 def fill(piece, pieces, n, tiles_x, tiles_y, order, rects, places, pairs):
-    """Write one run of ranks into the lists of its tiles; `places` are the first free places, [pieces, tiles]."""
+    """Write one run of ranks into the lists of its tiles; `places` are the first free places, [pieces,
+    tiles]."""
     m = len(order)
     for r in range(m * piece // pieces, m * (piece + 1) // pieces):
         camera = np.int64(order[r]) // n

@@ -1,13 +1,14 @@
 """Gradients of the blend, tile by tile, from the bits that the forward recorded.
 
-A block replays its list front to back, keeping each step's alpha and transmittance, then walks it back to front.
-With B the colour (dotted with the pixel's gradient) of what lies behind, a step needs d = g - B, where g is its
-own colour dotted with the gradient: the gradient of alpha is T d and B becomes B + alpha d. No division, and no
-cancellation for what lies deep.
+A block replays its list front to back, keeping each step's alpha and transmittance, then walks it back to
+front. With B the colour (dotted with the pixel's gradient) of what lies behind, a step needs d = g - B, where
+g is its own colour dotted with the gradient: the gradient of alpha is T d and B becomes B + alpha d. No
+division, and no cancellation for what lies deep.
 
 Sums over the 16 pixels are not taken step by step: 16 steps are transposed so that a lane is a step, and the
-moments {1, x, y, xx, xy, yy} of the factors and the colour sums are small matrix products. Each worker adds to an
-accumulator of its own over a fixed run of tiles; they are added up in a fixed order, so repeats are bitwise equal.
+moments {1, x, y, xx, xy, yy} of the factors and the colour sums are small matrix products. Each worker adds
+to an accumulator of its own over a fixed run of tiles; they are added up in a fixed order, so repeats are
+bitwise equal.
 """
 
 import math
@@ -52,8 +53,9 @@ def blend_backward(
 ):  # fmt: skip
     """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width].
 
-    `steps` holds planes of one vector a step: alpha then shape factor, transmittance then weight, and with absgrad
-    the two absolute factors. `buffer` holds the matrices of 16 steps; rows that stay zero must be zero on entry.
+    `steps` holds planes of one vector a step: alpha then shape factor, transmittance then weight, and with
+    absgrad the two absolute factors. `buffer` holds the matrices of 16 steps; rows that stay zero must be
+    zero on entry.
     """
     tiles = tiles_x * tiles_y
     columns, rows = load(constants, 0), load(constants, LANES)
@@ -98,7 +100,8 @@ def _replay(
     step_ids,
     step_offsets,
 ):
-    """Run the block front to back: store alpha, transmittance, rank and the offset from the mean of each step."""
+    """Run the block front to back: store alpha, transmittance, rank and the offset from the mean of each
+    step."""
     plane = LANES * len(step_ids)
     count = 0
     start = first
@@ -140,7 +143,8 @@ def _load_gradients(
     backgrounds,
     grads,
 ):
-    """Lay out the pixel gradients of a block: by channel, by pixel, of alpha, and of the background behind all.
+    """Lay out the pixel gradients of a block: by channel, by pixel, of alpha, and of the background behind
+    all.
 
     Expected depth E = D / A passes its gradient on to D and A.
     """
@@ -226,7 +230,8 @@ def _sum_rows(buffer):
 
 @inline
 def _reduce(tag, count, absgrad, grads, steps, step_ids, step_offsets, accumulator, buffer):
-    """Sum the factors over pixels for 16 steps at a time and add them to the accumulator rows of their ranks."""
+    """Sum the factors over pixels for 16 steps at a time and add them to the accumulator rows of their
+    ranks."""
     stride, plane = len(tag), LANES * len(step_ids)
     width = LANES * ((MOMENTS + stride + LANES - 1) // LANES)
     for k in range(count, (count + LANES - 1) // LANES * LANES):
@@ -257,7 +262,8 @@ def collect(
     piece, pieces, n, width, channels, order, conics, opacities, accumulators,
     v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
 ):  # fmt: skip
-    """Add up the workers' accumulators [workers, ranks * width] and turn moments into gradients by Gaussian."""
+    """Add up the workers' accumulators [workers, ranks * width] and turn moments into gradients by
+    Gaussian."""
     m = len(order)
     workers = accumulators.shape[0]
     colored = channels - (1 if len(v_depths) > 0 else 0)

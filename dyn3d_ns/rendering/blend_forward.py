@@ -1,9 +1,9 @@
 """Front-to-back alpha blending of a tile, 16 pixels at a time.
 
 A vector is one 4 x 4 block of pixels, with transmittance and colours in registers. A tile takes its list in
-chunks of 64: all 16 blocks of the tile are tested against the ellipse at once, the answers become one 64-bit word
-a block, and each block walks the bits of its word. A chunk is only looked at while some pixel is still open, and
-a finished pixel has live transmittance 0, so nothing else needs a mask.
+chunks of 64: all 16 blocks of the tile are tested against the ellipse at once, the answers become one 64-bit
+word a block, and each block walks the bits of its word. A chunk is only looked at while some pixel is still
+open, and a finished pixel has live transmittance 0, so nothing else needs a mask.
 """
 
 import numpy as np
@@ -59,7 +59,8 @@ def alpha_of(power):
 def touched_blocks(records, o, left, right, top, bottom):
     """Return which of 16 boxes hold a pixel centre that may reach alpha 1/255.
 
-    The smallest exponent over a box lies at its centre-nearest column or row (or is 0 inside), clamped to the box.
+    The smallest exponent over a box lies at its centre-nearest column or row (or is 0 inside), clamped to the
+    box.
     """
     x, y = spread(records, o), spread(records, o + 1)
     a, b, c = spread(records, o + 2), spread(records, o + 3), spread(records, o + 4)
@@ -81,8 +82,8 @@ def blend_forward(
     """Blend tiles until `counter` has handed out all of them.
 
     `tag` has as many entries as a colour row has floats (>= channels). `words`, if not empty, records for the
-    backward which bits each block walked: 16 words a chunk. `rests` receives what the last Gaussian lets through.
-    `scratch` holds the state of 16 blocks.
+    backward which bits each block walked: 16 words a chunk. `rests` receives what the last Gaussian lets
+    through. `scratch` holds the state of 16 blocks.
     """
     width_of_state = (2 + len(tag)) * LANES
     tiles = tiles_x * tiles_y

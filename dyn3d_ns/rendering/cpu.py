@@ -36,10 +36,10 @@ def _tight_extents(opacities: Tensor) -> Tensor:
 
 def rasterize_cpu(
     means: Tensor, quats: Tensor | None, scales: Tensor | None, covars: Tensor | None, opacities: Tensor,
-    colors: Tensor, viewmats: Tensor, Ks: Tensor, backgrounds: Tensor | None, *,
-    width: int, height: int, near_plane: float, far_plane: float, radius_clip: float, eps2d: float,
-    sh_degree: int | None, packed: bool, render_mode: str, sparse_grad: bool, absgrad: bool, antialiased: bool,
-    channel_chunk: int, camera_model: int, tight: bool,
+    colors: Tensor, viewmats: Tensor, Ks: Tensor, backgrounds: Tensor | None, *, width: int,
+    height: int, near_plane: float, far_plane: float, radius_clip: float, eps2d: float,
+    sh_degree: int | None, packed: bool, render_mode: str, sparse_grad: bool, absgrad: bool,
+    antialiased: bool, channel_chunk: int, camera_model: int, tight: bool,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:  # fmt: skip
     """Render with our kernels; the arguments are checked and resolved (see `rasterize`)."""
     cameras = viewmats.shape[0]
@@ -122,8 +122,7 @@ def _blend_chunks(
         part = rgb[..., start:last] if last > start else None
         behind = None if backgrounds is None else backgrounds[:, start:last]
         if has_depth and behind is not None:
-            behind = torch.cat([behind, torch.zeros_like(behind[:, :1]) if behind.shape[1] else behind.new_zeros(
-                behind.shape[0], 1)], dim=-1)  # fmt: skip
+            behind = torch.cat([behind, behind.new_zeros(behind.shape[0], 1)], dim=-1)
         settings = BlendSettings(width, height, expected and has_depth, record, target)
         image, alphas_part = Blend.apply(
             means2d,

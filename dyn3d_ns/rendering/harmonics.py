@@ -166,7 +166,8 @@ def colors_backward(
     piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors,
     v_colors, v_coefficients, v_means, v_centers,
 ):  # fmt: skip
-    """Add the gradients of one run of Gaussians to v_coefficients, v_means and v_centers [pieces, C, 3] (float64)."""
+    """Add the gradients of one run of Gaussians to v_coefficients, v_means and v_centers [pieces, C, 3]
+    (float64)."""
     blocks = (n + LANES - 1) // LANES
     k3 = 3 * coefficients_each
     bases = np.empty(25 * LANES, dtype=np.float32)

@@ -1,8 +1,9 @@
-"""How kernels are compiled: `nogil`, cached on disk, and with a word to the user while the first compile runs.
+"""How kernels are compiled: `nogil`, cached on disk, and with a word to the user while the first compile
+runs.
 
 Numba's own cache notices a change of the file that holds a kernel, not of the files it inlines from; ours is
-keyed by the hash of all kernel sources of this folder. It lives in `DYN3D_CACHE_DIR` if set, else beside the sources, else
-(read-only installs) in the user's cache folder.
+keyed by the hash of all kernel sources of this folder. It lives in `DYN3D_CACHE_DIR` if set, else beside the
+sources, else (read-only installs) in the user's cache folder.
 """
 
 import functools
@@ -13,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
@@ -98,13 +100,13 @@ class _KernelCache(FunctionCache):
         return found
 
 
-def kernel(function: Callable) -> Callable:
+def kernel(function: Callable) -> Any:
     """Compile a function of arrays and numbers, on first use, to run without the GIL."""
-    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    dispatcher: Any = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
 
-def inline(function: Callable) -> Callable:
+def inline(function: Callable) -> Any:
     """Compile a helper that other kernels call; LLVM merges it into its callers."""
     return njit(nogil=True, error_model="numpy", boundscheck=False, forceinline=True)(function)

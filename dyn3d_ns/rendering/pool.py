@@ -1,8 +1,8 @@
 """A small pool of Python threads for kernels that release the GIL.
 
 Numba's OpenMP layer spins at barriers, so one busy neighbour stalls it for tens of milliseconds, and its
-workqueue layer aborts when two threads call at once. Here a call is cut into pieces; idle workers and the caller
-take pieces until none is left. A late worker costs nothing: the caller does its share.
+workqueue layer aborts when two threads call at once. Here a call is cut into pieces; idle workers and the
+caller take pieces until none is left. A late worker costs nothing: the caller does its share.
 """
 
 import os
@@ -11,10 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-_lock = threading.Lock()
-_queue: "SimpleQueue[_Job]" = SimpleQueue()
-_workers = 0
-_num_threads: int | None = None
+
+class _State:
+    """What changes while the process runs."""
+
+    workers = 0
+    num_threads: int | None = None
+    lock = threading.Lock()
+    queue: "SimpleQueue[_Job]" = SimpleQueue()
 
 
 class _Job:
@@ -48,35 +52,35 @@ class _Job:
 
 def _serve() -> None:
     while True:
-        _queue.get().work()
+        _State.queue.get().work()
 
 
 def get_num_threads() -> int:
-    """Return how many threads rasterise: set_num_threads, DYN3D_NUM_THREADS, or torch's number at first use."""
-    global _num_threads
-    if _num_threads is None:
+    """Return how many threads rasterise: set_num_threads, DYN3D_NUM_THREADS, or torch's number at first
+    use."""
+    if _State.num_threads is None:
         given = os.environ.get("DYN3D_NUM_THREADS")
         if given is not None:
             if not given.isdigit() or int(given) < 1:
                 raise ValueError(f"DYN3D_NUM_THREADS is {given!r}; give a whole number of at least 1")
-            _num_threads = int(given)
+            _State.num_threads = int(given)
         else:
             import torch
 
-            _num_threads = torch.get_num_threads()
-    return _num_threads
+            _State.num_threads = torch.get_num_threads()
+    return _State.num_threads
 
 
 def set_num_threads(count: int) -> None:
     """Set how many threads rasterise, in every later call of this process."""
-    global _num_threads
     if int(count) < 1:
         raise ValueError(f"the number of threads is {count}; give at least 1")
-    _num_threads = int(count)
+    _State.num_threads = int(count)
 
 
 def run(function: Callable[[int], None], pieces: int) -> None:
-    """Call function(0) … function(pieces - 1) on the pool and return when all are done; raise the first error."""
+    """Call function(0) … function(pieces - 1) on the pool and return when all are done; raise the first
+    error."""
     if pieces <= 1 or get_num_threads() == 1:
         for piece in range(pieces):
             function(piece)
@@ -85,7 +89,7 @@ def run(function: Callable[[int], None], pieces: int) -> None:
     _grow(helpers)
     job = _Job(function, pieces)
     for _ in range(helpers):
-        _queue.put(job)
+        _State.queue.put(job)
     job.work()
     job.done.acquire()
     if job.error is not None:
@@ -93,19 +97,17 @@ def run(function: Callable[[int], None], pieces: int) -> None:
 
 
 def _grow(count: int) -> None:
-    global _workers
-    if _workers >= count:
+    if _State.workers >= count:
         return
-    with _lock:
-        while _workers < count:
-            threading.Thread(target=_serve, name=f"dyn3d-raster-{_workers}", daemon=True).start()
-            _workers += 1
+    with _State.lock:
+        while _State.workers < count:
+            threading.Thread(target=_serve, name=f"dyn3d-raster-{_State.workers}", daemon=True).start()
+            _State.workers += 1
 
 
 def _after_fork() -> None:
     """Threads do not survive a fork: start afresh in the child."""
-    global _workers, _queue, _lock
-    _workers, _queue, _lock = 0, SimpleQueue(), threading.Lock()
+    _State.workers, _State.queue, _State.lock = 0, SimpleQueue(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

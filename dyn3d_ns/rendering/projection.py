@@ -277,8 +277,8 @@ def project_forward(
 ):  # fmt: skip
     """Project all Gaussians by all cameras; radii is [C, 2, N] (x, y), 0 where culled.
 
-    `extents` holds half the size in sigmas of the tight rule, per camera and Gaussian, when the compensation is
-    not part of the opacity (see `tight_extents`); it is read for the tight rule only.
+    `extents` holds half the size in sigmas of the tight rule, per camera and Gaussian, when the compensation
+    is not part of the opacity (see `tight_extents`); it is read for the tight rule only.
     """
     blocks = (n + LANES - 1) // LANES
     for c in range(cameras):

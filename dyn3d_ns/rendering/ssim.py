@@ -1,8 +1,8 @@
 """Structural similarity of two images with a fast gradient on the CPU.
 
-SSIM of Wang et al. 2004 as 3DGS trains with it: an 11 x 11 Gaussian window of sigma 1.5, zeros around the image.
-The window is separable; a row of vectors is 16 neighbouring floats of one image row (channels side by side), so
-the horizontal pass reads shifted by whole pixels and needs no shuffles.
+SSIM of Wang et al. 2004 as 3DGS trains with it: an 11 x 11 Gaussian window of sigma 1.5, zeros around the
+image. The window is separable; a row of vectors is 16 neighbouring floats of one image row (channels side by
+side), so the horizontal pass reads shifted by whole pixels and needs no shuffles.
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dyn3d_ns.rendering import pool
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, fma, lane_sum, load, splat, store
+from dyn3d_ns.rendering.vector import LANES, fma, load, splat, store
 
 WINDOW, SIGMA = 11, 1.5
 _HALF = WINDOW // 2
@@ -50,7 +50,8 @@ def _row(source, index, channels):
 
 @kernel
 def ssim_forward(piece, pieces, height, floats, channels, stride, first, last, x, y, sums, grads, lines):
-    """Sum SSIM over one run of rows (to sums[piece]) and store its derivatives by mean, square and product of x.
+    """Sum SSIM over one run of rows (to sums[piece]) and store its derivatives by mean, square and product of
+    x.
 
     Images are padded: `stride` floats a row, five rows above and below; pixel 0 is float 5 * channels + 16.
     `first`, `last` bound the rows and columns (in pixels) that count. `lines` is scratch of five rows.
@@ -124,7 +125,8 @@ def ssim_backward(piece, pieces, height, floats, channels, stride, scale, x, y, 
             o = edge + i - _HALF * channels
             place = top + _HALF * stride + edge + i
             value = _row(lines, o, channels) + 2.0 * load(x, place) * _row(lines, stride + o, channels)
-            store(lines, 3 * stride + i, scale * fma(load(y, place), _row(lines, 2 * stride + o, channels), value))
+            by_product = _row(lines, 2 * stride + o, channels)
+            store(lines, 3 * stride + i, scale * fma(load(y, place), by_product, value))
         for i in range(floats):
             out[row * floats + i] = lines[3 * stride + i]
 
@@ -170,8 +172,8 @@ class _SSIM(torch.autograd.Function):
 
         def work(piece: int) -> None:
             ssim_backward(
-                piece, ctx.pieces, height, width * channels, channels, ctx.stride, np.float32(scale), *ctx.arrays,
-                np.zeros(4 * ctx.stride, dtype=np.float32), flat,
+                piece, ctx.pieces, height, width * channels, channels, ctx.stride, np.float32(scale),
+                *ctx.arrays, np.zeros(4 * ctx.stride, dtype=np.float32), flat,
             )  # fmt: skip
 
         pool.run(work, ctx.pieces)
@@ -202,15 +204,18 @@ def ssim(
     `padding` "same" sees zeros around the image, as 3DGS's loss does; "valid" counts whole windows only.
 
     Raises:
-        ValueError: if the shapes differ, or "valid" is asked of an image smaller than the window of 11 pixels.
+        ValueError: if the shapes differ, or "valid" is asked of an image smaller than the window of 11
+        pixels.
     """
     if pred.dim() != 3 or pred.shape != target.shape:
-        raise ValueError(f"pred is {tuple(pred.shape)}, target {tuple(target.shape)}; both must be [H, W, C] alike")
+        raise ValueError(
+            f"pred is {tuple(pred.shape)}, target {tuple(target.shape)}; expected [H, W, C] alike"
+        )
     if padding not in ("same", "valid"):
         raise ValueError(f'padding is {padding!r}; it must be "same" or "valid"')
     valid = padding == "valid"
     if valid and min(pred.shape[:2]) < WINDOW:
-        raise ValueError(f'an image of {tuple(pred.shape[:2])} pixels has no whole window of 11; use padding="same"')
+        raise ValueError(f'{tuple(pred.shape[:2])} pixels hold no whole window of 11; use padding="same"')
     kernels = pred.device.type == "cpu" and pred.dtype == target.dtype == torch.float32
     if not kernels or (target.requires_grad and torch.is_grad_enabled()):
         return ssim_torch(pred, target, valid)

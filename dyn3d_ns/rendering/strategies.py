@@ -1,8 +1,8 @@
 """gsplat's densification strategies on any device, for parameter dicts with extra entries per Gaussian.
 
 gsplat relocates Gaussians (MCMC) with CUDA kernels only. Here the same formulas are torch, so that
-`DefaultStrategy` and `MCMCStrategy` run on the CPU too; every entry of the parameter dict and its optimizer state
-is resized together, whatever it is called.
+`DefaultStrategy` and `MCMCStrategy` run on the CPU too; every entry of the parameter dict and its optimizer
+state is resized together, whatever it is called.
 """
 
 from collections.abc import Callable
@@ -181,7 +181,5 @@ class MCMCStrategy(_GsplatMCMC):
             if missing > 0:
                 sample_add(params, optimizers, missing, binoms, self.min_opacity)
             if self.verbose:
-                print(
-                    f"Step {step}: {int(dead.sum())} relocated, {max(0, missing)} added, {len(params['means'])} now."
-                )
+                print(f"Step {step}: {int(dead.sum())} relocated, {max(0, missing)} added.")
         inject_noise_to_position(params, scaler=lr * self.noise_lr)

@@ -1,22 +1,29 @@
 """A vector of 16 floats for Numba kernels, lowered straight to LLVM's ``<16 x float>``.
 
 Scalar loops leave it to the compiler to find the parallelism, and it mostly does not. Here a value of type
-``f32x16`` is one AVX-512 register (two AVX registers, four SSE or NEON ones; LLVM splits it), comparisons give
-an ``i1x16`` mask, and `+ - * /`, `<`, `>`, `&` work on them inside kernels. Products and sums may contract to
-a fused multiply-add, nothing is ever reassociated. `Channels` is a compile-time number of vectors that stay in
-registers: the colour accumulators of 16 pixels.
+``f32x16`` is one AVX-512 register (two AVX registers, four SSE or NEON ones; LLVM splits it), comparisons
+give an ``i1x16`` mask, and `+ - * /`, `<`, `>`, `&` work on them inside kernels. Products and sums may
+contract to a fused multiply-add, nothing is ever reassociated. `Channels` is a compile-time number of vectors
+that stay in registers: the colour accumulators of 16 pixels.
 """
 
 import operator
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.errors import TypingError
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, register_model
+from numba.core.typing import templates
+from numba.core.typing.templates import AbstractTemplate, signature
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import lower_builtin, register_model
 
 LANES = 16
+
+# Numba's decorators change what a function takes, which type checkers cannot follow.
+intrinsic: Any = numba_intrinsic
+infer_global: Any = templates.infer_global
 
 _I1, _I16, _I32, _I64 = ir.IntType(1), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _FLOAT = ir.FloatType()
@@ -205,22 +212,19 @@ def _elementwise(name, arity, emit):
             builder, *(_as_vector(context, builder, v, t) for v, t in zip(args, sig.args, strict=True))
         )
 
-    if arity == 1:
+    def unary(typingctx, a):
+        check((a,))
+        return signature(f32x16, a), lower
 
-        def function(typingctx, a):
-            check((a,))
-            return signature(f32x16, a), lower
-    elif arity == 2:
+    def binary(typingctx, a, b):
+        check((a, b))
+        return signature(f32x16, a, b), lower
 
-        def function(typingctx, a, b):
-            check((a, b))
-            return signature(f32x16, a, b), lower
-    else:
+    def ternary(typingctx, a, b, c):
+        check((a, b, c))
+        return signature(f32x16, a, b, c), lower
 
-        def function(typingctx, a, b, c):
-            check((a, b, c))
-            return signature(f32x16, a, b, c), lower
-
+    function = (unary, binary, ternary)[arity - 1]
     function.__name__ = name
     return intrinsic(function)
 
@@ -233,8 +237,8 @@ vabs = _elementwise("vabs", 1, lambda b, x: _call(b, "llvm.fabs.v16f32", _VF, x)
 ceil = _elementwise("ceil", 1, lambda b, x: _call(b, "llvm.ceil.v16f32", _VF, x))
 splat = _elementwise("splat", 1, lambda b, x: x)
 
-# The polynomial of degree 5 that minimises the largest relative error of 2**f over |f| <= 1/2 (7.5e-8, about one
-# rounding error); Taylor's would need one degree more.
+# The polynomial of degree 5 that minimises the largest relative error of 2**f over |f| <= 1/2 (7.5e-8, about
+# one rounding error); Taylor's would need one degree more.
 _EXP2 = (1.0000000749, 0.6931469440460205, 0.24022120237350464, 0.05550713092, 0.00967554096, 0.00132764701)
 
 
@@ -412,7 +416,8 @@ def scatter(typingctx, array, index, stride, mask, value):
 
 
 def _interleave(builder, a, b, group, upper):
-    """Shuffle two vectors: `group` floats of a, then of b, from the lower or upper half of each 2*group run."""
+    """Shuffle two vectors: `group` floats of a, then of b, from the lower or upper half of each 2*group
+    run."""
     order = []
     for start in range(0, LANES, 2 * group):
         offset = start + (group if upper else 0)

@@ -1,4 +1,5 @@
-"""gsplat's conventions written out plainly in float64 torch: every pixel against every Gaussian, with autograd."""
+"""gsplat's conventions written out plainly in float64 torch: every pixel against every Gaussian, with
+autograd."""
 
 import torch
 
@@ -45,8 +46,9 @@ def image_plane(p, K, width, height, model):
     return uv, J.reshape(-1, 2, 3)
 
 
-def project(means, quats, scales, opacities, V, K, width, height, near=0.01, far=1e10, radius_clip=0.0, eps2d=0.3,
-            model="pinhole", covars=None, tight=False, antialiased=False):  # fmt: skip
+def project(means, quats, scales, opacities, V, K, width, height, near=0.01, far=1e10,
+            radius_clip=0.0, eps2d=0.3, model="pinhole",
+            covars=None, tight=False, antialiased=False):  # fmt: skip
     """Return means2d, conics, depths, compensations and integer radii [N, 2] (0 where culled)."""
     if covars is None:
         M = rotation(quats) * scales[:, None, :]
@@ -91,7 +93,8 @@ def project(means, quats, scales, opacities, V, K, width, height, near=0.01, far
 
 
 def blend(uv, conics, opacities, colors, depths, radii, width, height, background=None, near_edge=None):
-    """Return image [H, W, D], alpha [H, W]; fill near_edge (bool [H, W]) where rounding may decide otherwise."""
+    """Return image [H, W, D], alpha [H, W]; fill near_edge (bool [H, W]) where rounding may decide
+    otherwise."""
     order = [i for i in torch.argsort(depths.detach(), stable=True).tolist() if radii[i, 0] > 0]
     ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     image = torch.zeros(height, width, colors.shape[-1], dtype=colors.dtype)
@@ -150,16 +153,17 @@ def harmonics(degree, directions, coefficients):
     return total
 
 
-def rasterize(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane=0.01, far_plane=1e10,
-              radius_clip=0.0, eps2d=0.3, sh_degree=None, backgrounds=None, render_mode="RGB",
-              rasterize_mode="classic", camera_model="pinhole", covars=None, tight=False, near_edge=None):  # fmt: skip
+def rasterize(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane=0.01,
+              far_plane=1e10, radius_clip=0.0, eps2d=0.3, sh_degree=None, backgrounds=None, render_mode="RGB",
+              rasterize_mode="classic", camera_model="pinhole", covars=None, tight=False,
+              near_edge=None):  # fmt: skip
     """Reference of `dyn3d_ns.rendering.rasterize`: images [C, H, W, X] and alphas [C, H, W, 1]."""
     images, alphas = [], []
     for k in range(len(viewmats)):
         V = viewmats[k]
         uv, conics, depths, rho, radii = project(
-            means, quats, scales, opacities.detach(), V, Ks[k], width, height, near_plane, far_plane, radius_clip,
-            eps2d, camera_model, covars, tight, rasterize_mode == "antialiased")  # fmt: skip
+            means, quats, scales, opacities.detach(), V, Ks[k], width, height, near_plane, far_plane,
+            radius_clip, eps2d, camera_model, covars, tight, rasterize_mode == "antialiased")  # fmt: skip
         op = opacities * rho if rasterize_mode == "antialiased" else opacities
         if sh_degree is None:
             rgb = colors if colors.dim() == 2 else colors[k]

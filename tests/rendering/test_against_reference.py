@@ -7,7 +7,8 @@ from raster_helpers import compare, scene
 @pytest.mark.parametrize("mode", ["RGB", "D", "ED", "RGB+D", "RGB+ED"])
 @pytest.mark.parametrize("background", [False, True])
 def test_render_modes(mode, background):
-    # expected depth divides by alpha = 1 - T, whose rounding shows where alpha is small (gsplat does the same)
+    # expected depth divides by alpha = 1 - T, whose rounding shows where alpha is small (gsplat does the
+    # same)
     tolerance = 2e-5 if "ED" in mode else 5e-6
     compare(scene(seed=1, background=background), image_tolerance=tolerance, render_mode=mode)
 

@@ -99,8 +99,8 @@ def test_borderline_values_keep_gradients_finite():
     a["scales"][4:7] = torch.tensor([[1e-8] * 3, [50.0] * 3, [1e-6, 1.0, 3.0]])
     a["means"][7:10, 2] = torch.tensor([-1.79, -1.8, -5.0])  # at, and behind, the camera
     for mode in ("classic", "antialiased"):
-        b = {k: v.clone().requires_grad_() if k in ("means", "quats", "scales", "opacities", "viewmats") else v
-             for k, v in a.items()}  # fmt: skip
+        leaves = ("means", "quats", "scales", "opacities", "viewmats")
+        b = {k: v.clone().requires_grad_() if k in leaves else v for k, v in a.items()}
         image, alphas, _ = rasterize(**b, rasterize_mode=mode, render_mode="RGB+ED")
         (image.sum() + alphas.sum()).backward()
         assert image.isfinite().all()
@@ -115,9 +115,9 @@ def test_sparse_gradients_hold_the_same_numbers():
     sparse = {k: v.detach().clone().requires_grad_() for k, v in dense.items()}
     rasterize(**{**a, **dense})[0].sum().backward()
     rasterize(**{**a, **sparse}, sparse_grad=True)[0].sum().backward()
-    for k in dense:
+    for k, leaf in dense.items():
         assert sparse[k].grad.is_sparse
-        assert torch.equal(sparse[k].grad.to_dense(), dense[k].grad)
+        assert torch.equal(sparse[k].grad.to_dense(), leaf.grad)
 
 
 def test_more_channels_than_a_chunk():
