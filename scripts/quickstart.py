@@ -135,8 +135,10 @@ def report(paths: Paths) -> None:
     table.add_row("Gaussians", f"{results['num_gaussians']:,}", "")
     table.add_row("rendering", f"{results['fps']:.0f} frames/s", "")
     CONSOLE.print("\n", table)
-    here = Path.cwd()
-    video, config = (Path(os.path.relpath(path, here)) for path in (paths.video, paths.config))
+    video, config = (
+        path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        for path in (paths.video, paths.config)
+    )
     CONSOLE.print(f"Video:  {video}", soft_wrap=True)
     CONSOLE.print(f"Watch:  {_command('ns-viewer')} --load-config {config}", soft_wrap=True)
 
