@@ -1,3 +1,3 @@
-"""Nerfstudio plugins for scenes that move. This module imports nothing: Nerfstudio discovers plugins early."""
+"""Nerfstudio plugins for scenes that move; imports nothing, since Nerfstudio discovers plugins early."""
 
 __version__ = "0.1.0"

@@ -8,9 +8,7 @@ from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig
 
 def test_rate_holds_then_decays_to_the_end() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = (
-        HoldThenDecayConfig(hold=1 / 3, max_steps=30, final=0.01).setup().get_scheduler(optimizer, 2.0)
-    )
+    schedule = HoldThenDecayConfig(hold=1 / 3, max_steps=30, final=0.01).setup().get_scheduler(optimizer, 2.0)
     rates = []
     for _ in range(35):
         rates.append(optimizer.param_groups[0]["lr"])

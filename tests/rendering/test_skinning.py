@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dyn3d_ns.rendering.skinning import apply_motions
 
 
