@@ -52,10 +52,10 @@ class PlaybackClock:
 
 
 def describe_time(timeline: Timeline, time: float) -> str:
-    """Say which frame and second a time is, and whether it was observed or is predicted."""
+    """Say in two lines of Markdown which frame and second a time is, and whether it was observed."""
     state = "observed" if time <= timeline.t_obs + TIME_EPS else "future (predicted)"
     last = timeline.num_frames - 1
-    return f"**frame {timeline.frame_index(time)}/{last}** · {timeline.seconds(time):.3f} s · {state}"
+    return f"**frame {timeline.frame_index(time)}/{last}** · {timeline.seconds(time):.3f} s  \n{state}"
 
 
 def describe_timeline(timeline: Timeline) -> str:

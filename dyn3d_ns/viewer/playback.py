@@ -12,6 +12,7 @@ from nerfstudio.viewer.viewer_elements import ViewerControl
 
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.clock import PlaybackClock, describe_time, describe_timeline
+from dyn3d_ns.viewer.start_view import look_through_training_camera
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -50,6 +51,7 @@ class TimePlayback(ViewerControl):
     def _setup(self, viewer: Viewer) -> None:
         """Add the playback folder to a viewer; Nerfstudio calls this while it builds the viewer."""
         super()._setup(viewer)
+        look_through_training_camera(viewer)
         if not viewer.include_time or self.timeline.num_frames < 2:
             return
         self._shown = viewer.control_panel.time

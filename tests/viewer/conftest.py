@@ -36,7 +36,7 @@ class ViewerPage:
     def readout(self) -> tuple[int, float, str]:
         """Return frame number, seconds and state of the playback folder's text."""
         text = self.page.get_by_text(re.compile(r"frame \d+/\d+")).first.locator("xpath=..").inner_text()
-        found = re.search(r"frame (\d+)/\d+ · ([\d.]+) s · (.+)", text)
+        found = re.search(r"frame (\d+)/\d+ · ([\d.]+) s\s+(.+)", text)
         assert found, f"unexpected readout {text!r}"
         return int(found[1]), float(found[2]), found[3].strip()
 
@@ -61,6 +61,11 @@ class ViewerPage:
                 return now
             last = now
         raise AssertionError("the picture still changes after 30 s")
+
+    def changed_picture(self, before: np.ndarray) -> np.ndarray:
+        """Return the next settled picture after one that is no longer right."""
+        self.wait_until(lambda: np.abs(self.picture() - before).max() > 0.1, "another picture")
+        return self.settled_picture()
 
     def click(self, name: str) -> None:
         """Press a button."""

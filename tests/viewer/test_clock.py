@@ -61,7 +61,7 @@ def test_speed_must_be_positive() -> None:
 
 
 def test_readout_names_frame_second_and_the_future() -> None:
-    assert describe_time(TIMELINE, 45 / 60) == "**frame 45/59** · 1.500 s · observed"
-    assert describe_time(TIMELINE, 47 / 60) == "**frame 47/59** · 1.567 s · future (predicted)"
+    assert describe_time(TIMELINE, 45 / 60) == "**frame 45/59** · 1.500 s  \nobserved"
+    assert describe_time(TIMELINE, 47 / 60) == "**frame 47/59** · 1.567 s  \nfuture (predicted)"
     assert describe_timeline(TIMELINE) == "Observed to frame 45 (1.500 s); predicted to frame 59 (1.967 s)."
     assert describe_timeline(Timeline.from_times([0, 0.5, 1.0])) == "Observed to the end, frame 2 (0.667 s)."
