@@ -109,7 +109,7 @@ def viewer_page_type() -> type[ViewerPage]:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator:
-    """Yield a page of a headless Chromium that reaches this machine only; it draws on the CPU until closed."""
+    """Yield a page of a headless Chromium that reaches this machine only and draws on the CPU."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev extra)")
     executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if executable is None:
