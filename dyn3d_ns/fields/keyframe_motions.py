@@ -15,7 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dyn3d_ns.fields.time_basis import TimeBasis
-from dyn3d_ns.geometry.rotations import quat_to_matrix, sine_defect_sq, skew, so3_exp_quat, versine_sq
+from dyn3d_ns.geometry.rotations import (
+    sine_defect_sq,
+    skew,
+    so3_exp_quat,
+    unit_quat_to_matrix,
+    versine_sq,
+)
 
 
 class RigidPoses(NamedTuple):
@@ -79,7 +85,7 @@ class KeyframeMotions(nn.Module):
         """Evaluate every motion at the time ``t``, held at the last observed time beyond it."""
         values = self._values(min(max(t, self.basis.t_min), self.basis.t_max), 0)
         quats = so3_exp_quat(values[:, 3:])
-        rotations = quat_to_matrix(quats)
+        rotations = unit_quat_to_matrix(quats)
         turned = (rotations @ self.pivots.unsqueeze(-1)).squeeze(-1)
         return RigidPoses(quats, rotations, self.pivots - turned + values[:, :3])
 

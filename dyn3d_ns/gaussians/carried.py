@@ -222,4 +222,4 @@ def blend(
     """Move points by a soft mixture of rigid motions (linear blend skinning, orientations by mixed
     quaternions)."""
     table = torch.cat([poses.rotations.flatten(1), poses.translations, poses.quats], dim=1)
-    return MotionState(*apply_motions(codes @ table, means, quats))
+    return MotionState(*apply_motions(codes, table, means, quats))

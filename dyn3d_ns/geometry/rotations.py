@@ -10,6 +10,23 @@ _SERIES_BELOW = 0.25
 """Squared angle below which a power series replaces a quotient that cancels (or divides by zero)."""
 
 
+def _matrix_of_products() -> list[list[float]]:
+    """Return the coefficients of q_i q_j (a row each) in the nine entries of the rotation matrix."""
+    signs = {"w": (1, 1, 1), "x": (1, -1, -1), "y": (-1, 1, -1), "z": (-1, -1, 1)}
+    table = [[0.0] * 9 for _ in range(16)]
+    for i, diagonal in enumerate(signs.values()):
+        for j in range(3):
+            table[5 * i][4 * j] = float(diagonal[j])
+    # Entry (a, b) is 2 (q_a q_b + s q_w q_c), with s = -1 where (a, b, c) is an even permutation.
+    for a, b, c, s in ((0, 1, 2, -1), (1, 2, 0, -1), (2, 0, 1, -1), (1, 0, 2, 1), (2, 1, 0, 1), (0, 2, 1, 1)):
+        table[4 * (a + 1) + b + 1][3 * a + b] = 2.0
+        table[c + 1][3 * a + b] = 2.0 * s
+    return table
+
+
+_MATRIX_OF_PRODUCTS = _matrix_of_products()
+
+
 def _horner(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     value = torch.full_like(x, coefficients[-1])
     for c in reversed(coefficients[:-1]):
@@ -74,19 +91,13 @@ def quat_apply(q: Float[Tensor, "*b 4"], v: Float[Tensor, "*b 3"]) -> Float[Tens
 
 def quat_to_matrix(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
     """Return the rotation matrices of quaternions, which need not be of unit length."""
-    w, x, y, z = normalize_quat(q).unbind(-1)
-    rows = (
-        1 - 2 * (y * y + z * z),
-        2 * (x * y - w * z),
-        2 * (x * z + w * y),
-        2 * (x * y + w * z),
-        1 - 2 * (x * x + z * z),
-        2 * (y * z - w * x),
-        2 * (x * z - w * y),
-        2 * (y * z + w * x),
-        1 - 2 * (x * x + y * y),
-    )
-    return torch.stack(rows, dim=-1).reshape(*q.shape[:-1], 3, 3)
+    return unit_quat_to_matrix(normalize_quat(q))
+
+
+def unit_quat_to_matrix(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
+    """Return the rotation matrices of unit quaternions, which are quadratic forms of their entries."""
+    products = (q[..., :, None] * q[..., None, :]).flatten(-2)
+    return (products @ q.new_tensor(_MATRIX_OF_PRODUCTS)).unflatten(-1, (3, 3))
 
 
 def matrix_to_quat(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
@@ -109,9 +120,10 @@ def matrix_to_quat(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
 
 def so3_exp_quat(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4"]:
     """Return the unit quaternions of axis-angle vectors (radians), differentiable at zero."""
-    half_sq = 0.25 * rotvec.square().sum(-1, keepdim=True)
-    # cos(h) = 1 - h^2 (1 - cos h) / h^2 needs no square root, whose gradient at zero is infinite.
-    return torch.cat((1 - half_sq * versine_sq(half_sq), 0.5 * sinc_sq(half_sq) * rotvec), dim=-1)
+    # The smallest normal number keeps the square root's slope finite at zero and changes no other value.
+    angle = (rotvec.square().sum(-1, keepdim=True) + torch.finfo(rotvec.dtype).tiny).sqrt()
+    half = 0.5 * angle
+    return torch.cat((half.cos(), half.sin() / angle * rotvec), dim=-1)
 
 
 def so3_log_quat(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3"]:

@@ -44,10 +44,11 @@ from dyn3d_ns.gaussians.initialize import (
     random_points,
 )
 from dyn3d_ns.losses.motion import code_ambiguity
-from dyn3d_ns.losses.photometric import area_downscale, photometric_loss
-from dyn3d_ns.metrics.image import composite
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
 from dyn3d_ns.rendering import rasterize
+from dyn3d_ns.rendering.color_waves import colors_at_phase
+from dyn3d_ns.rendering.image_error import mean_absolute_error, recorded_image
+from dyn3d_ns.rendering.ssim import ssim
 
 
 @dataclass
@@ -76,6 +77,10 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     jerk_weight: float = 1e-3
     """Weight of the motions' third derivative (world units and radians, half of the observed time as the
     unit)."""
+    opacity_weight: float = 0.0
+    """Weight of the mean opacity (3DGS-MCMC, equation 10); what no camera sees fades and is relocated."""
+    scale_weight: float = 0.0
+    """Weight of the mean standard deviation, in world units (3DGS-MCMC, equation 10)."""
     ambiguity_weight: float = 0.0
     """Weight of codes that mix motions."""
     holdout: float = 0.25
@@ -210,13 +215,14 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def colors_at(self, t: float) -> Float[Tensor, "N K 3"]:
         """Return the SH coefficients at ``t``; beyond the observed time the colours hold their last value."""
-        base = self.scene.params["features_dc"]
-        if self.config.color_modes:
-            first, last = self.observed_times[0], self.timeline.t_obs
-            phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
-            waves = torch.cos(self.color_phases * phase).to(base)
-            base = base + torch.einsum("m,nmc->nc", waves, self.scene.params["color_changes"])
-        return torch.cat([base[:, None], self.scene.params["features_rest"]], dim=1)
+        params = self.scene.params
+        base, rest = params["features_dc"], params["features_rest"]
+        if not self.config.color_modes:
+            return torch.cat([base[:, None], rest], dim=1)
+        first, last = self.observed_times[0], self.timeline.t_obs
+        phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
+        waves = torch.cos(self.color_phases * phase).to(base)
+        return colors_at_phase(base, params["color_changes"], rest, waves)
 
     def _training_state(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave,
@@ -255,29 +261,31 @@ class Dyn3DVelocityModel(GaussianModel):
         )
         self.watch_gradients(info)
         background = torch.rand(3, device=self.device) if self.has_alpha else self.eval_background
-        return {"rgb": render[0] + (1 - alpha[0]) * background, "background": background, "codes": codes}
+        return {"render": render[0], "accumulation": alpha[0], "background": background, "codes": codes}
 
-    def training_image(self, batch: dict[str, Any], background: Float[Tensor, "3"]) -> Float[Tensor, "H W 3"]:
-        """Return the recorded image at the resolution of the step, on the step's background."""
-        image = batch["image"].to(self.device)
-        image = area_downscale(
-            image.float() / 255.0 if image.dtype == torch.uint8 else image, self._downscale()
-        )
-        return composite(image, background)
+    def image_loss(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, ""]:
+        """Compare with the recorded image: ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, equation 7)."""
+        image, background = batch["image"].to(self.device), outputs["background"]
+        render, alpha, scale = outputs["render"], outputs["accumulation"], self._downscale()
+        error = mean_absolute_error(render, alpha, image, background, scale)
+        weight = self.config.ssim_weight
+        if not weight:
+            return error
+        truth = recorded_image(image, background, scale)
+        return (1 - weight) * error + weight * (1 - ssim(render + (1 - alpha) * background, truth))
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
-        """Return the image loss and the regularisers of the motions, each times its weight."""
+        """Return the image loss and the regularisers, each times its weight."""
         c = self.config
-        truth = batch["image"].to(self.device)
-        truth = area_downscale(
-            truth.float() / 255.0 if truth.dtype == torch.uint8 else truth, self._downscale()
-        )
-        truth = self.composite_with_background(truth, outputs["background"])
-        losses = {"image": photometric_loss(outputs["rgb"], truth, c.ssim_weight)}
+        losses = {"image": self.image_loss(outputs, batch)}
         if c.jerk_weight:
             losses["jerk"] = c.jerk_weight * self.motions.jerk()
+        if c.opacity_weight:
+            losses["opacity"] = c.opacity_weight * torch.sigmoid(self.scene.params["opacities"]).mean()
+        if c.scale_weight:
+            losses["scale"] = c.scale_weight * self.scene.params["scales"].exp().mean()
         if c.ambiguity_weight:
             losses["ambiguity"] = c.ambiguity_weight * code_ambiguity(outputs["codes"])
         return losses

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from dyn3d_ns.fields.freegave import CodeNetwork, DeformationNetwork, NeckVelocityField
 from dyn3d_ns.gaussians.carried import CarriedGaussians, MotionState, initial_parameters
 from dyn3d_ns.gaussians.initialize import SeedPoints
-from dyn3d_ns.losses.photometric import photometric_loss
 from dyn3d_ns.models.dyn3d_velocity import Dyn3DVelocityModel, Dyn3DVelocityModelConfig
 
 
@@ -102,8 +101,7 @@ class Dyn3DVelocityPaperModel(Dyn3DVelocityModel):
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
         """Return FreeGave's only loss, ``0.8 L1 + 0.2 (1 - SSIM)``."""
-        truth = self.training_image(batch, outputs["background"])
-        return {"image": photometric_loss(outputs["rgb"], truth, self.config.ssim_weight)}
+        return {"image": self.image_loss(outputs, batch)}
 
     def _settle_motion(self) -> list[str]:
         """Nothing is fitted after training: the velocity field was learned from the images."""

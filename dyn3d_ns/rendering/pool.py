@@ -96,6 +96,12 @@ def run(function: Callable[[int], None], pieces: int) -> None:
         raise job.error
 
 
+def pieces_of(rows: int, smallest: int = 2048) -> list[int]:
+    """Return the bounds that cut rows into one piece a thread, each of at least ``smallest``."""
+    pieces = max(min(get_num_threads(), rows // smallest), 1)
+    return [rows * i // pieces for i in range(pieces + 1)]
+
+
 def _grow(count: int) -> None:
     if _State.workers >= count:
         return

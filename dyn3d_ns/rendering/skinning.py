@@ -1,5 +1,4 @@
-"""Moving Gaussians by mixed rigid motions: the last step of linear blend skinning, in one pass over the
-Gaussians.
+"""Moving Gaussians by mixed rigid motions (linear blend skinning), in one pass over the Gaussians.
 
 Written with torch's operators, its many small strided ones took longer than rasterising. CUDA tensors keep
 them.
@@ -14,13 +13,21 @@ from torch import Tensor
 
 from dyn3d_ns.geometry.rotations import quat_multiply
 from dyn3d_ns.rendering.jit import kernel
-from dyn3d_ns.rendering.pool import get_num_threads, run
+from dyn3d_ns.rendering.pool import pieces_of, run
+from dyn3d_ns.rendering.vector import LANES, fma, load, splat, store
+
+_ROW = 16
+"""Numbers of one motion: nine of the matrix, three of the translation, four of the quaternion."""
 
 
 @kernel
-def _forward(start, stop, mixed, means, quats, moved, turned):
+def _forward(start, stop, codes, table, means, quats, moved, turned):
+    m, motions = np.empty(_ROW, np.float32), codes.shape[1]
     for i in range(start, stop):
-        m = mixed[i]
+        mixed = splat(np.float32(0))
+        for k in range(motions):
+            mixed = fma(load(table, _ROW * k), splat(codes[i, k]), mixed)
+        store(m, 0, mixed)
         x, y, z = means[i, 0], means[i, 1], means[i, 2]
         moved[i, 0] = m[0] * x + m[1] * y + m[2] * z + m[9]
         moved[i, 1] = m[3] * x + m[4] * y + m[5] * z + m[10]
@@ -34,9 +41,17 @@ def _forward(start, stop, mixed, means, quats, moved, turned):
 
 
 @kernel
-def _backward(start, stop, mixed, means, quats, v_moved, v_turned, v_mixed, v_means, v_quats):
+def _backward(
+    start, stop, codes, table, columns, means, quats, v_moved, v_turned, v_codes, v_table, v_means, v_quats
+):
+    m, g, motions = np.empty(_ROW, np.float32), np.empty(_ROW, np.float32), codes.shape[1]
+    stride = columns.shape[0] // _ROW
+    slopes = np.empty(stride, np.float32)
     for i in range(start, stop):
-        m, g = mixed[i], v_mixed[i]
+        mixed = splat(np.float32(0))
+        for k in range(motions):
+            mixed = fma(load(table, _ROW * k), splat(codes[i, k]), mixed)
+        store(m, 0, mixed)
         for j in range(3):
             v_means[i, j] = m[j] * v_moved[i, 0] + m[3 + j] * v_moved[i, 1] + m[6 + j] * v_moved[i, 2]
             g[9 + j] = v_moved[i, j]
@@ -53,48 +68,72 @@ def _backward(start, stop, mixed, means, quats, v_moved, v_turned, v_mixed, v_me
         v_quats[i, 1] = -vw * ax + vx * aw + vy * az - vz * ay
         v_quats[i, 2] = -vw * ay - vx * az + vy * aw + vz * ax
         v_quats[i, 3] = -vw * az + vx * ay - vy * ax + vz * aw
-
-
-def _in_pieces(function: Any, rows: int, *arrays: np.ndarray) -> None:
-    pieces = min(get_num_threads(), max(rows // 2048, 1))
-    bounds = [rows * i // pieces for i in range(pieces + 1)]
-    run(lambda piece: function(bounds[piece], bounds[piece + 1], *arrays), pieces)
+        v_mixed = load(g, 0)
+        for k in range(motions):
+            store(v_table, _ROW * k, fma(v_mixed, splat(codes[i, k]), load(v_table, _ROW * k)))
+        for block in range(0, stride, LANES):
+            slope = splat(np.float32(0))
+            for j in range(_ROW):
+                slope = fma(load(columns, j * stride + block), splat(g[j]), slope)
+            store(slopes, block, slope)
+        for k in range(motions):
+            v_codes[i, k] = slopes[k]
 
 
 class _Apply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mixed: Tensor, means: Tensor, quats: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(mixed, means, quats)
+    def forward(
+        ctx: Any, codes: Tensor, table: Tensor, means: Tensor, quats: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(codes, table, means, quats)
         moved, turned = torch.empty_like(means), torch.empty_like(quats)
-        _in_pieces(_forward, len(means), *(x.numpy() for x in (mixed, means, quats, moved, turned)))
+        arrays = [x.numpy() for x in (codes, table.view(-1), means, quats, moved, turned)]
+        bounds = pieces_of(len(means))
+        run(lambda piece: _forward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
         return moved, turned
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mixed, means, quats = ctx.saved_tensors
-        out = [torch.empty_like(x) for x in (mixed, means, quats)]
-        inputs = (mixed, means, quats, grads[0].contiguous(), grads[1].contiguous(), *out)
-        _in_pieces(_backward, len(means), *(x.numpy() for x in inputs))
-        return out[0], out[1], out[2]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        codes, table, means, quats = ctx.saved_tensors
+        bounds = pieces_of(len(means))
+        v_codes, v_means, v_quats = (torch.empty_like(x) for x in (codes, means, quats))
+        # Every piece has its own sum, added in order: the result does not depend on who was first.
+        v_table = torch.zeros(len(bounds) - 1, *table.shape)
+        columns = torch.zeros(_ROW, -(-len(table) // LANES) * LANES)
+        columns[:, : len(table)] = table.T
+        inputs = [codes, table.view(-1), columns.view(-1), means, quats, *grads]
+        inputs = [x.contiguous().numpy() for x in inputs]
+        outputs = [x.numpy() for x in (v_codes, v_means, v_quats)]
+
+        def work(piece: int) -> None:
+            sums = v_table[piece].view(-1).numpy()
+            _backward(bounds[piece], bounds[piece + 1], *inputs, outputs[0], sums, outputs[1], outputs[2])
+
+        run(work, len(bounds) - 1)
+        return v_codes, v_table.sum(0), v_means, v_quats
 
 
 def apply_motions(
-    mixed: Float[Tensor, "N 16"], means: Float[Tensor, "N 3"], quats: Float[Tensor, "N 4"]
+    codes: Float[Tensor, "N K"],
+    table: Float[Tensor, "K 16"],
+    means: Float[Tensor, "N 3"],
+    quats: Float[Tensor, "N 4"],
 ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"]]:
-    """Move and turn Gaussians by affine motions.
+    """Move and turn Gaussians by mixtures of K motions.
 
     Args:
-        mixed: A row each: nine entries of the matrix (row by row), three of the translation, four of the
-        quaternion
-            (wxyz) that turns the orientation.
+        codes: Weights of the motions.
+        table: A motion a row: nine entries of the matrix (row by row), three of the translation, four of the
+            quaternion (wxyz) that turns the orientation.
         means: Centres.
         quats: Orientations, wxyz.
 
     Returns:
         The moved centres and the turned orientations.
     """
-    if mixed.is_cuda or mixed.dtype != torch.float32:
+    if means.is_cuda or means.dtype != torch.float32:
+        mixed = codes @ table
         moved = (mixed[:, :9].view(-1, 3, 3) * means[:, None, :]).sum(-1) + mixed[:, 9:12]
         return moved, quat_multiply(mixed[:, 12:], quats)
-    moved, turned = _Apply.apply(mixed.contiguous(), means.contiguous(), quats.contiguous())  # type: ignore[misc]
+    moved, turned = _Apply.apply(*(x.contiguous() for x in (codes, table, means, quats)))  # type: ignore[misc]
     return moved, turned

@@ -182,4 +182,5 @@ class MCMCStrategy(_GsplatMCMC):
                 sample_add(params, optimizers, missing, binoms, self.min_opacity)
             if self.verbose:
                 print(f"Step {step}: {int(dead.sum())} relocated, {max(0, missing)} added.")
-        inject_noise_to_position(params, scaler=lr * self.noise_lr)
+        if self.noise_lr:
+            inject_noise_to_position(params, scaler=lr * self.noise_lr)
