@@ -7,8 +7,6 @@ patched at the moment it is imported. ``DYN3D_NO_COMPAT=1`` in the environment s
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import os
 import shutil
 import sys
@@ -16,17 +14,22 @@ import tempfile
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
+
+from dyn3d_ns import plain_errors
+from dyn3d_ns.import_hook import ImportHook
 
 _ALEXNET_WEIGHTS = "alexnet-owt-7be5be79.pth"
 """File name of torchvision's default AlexNet weights, which torchmetrics' LPIPS loads."""
+_EVERY_INTERFACE = "0.0.0.0"
 
 
 def apply() -> None:
     """Put every repair into effect; calling it again repairs what was imported since."""
     if os.environ.get("DYN3D_NO_COMPAT") == "1":
         return
+    plain_errors.install()
     _allow_checkpoint_types()
     for name, patch in _PATCHES.items():
         module = sys.modules.get(name)
@@ -151,6 +154,66 @@ def _patch_lpips(module: ModuleType) -> None:
     _replace(module, "LearnedPerceptualImagePatchSimilarity", LocalLPIPS)
 
 
+def _patch_viewer(module: ModuleType) -> None:
+    """Let `ns-viewer` of our methods listen on this machine only, unless its command line names a host.
+
+    Nerfstudio's default is every network interface, and `ns-viewer` ignores what the training was set to.
+    """
+    original = module.Viewer.__init__
+
+    @wraps(original)
+    def __init__(
+        self: Any, config: Any, log_filename: Any, datapath: Any, pipeline: Any, *args: Any, **kw: Any
+    ):
+        ours = type(pipeline).__module__.startswith("dyn3d_ns.")
+        named = any("websocket-host" in word.replace("_", "-") for word in sys.argv)
+        if ours and not named and config.websocket_host == _EVERY_INTERFACE:
+            config.websocket_host = "127.0.0.1"
+            print(
+                "The viewer is reachable from this machine only; "
+                f"--viewer.websocket-host {_EVERY_INTERFACE} opens it to the network."
+            )
+        log_filename.parent.mkdir(parents=True, exist_ok=True)  # the training's folder may have moved
+        original(self, config, log_filename, datapath, pipeline, *args, **kw)
+
+    _replace(module.Viewer, "__init__", __init__)
+
+
+def _patch_camera_paths(module: ModuleType) -> None:
+    """Keep the times of the cameras that `ns-render interpolate` interpolates between.
+
+    `ns-render` holds the function itself before our plugins are discovered, so its code is exchanged.
+    """
+    function: Any = module.get_interpolated_camera_path
+    if getattr(function, "_dyn3d_compat", False):
+        return
+    parts: Any = module
+    parts._dyn3d_stock = FunctionType(function.__code__, function.__globals__, "stock_interpolated_path")
+    parts._dyn3d_timed = interpolated_camera_path
+
+    def get_interpolated_camera_path(cameras: Any, steps: int, order_poses: bool) -> Any:
+        return _dyn3d_timed(cameras, steps, order_poses)  # type: ignore  # noqa: F821  # a name over there
+
+    function.__code__ = get_interpolated_camera_path.__code__
+    function._dyn3d_compat = True
+
+
+def interpolated_camera_path(cameras: Any, steps: int, order_poses: bool) -> Any:
+    """Return Nerfstudio's path through cameras, with their times interpolated where they have any."""
+    from nerfstudio.cameras import camera_paths
+
+    stock: Any = vars(camera_paths)["_dyn3d_stock"]
+    path = stock(cameras, steps, order_poses)
+    if cameras.times is not None:
+        # The stock function orders poses and interpolates intrinsics alike: times travel in their place.
+        as_intrinsics = cameras.times.reshape(-1, 1, 1).expand(-1, 3, 3)
+        times = camera_paths.get_interpolated_poses_many(
+            cameras.camera_to_worlds, as_intrinsics, steps_per_transition=steps, order_poses=order_poses
+        )[1]
+        path.times = times[:, 0, :1]
+    return path
+
+
 def _replace(owner: Any, name: str, value: Any) -> None:
     """Set an attribute once; a second repair of the same thing changes nothing."""
     if not getattr(getattr(owner, name), "_dyn3d_compat", False):
@@ -193,48 +256,11 @@ def _link_or_copy(binary: Path, link: Path) -> None:
     temporary.replace(link)
 
 
-class _PatchingLoader(importlib.abc.Loader):
-    """Runs a module's own loader, then the repair of that module."""
-
-    def __init__(self, loader: Any, patch: Callable[[ModuleType], None]) -> None:
-        self.loader, self.patch = loader, patch
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        # inspect.getsource and friends ask the module for its true loader.
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        self.loader.exec_module(module)
-        self.patch(module)
-
-
-class _ImportHook(importlib.abc.MetaPathFinder):
-    """Patches the modules of ``_PATCHES`` at the moment they are imported."""
-
-    def install(self) -> None:
-        """Put this finder first, once."""
-        if self not in sys.meta_path:
-            sys.meta_path.insert(0, self)
-
-    def find_spec(
-        self, fullname: str, path: Any = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Wrap the loader of a module that needs a repair; leave all others to the next finder."""
-        patch = _PATCHES.get(fullname)
-        if patch is None:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _PatchingLoader(spec.loader, patch)
-        return spec
-
-
-_IMPORT_HOOK = _ImportHook()
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "nerfstudio.utils.install_checks": _patch_install_checks,
     "nerfstudio.data.datamanagers.full_images_datamanager": _patch_full_images_datamanager,
     "torchmetrics.image.lpip": _patch_lpips,
+    "nerfstudio.viewer.viewer": _patch_viewer,
+    "nerfstudio.cameras.camera_paths": _patch_camera_paths,
 }
+_IMPORT_HOOK = ImportHook(_PATCHES)

@@ -176,3 +176,32 @@ def test_lpips_is_computed_where_its_weights_are(tmp_path: Path, monkeypatch: py
     assert compat.lpips_weights_available()
     result = run(LPIPS.format(network=NO_NETWORK), True, TORCH_HOME=str(tmp_path))
     assert float(result.stdout) > 0, result.stderr
+
+
+INTERPOLATE = """
+import torch
+from nerfstudio.cameras.camera_paths import get_interpolated_camera_path  # bound as in ns-render
+from nerfstudio.cameras.cameras import Cameras
+from dyn3d_ns import compat
+compat.apply()
+poses = torch.eye(4)[None, :3].repeat(3, 1, 1)
+poses[:, 0, 3] = torch.tensor([0.0, 2.0, 1.0])  # the third stands between the others
+cameras = Cameras(poses, 10.0, 10.0, 4.0, 4.0, 8, 8, times=torch.tensor([0.0, 0.4, 0.6]))
+for order_poses in (False, True):
+    path = get_interpolated_camera_path(cameras, steps=3, order_poses=order_poses)
+    times = None if path.times is None else [round(float(path[i].times), 3) for i in range(len(path))]
+    print(times, [round(x, 3) for x in path.camera_to_worlds[:, 0, 3].tolist()])
+cameras.times = None
+assert get_interpolated_camera_path(cameras, steps=3, order_poses=False).times is None
+"""
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_interpolated_paths_keep_their_times(repaired: bool) -> None:
+    result = run(INTERPOLATE, repaired)
+    in_order, by_distance = result.stdout.splitlines()[-2:] if result.stdout else pytest.fail(result.stderr)
+    if repaired:
+        assert in_order == "[0.0, 0.2, 0.4, 0.4, 0.5, 0.6] [0.0, 1.0, 2.0, 2.0, 1.5, 1.0]"
+        assert by_distance == "[0.0, 0.3, 0.6, 0.6, 0.5, 0.4] [0.0, 0.5, 1.0, 1.0, 1.5, 2.0]"
+    else:
+        assert in_order.startswith("None") and by_distance.startswith("None")

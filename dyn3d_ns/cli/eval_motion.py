@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.errors import CommandError, require_output_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +37,8 @@ class EvalMotion:
 
         if not self.time_unit > 0:
             raise CommandError(f"--time-unit must be positive, got {self.time_unit}")
+        if self.output is not None:
+            require_output_file(self.output, ".json")
         truth = load_motion_ground_truth(self.gt, self.time_unit)
         samples = sample_surfaces(truth)
         model = load_model(self.load_config)

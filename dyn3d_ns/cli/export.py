@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import tyro
 
-from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.errors import CommandError, require_output_file, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,13 +45,19 @@ class ExportOptions:
     frames: tuple[int, ...] | None = None
     """Frames of the recording, counted from 0."""
 
-    def named_times(self, timeline: Timeline) -> dict[str, float]:
-        """Return the times to export by the name of each."""
+    def check(self) -> None:
+        """Refuse what is wrong in itself before the scene is loaded."""
         if self.times is not None and self.frames is not None:
             raise CommandError("give --times or --frames, not both")
+        if self.times is not None and (not self.times or not all(map(math.isfinite, self.times))):
+            raise CommandError(f"--times must be finite numbers, got {self.times}")
+        if self.frames is not None and (not self.frames or min(self.frames) < 0):
+            raise CommandError(f"--frames must be numbers from 0 on, got {self.frames}")
+
+    def named_times(self, timeline: Timeline) -> dict[str, float]:
+        """Return the times to export by the name of each."""
+        self.check()
         if self.times is not None:
-            if not self.times or not all(map(math.isfinite, self.times)):
-                raise CommandError(f"--times must be finite numbers, got {self.times}")
             return {f"time_{time:.4f}": time for time in self.times}
         last = timeline.num_frames - 1
         frames = range(last + 1) if self.frames is None else self.frames
@@ -72,6 +78,8 @@ class ExportPly(ExportOptions):
         """Load the scene and write the files."""
         from dyn3d_ns.cli.scene import load_model
 
+        self.check()
+        require_writable(self.output_dir, "--output-dir")
         model = load_model(self.load_config)
         written = export_ply(model, self.named_times(model.timeline), self.output_dir)
         print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
@@ -88,8 +96,8 @@ class ExportTrajectories(ExportOptions):
         """Load the scene and write the file."""
         from dyn3d_ns.cli.scene import load_model
 
-        if self.output.suffix != ".npz":
-            raise CommandError(f"--output must end in .npz, got {self.output}")
+        self.check()
+        require_output_file(self.output, ".npz")
         model = load_model(self.load_config)
         times = list(self.named_times(model.timeline).values())
         export_trajectories(model, times, self.output)

@@ -12,6 +12,7 @@ from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.export import Export
 from dyn3d_ns.cli.path import MakePath
 from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.plain_errors import UNWRITABLE
 
 DESCRIPTION = """Camera paths, exports and motion metrics for scenes trained with the dyn3d-* methods.
 Examples (CONFIG is the config.yml that ns-train names at its end):
@@ -57,6 +58,11 @@ def main(args: list[str] | None = None) -> int:
     except (CommandError, DatasetError) as error:
         print(f"dyn3d: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"dyn3d: cannot write {error.filename or 'the result'}: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

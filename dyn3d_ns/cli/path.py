@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.errors import CommandError, require_output_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,7 @@ class PathOptions:
         """Write the path and say how to render it."""
         from dyn3d_ns.io.atomic import write_json
 
+        require_output_file(self.output, ".json")
         path = self.build(self._rig())
         write_json(self.output, path.to_json())
         config = self.load_config or "outputs/<scene>/<method>/<date>/config.yml"

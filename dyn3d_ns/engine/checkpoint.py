@@ -23,6 +23,8 @@ _NAME = re.compile(r"step-(\d+)\.ckpt")
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written or read; the message says why and what to do."""
 
+    for_user = True
+
 
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Return the name that Nerfstudio gives to the checkpoint of a step."""

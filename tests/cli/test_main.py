@@ -45,3 +45,30 @@ def test_errors_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) ->
     assert main(["path", "orbit", "--data", "no/such/scene", "--output", "x.json"]) == 2
     error = capsys.readouterr().err
     assert error == "dyn3d: --data must be the folder of a scene, but no/such/scene is not a folder\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("path orbit --data no --output {file}/x.json", "cannot write to {file}"),
+        (
+            "path orbit --data no --output {folder}",
+            "--output must be a file (.json), but {folder} is a folder",
+        ),
+        ("path orbit --data no --output {folder}/x.mp4", "--output must end in .json"),
+        ("export ply --load-config no --output-dir {file}", "cannot write to {file}"),
+        ("export ply --load-config no --output-dir {folder} --times nan", "--times must be finite"),
+        ("export ply --load-config no --output-dir {folder} --frames -1", "--frames must be numbers from 0"),
+        ("export ply --load-config no --output-dir {folder} --frames 1 --times 1", "not both"),
+        ("export trajectories --load-config no --output {file}/x.npz", "cannot write to {file}"),
+        ("eval-motion --load-config no --gt no --output {file}/x.json", "cannot write to {file}"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_loaded(
+    arguments: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"folder": tmp_path, "file": tmp_path / "file"}
+    places["file"].write_text("a file where a folder is needed")
+    assert main(shlex.split(arguments.format(**places))) == 2
+    assert said.format(**places) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

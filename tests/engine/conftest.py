@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,28 @@ class Training:
         # The handlers that were there before are back.
         assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
         return int(exit_info.value.code)  # type: ignore[arg-type]
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Return where two checkpoints differ: parameters, moments, schedules, random generators, image order."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        return [line for key in a for line in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        return [
+            line
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for line in differences(x, y, f"{where}/{i}")
+        ]
+    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    return [] if same else [where]
+
+
+@pytest.fixture(scope="session")
+def checkpoint_differences() -> Callable[[Any, Any], list[str]]:
+    """Return the comparison of two loaded checkpoints, since test modules cannot import one another."""
+    return differences
 
 
 @pytest.fixture(scope="session")

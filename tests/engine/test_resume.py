@@ -6,8 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,25 +17,14 @@ from dyn3d_ns.engine.checkpoint import CheckpointError, load_checkpoint
 STEPS = 24
 
 
-def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Return where two checkpoints differ."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        return [line for key in a for line in differences(a[key], b[key], f"{where}/{key}")]
-    if isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        return [
-            line
-            for i, (x, y) in enumerate(zip(a, b, strict=True))
-            for line in differences(x, y, f"{where}/{i}")
-        ]
-    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-    return [] if same else [where]
+@pytest.fixture
+def assert_same_training(checkpoint_differences) -> Callable[[Path, Path], None]:
+    """Return a comparison of everything: parameters, moments, schedules, random generators, image order."""
 
+    def compare(a: Path, b: Path) -> None:
+        assert checkpoint_differences(load_checkpoint(a), load_checkpoint(b)) == []
 
-def assert_same_training(a: Path, b: Path) -> None:
-    """Compare everything: parameters, moments, schedules, random generators, order of images."""
-    assert differences(load_checkpoint(a), load_checkpoint(b)) == []
+    return compare
 
 
 def only_checkpoint(folder: Path) -> Path:
@@ -44,20 +33,24 @@ def only_checkpoint(folder: Path) -> Path:
     return path
 
 
-def test_two_runs_with_one_seed_agree(training, unbroken) -> None:
+def test_two_runs_with_one_seed_agree(training, unbroken, assert_same_training) -> None:
     again = training.run(training.config("again"))
     assert_same_training(unbroken, only_checkpoint(again.checkpoint_dir))
 
 
-def test_another_seed_trains_otherwise(training, unbroken) -> None:
+def test_another_seed_trains_otherwise(training, unbroken, checkpoint_differences) -> None:
     config = training.config("other-seed")
     config.machine.seed = 7
     other = training.run(config)
-    assert differences(load_checkpoint(unbroken), load_checkpoint(only_checkpoint(other.checkpoint_dir)))
+    assert checkpoint_differences(
+        load_checkpoint(unbroken), load_checkpoint(only_checkpoint(other.checkpoint_dir))
+    )
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_resumed_run_ends_the_same(training, unbroken, number, exit_code) -> None:
+def test_a_signal_saves_and_the_resumed_run_ends_the_same(
+    training, unbroken, assert_same_training, number, exit_code
+) -> None:
     config = training.config(f"signal-{exit_code}")
     assert training.run_until_interrupted(config, at_step=12, number=number) == exit_code
     saved = only_checkpoint(config.get_checkpoint_dir())
@@ -80,7 +73,7 @@ training.run(config, 13, stop_here)
 """
 
 
-def test_kill_9_leaves_a_whole_checkpoint(training, unbroken) -> None:
+def test_kill_9_leaves_a_whole_checkpoint(training, unbroken, assert_same_training) -> None:
     code = KILLED.format(
         folder=str(Path(__file__).parent), scene=str(training.scene), output=str(training.output)
     )
@@ -103,7 +96,7 @@ def limit_file_size(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(training, unbroken) -> None:
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(training, unbroken, assert_same_training) -> None:
     config = training.config("full-disk")
     size = unbroken.stat().st_size
     try:
@@ -118,7 +111,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(training, unbroken) ->
     assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
 
 
-def test_a_finished_training_is_not_trained_further(training, unbroken) -> None:
+def test_a_finished_training_is_not_trained_further(training, unbroken, assert_same_training) -> None:
     resumed = training.run(training.config("finished", load_dir=unbroken.parent))
     assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
     assert only_checkpoint(resumed.checkpoint_dir).name == unbroken.name
