@@ -32,7 +32,7 @@ install_environment() {
     echo "Installing (a few minutes the first time; the network is needed only now)"
     .venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet uv
     if [ -n "${DYN3D_TORCH_BACKEND:-}" ]; then backend=(--torch-backend "$DYN3D_TORCH_BACKEND"); fi
-    .venv/bin/python -m uv pip install --python .venv/bin/python ${backend[@]+"${backend[@]}"} \
+    .venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python ${backend[@]+"${backend[@]}"} \
         --constraints constraints.txt --overrides scripts/overrides.txt --editable '.[dev]'
     echo "$stamp" > .venv/dyn3d-stamp
 }
