@@ -43,10 +43,11 @@ from dyn3d_ns.gaussians.initialize import (
     join_views,
     random_points,
 )
+from dyn3d_ns.geometry.rotations import quat_conjugate, quat_multiply
 from dyn3d_ns.losses.motion import code_ambiguity
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
 from dyn3d_ns.rendering import rasterize
-from dyn3d_ns.rendering.color_waves import colors_at_phase
+from dyn3d_ns.rendering.carried_colors import carried_colors
 from dyn3d_ns.rendering.image_error import mean_absolute_error, recorded_image
 from dyn3d_ns.rendering.ssim import ssim
 
@@ -63,6 +64,8 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     """Spline intervals over the observed time, for what a cubic polynomial of time cannot follow."""
     color_modes: int = 3
     """Cosines of time that the base colour may follow; 0 for colours that do not change."""
+    turn_colors: bool = True
+    """Turn the view dependence with the matter, so that a side keeps its colour as it comes round."""
     canonical_part: float = 0.08
     """Part of the training that sees only the canonical time, the middle of the observed one."""
     curriculum_part: float = 0.35
@@ -77,7 +80,7 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     jerk_weight: float = 1e-3
     """Weight of the motions' third derivative (world units and radians, half of the observed time as the
     unit)."""
-    opacity_weight: float = 0.0
+    opacity_weight: float = 3e-3
     """Weight of the mean opacity (3DGS-MCMC, equation 10); what no camera sees fades and is relocated."""
     scale_weight: float = 0.0
     """Weight of the mean standard deviation, in world units (3DGS-MCMC, equation 10)."""
@@ -213,16 +216,20 @@ class Dyn3DVelocityModel(GaussianModel):
     def _downscale(self) -> int:
         return 2 if self.training and self.step < self.config.half_resolution_part * self.total_steps else 1
 
-    def colors_at(self, t: float) -> Float[Tensor, "N K 3"]:
-        """Return the SH coefficients at ``t``; beyond the observed time the colours hold their last value."""
+    def colors_at(self, t: float, quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N K 3"]:
+        """Return the SH coefficients at ``t``; beyond the observed time the base colours hold their last
+        value."""
         params = self.scene.params
         base, rest = params["features_dc"], params["features_rest"]
-        if not self.config.color_modes:
-            return torch.cat([base[:, None], rest], dim=1)
-        first, last = self.observed_times[0], self.timeline.t_obs
-        phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
-        waves = torch.cos(self.color_phases * phase).to(base)
-        return colors_at_phase(base, params["color_changes"], rest, waves)
+        changes, waves = rest.new_zeros(len(rest), 0, 3), rest.new_zeros(0)
+        if self.config.color_modes:
+            first, last = self.observed_times[0], self.timeline.t_obs
+            phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
+            changes, waves = params["color_changes"], torch.cos(self.color_phases * phase).to(rest)
+        turns = None
+        if self.config.turn_colors:
+            turns = quat_multiply(quats.detach(), quat_conjugate(params["quats"].detach()))
+        return carried_colors(base, changes, rest, waves, turns)
 
     def _training_state(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave,
@@ -250,7 +257,7 @@ class Dyn3DVelocityModel(GaussianModel):
             if state.scale_factors is None
             else params["scales"].exp() * state.scale_factors,
             torch.sigmoid(params["opacities"][:, 0]),
-            self.colors_at(t),
+            self.colors_at(t, state.quats),
             viewmats_of(camera.camera_to_worlds),
             Ks,
             int(camera.width.item()) // scale,

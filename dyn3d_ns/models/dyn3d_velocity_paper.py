@@ -25,6 +25,10 @@ class Dyn3DVelocityPaperModelConfig(Dyn3DVelocityModelConfig):
     """Motion modes that a code mixes."""
     color_modes: int = 0
     """Colours do not follow time in the paper."""
+    turn_colors: bool = False
+    """View dependence stays in the world's frame in the paper."""
+    opacity_weight: float = 0.0
+    """The paper's only loss is that of the images."""
     canonical_part: float = 0.075
     """Part of the training that sees only the first frame (3,000 of 40,000 steps)."""
     curriculum_part: float = 0.25

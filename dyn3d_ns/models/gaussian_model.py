@@ -142,8 +142,9 @@ class GaussianModel(SplatfactoModel):
         near = min(frames[max(i - 1, 0) : i + 1], key=lambda f: abs(f - t))
         return near if abs(near - t) < 1e-6 else t
 
-    def colors_at(self, t: float) -> Float[Tensor, "N K 3"]:
-        """Return the spherical-harmonics coefficients at the time ``t``."""
+    def colors_at(self, t: float, quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N K 3"]:
+        """Return the spherical-harmonics coefficients at the time ``t``, when the Gaussians lie as in
+        ``quats``."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -163,7 +164,7 @@ class GaussianModel(SplatfactoModel):
             if state.scale_factors is None
             else self.scales.exp() * state.scale_factors,
             opacities=torch.sigmoid(self.opacities[:, 0]),
-            colors=self.colors_at(t),
+            colors=self.colors_at(t, state.quats),
             velocities=self.scene.velocity_of(state.means, t, codes),
             dynamic=self._dynamic(),
         )

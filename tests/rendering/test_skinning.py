@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dyn3d_ns.rendering.color_waves import colors_at_phase
+from dyn3d_ns.rendering.carried_colors import carried_colors
 from dyn3d_ns.rendering.image_error import mean_absolute_error, recorded_image
 from dyn3d_ns.rendering.skinning import apply_motions
 
@@ -42,11 +42,13 @@ def test_skinning(rows: int, motions: int) -> None:
     check_against_float64(apply_motions, [torch.randn(*s) for s in shapes])
 
 
-@pytest.mark.parametrize(("rows", "waves", "rest"), [(0, 3, 3), (1, 1, 0), (5000, 3, 8)])
-def test_colours_that_follow_time(rows: int, waves: int, rest: int) -> None:
+@pytest.mark.parametrize(("rows", "waves", "rest"), [(0, 3, 3), (1, 1, 0), (5000, 3, 8), (5000, 0, 3)])
+@pytest.mark.parametrize("turning", [False, True])
+def test_colours_that_follow_time_and_matter(rows: int, waves: int, rest: int, turning: bool) -> None:
     torch.manual_seed(0)
-    shapes = ((rows, 3), (rows, waves, 3), (rows, rest, 3))
-    check_against_float64(colors_at_phase, [torch.randn(*s) for s in shapes], fixed=(torch.randn(waves),))
+    inputs = [torch.randn(*s) for s in ((rows, 3), (rows, waves, 3), (rows, rest, 3))]
+    turns = torch.randn(rows, 4) if turning else None
+    check_against_float64(carried_colors, inputs, fixed=(torch.randn(waves), turns))
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -1,0 +1,115 @@
+"""Colours that follow time and turn with the matter, in one pass over the Gaussians.
+
+CUDA tensors, and spherical harmonics of degree 2 and 3, take the same steps with torch's operators.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dyn3d_ns.geometry.harmonics import rotate_harmonics
+from dyn3d_ns.rendering.jit import inline, kernel
+from dyn3d_ns.rendering.pool import pieces_of, run
+
+
+@inline
+def _turned(w, x, y, z, a, b, c):
+    """Rotate (a, b, c) by a quaternion of any length but zero."""
+    scale = np.float32(2) / max(w * w + x * x + y * y + z * z, np.float32(1e-20))
+    p, q, r = y * c - z * b, z * a - x * c, x * b - y * a
+    return (
+        a + scale * (w * p + y * r - z * q),
+        b + scale * (w * q + z * p - x * r),
+        c + scale * (w * r + x * q - y * p),
+    )
+
+
+@kernel
+def _forward(start, stop, base, changes, rest, waves, turns, out):
+    turning = len(turns) > 0
+    for i in range(start, stop):
+        for c in range(3):
+            value = base[i, c]
+            for m in range(changes.shape[1]):
+                value += waves[m] * changes[i, m, c]
+            out[i, 0, c] = value
+            if turning:
+                # The coefficients of degree 1 are (-y, z, -x) of a vector.
+                w, x, y, z = turns[i, 0], turns[i, 1], turns[i, 2], turns[i, 3]
+                vx, vy, vz = _turned(w, x, y, z, -rest[i, 2, c], -rest[i, 0, c], rest[i, 1, c])
+                out[i, 1, c], out[i, 2, c], out[i, 3, c] = -vy, vz, -vx
+        if not turning:
+            for k in range(rest.shape[1]):
+                for c in range(3):
+                    out[i, k + 1, c] = rest[i, k, c]
+
+
+@kernel
+def _backward(start, stop, v_out, waves, turns, v_base, v_changes, v_rest):
+    turning = len(turns) > 0
+    for i in range(start, stop):
+        for c in range(3):
+            grad = v_out[i, 0, c]
+            v_base[i, c] = grad
+            for m in range(v_changes.shape[1]):
+                v_changes[i, m, c] = waves[m] * grad
+            if turning:
+                w, x, y, z = turns[i, 0], -turns[i, 1], -turns[i, 2], -turns[i, 3]
+                vx, vy, vz = _turned(w, x, y, z, -v_out[i, 3, c], -v_out[i, 1, c], v_out[i, 2, c])
+                v_rest[i, 0, c], v_rest[i, 1, c], v_rest[i, 2, c] = -vy, vz, -vx
+        if not turning:
+            for k in range(v_rest.shape[1]):
+                for c in range(3):
+                    v_rest[i, k, c] = v_out[i, k + 1, c]
+
+
+class _ColorsAt(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, base: Tensor, changes: Tensor, rest: Tensor, waves: Tensor, turns: Tensor
+    ) -> Tensor:
+        ctx.fixed, ctx.shapes = (waves.numpy(), turns.numpy()), (base.shape, changes.shape, rest.shape)
+        out = base.new_empty(len(base), rest.shape[1] + 1, 3)
+        arrays = [x.numpy() for x in (base, changes, rest, waves, turns, out)]
+        bounds = pieces_of(len(base))
+        run(lambda piece: _forward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        v_out = grads[0].contiguous()
+        v_base, v_changes, v_rest = (v_out.new_empty(shape) for shape in ctx.shapes)
+        arrays = [v_out.numpy(), *ctx.fixed, v_base.numpy(), v_changes.numpy(), v_rest.numpy()]
+        bounds = pieces_of(len(v_out))
+        run(lambda piece: _backward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
+        return v_base, v_changes, v_rest, None, None
+
+
+def carried_colors(
+    base: Float[Tensor, "N 3"],
+    changes: Float[Tensor, "N M 3"],
+    rest: Float[Tensor, "N R 3"],
+    waves: Float[Tensor, "M"],
+    turns: Float[Tensor, "N 4"] | None = None,
+) -> Float[Tensor, "N 1+R 3"]:
+    """Return SH coefficients that follow time and turn with the matter.
+
+    Args:
+        base: Coefficients of degree 0.
+        changes: What M functions of time add to them.
+        rest: Coefficients of the higher degrees.
+        waves: Values of the functions of time.
+        turns: Rotations since the canonical time (quaternions, wxyz), which the higher degrees follow; they
+            get no gradient. None leaves those in the world's frame.
+    """
+    turns = base.new_zeros(0, 4) if turns is None or rest.shape[1] == 0 else turns.detach()
+    fixed = len(turns) == 0
+    if rest.is_cuda or rest.dtype != torch.float32 or not (fixed or rest.shape[1] == 3):
+        now = base + torch.einsum("m,nmc->nc", waves, changes)
+        turned = rest if fixed else rotate_harmonics(rest, turns)
+        return torch.cat([now[:, None], turned], dim=1)
+    arguments = (base, changes, rest, waves, turns)
+    return _ColorsAt.apply(*(x.contiguous() for x in arguments))  # type: ignore[no-any-return]
