@@ -96,7 +96,9 @@ def blend(uv, conics, opacities, colors, depths, radii, width, height, backgroun
     """Return image [H, W, D], alpha [H, W]; fill near_edge (bool [H, W]) where rounding may decide
     otherwise."""
     order = [i for i in torch.argsort(depths.detach(), stable=True).tolist() if radii[i, 0] > 0]
-    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    # of the Gaussians' type: torch would round a number of theirs to the type of a float32 grid
+    ys, xs = (torch.arange(size, dtype=uv.dtype) for size in (height, width))
+    ys, xs = torch.meshgrid(ys, xs, indexing="ij")
     image = torch.zeros(height, width, colors.shape[-1], dtype=colors.dtype)
     T = torch.ones(height, width, dtype=colors.dtype)
     alive = torch.ones(height, width, dtype=torch.bool)
