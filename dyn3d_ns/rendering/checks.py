@@ -136,9 +136,9 @@ def check_tensors(
         _check("covars", covars, (n, 3, 3), "[N, 3, 3]")
     _check("opacities", opacities, (n,), "[N]")
     _check("viewmats", viewmats, (cameras, 4, 4), "[C, 4, 4] (world to camera)")
-    _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
     if cameras == 0:
         raise ValueError("viewmats holds no camera; give at least one [C, 4, 4]")
+    _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
     _check_cameras(viewmats, Ks)
     _check_colors(colors, cameras, n, sh_degree)
     if backgrounds is not None:
