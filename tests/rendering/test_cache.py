@@ -37,25 +37,35 @@ def _files(folder: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("*.nb?")}
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """Return a folder with a copy of the package's sources, as pip would install them."""
+def _install(root: Path) -> Path:
+    """Copy the package's sources to root, as pip would install them."""
     source = Path(dyn3d_ns.__file__).parent
-    root = tmp_path / "site-packages"
-    target = root / "dyn3d_ns"
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, root / "dyn3d_ns", ignore=shutil.ignore_patterns("__pycache__"))
     return root
 
 
-def test_a_second_process_compiles_nothing(installed: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    first = _python(installed, DYN3D_CACHE_DIR=str(cache))
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Return a folder with a copy of the package of its own."""
+    return _install(tmp_path / "site-packages")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a copy of the package and a cache that a first process has filled."""
+    root, cache = tmp_path_factory.mktemp("site-packages"), tmp_path_factory.mktemp("cache")
+    first = _python(_install(root), DYN3D_CACHE_DIR=str(cache))
     assert first.returncode == 0, first.stderr
     assert first.stdout.split() == ["0", str(cache)]
     assert first.stderr.count("compiling the CPU rendering kernels") == 1 and str(cache) in first.stderr
+    return root, cache
+
+
+def test_a_second_process_compiles_nothing(compiled: tuple[Path, Path]) -> None:
+    root, cache = compiled
     written = _files(cache)
-    assert any(name.endswith(".nbi") for name in written) and any(n.endswith(".nbc") for n in written)
-    second = _python(installed, DYN3D_CACHE_DIR=str(cache))
+    assert {Path(name).suffix for name in written} == {".nbi", ".nbc"}
+    second = _python(root, DYN3D_CACHE_DIR=str(cache))
     assert second.returncode == 0, second.stderr
     assert second.stdout.split() == ["1", str(cache)]
     assert "compiling" not in second.stderr
@@ -81,15 +91,15 @@ def _forbid_writing(folder: Path) -> None:
 def test_a_read_only_package_uses_the_users_cache(installed: Path, tmp_path: Path) -> None:
     folder, home = installed / "dyn3d_ns/rendering", tmp_path / "home"
     _forbid_writing(folder)
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        for hits in ("0", "1"):
-            result = _python(installed, XDG_CACHE_HOME=str(home), PYTHONDONTWRITEBYTECODE="1")
+        first = _python(installed, HOME=str(home), **quiet)
+        second = _python(installed, XDG_CACHE_HOME=str(home / ".cache"), **quiet)
+        for result, hits in ((first, "0"), (second, "1")):
             assert result.returncode == 0, result.stderr
-            assert result.stdout.split() == [hits, str(home / "dyn3d_ns")]
+            assert result.stdout.split() == [hits, str(home / ".cache/dyn3d_ns")]
             assert ("compiling" in result.stderr) is (hits == "0")
-        assert _files(home / "dyn3d_ns") and not _files(folder)
-        at_home = _python(installed, HOME=str(home), PYTHONDONTWRITEBYTECODE="1")
-        assert at_home.stdout.split()[1] == str(home / ".cache/dyn3d_ns"), at_home.stderr
+        assert _files(home / ".cache/dyn3d_ns") and not _files(folder)
     finally:
         folder.chmod(0o755)
 
@@ -103,13 +113,16 @@ def test_with_no_writable_folder_a_process_compiles_for_itself(installed: Path, 
     assert result.stdout.split()[1].startswith(str(temporary / "dyn3d_ns-kernels-"))
 
 
-def test_a_changed_source_compiles_again(installed: Path, tmp_path: Path) -> None:
+def test_a_changed_source_compiles_again(compiled: tuple[Path, Path], tmp_path: Path) -> None:
     """Also where only a file that kernels inline from has changed."""
-    cache = str(tmp_path / "cache")
-    _python(installed, DYN3D_CACHE_DIR=cache)
-    vector = installed / "dyn3d_ns/rendering/vector.py"
+    root, cache = compiled
+    changed = tmp_path / "site-packages"
+    shutil.copytree(root, changed)
+    vector = changed / "dyn3d_ns/rendering/vector.py"
     vector.write_text(vector.read_text() + "\n# changed\n")
-    result = _python(installed, DYN3D_CACHE_DIR=cache)
+    own = tmp_path / "cache"
+    shutil.copytree(cache, own)
+    result = _python(changed, DYN3D_CACHE_DIR=str(own))
     assert result.returncode == 0 and result.stdout.split()[0] == "0", result.stderr
 
 
@@ -133,4 +146,4 @@ def test_two_processes_may_compile_at_once(installed: Path, tmp_path: Path) -> N
         for _ in range(2)
     ]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert _python(installed, DYN3D_CACHE_DIR=str(tmp_path / "cache")).stdout.split()[0] == "1"
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix not in (".nbi", ".nbc")]

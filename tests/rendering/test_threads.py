@@ -126,10 +126,16 @@ def _run(code, **environment):
     )  # fmt: skip
 
 
+def test_the_environment_variable_goes_before_torch(monkeypatch):
+    pool._State.num_threads = None
+    monkeypatch.setenv("DYN3D_NUM_THREADS", "3")
+    torch.set_num_threads(2)
+    assert get_num_threads() == 3
+
+
 def test_the_environment_variable_is_honoured():
     code = """
-import torch, threading
-torch.set_num_threads(2)
+import threading
 from dyn3d_ns.rendering import get_num_threads, pool
 assert get_num_threads() == 3, get_num_threads()
 barrier = threading.Barrier(3, timeout=20)
