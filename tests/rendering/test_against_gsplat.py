@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 
 import pytest
+import raster_reference as reference
 import torch
 from gsplat.cuda import _torch_impl as gsplat_torch
 from raster_helpers import leaves, scene
@@ -90,6 +91,30 @@ def test_projection_gradients(model):
         assert float((got - expected).norm() / expected.norm()) < 3e-5, name
 
 
+@pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
+def test_gradient_of_the_compensation_alone(size):
+    """It falls with the square of a Gaussian's size, and is no difference of larger numbers even so."""
+    from dyn3d_ns.rendering.autograd import Project, ProjectionSettings
+    from dyn3d_ns.rendering.projection import SQUARE_RADIUS
+
+    a = scene(n=60, seed=2, spread=1.0)
+    a["scales"] = size * (0.3 + torch.rand(60, 3, generator=torch.Generator().manual_seed(0)))
+    low, high = leaves(a), leaves(a, torch.float64)
+    settings = ProjectionSettings(a["width"], a["height"], 0.3, 1e10, 0.0, 0.3, 0, SQUARE_RADIUS, True)
+    _, _, _, compensations, radii = Project.apply(
+        low["means"], low["quats"], low["scales"], None, None, low["viewmats"], low["Ks"], settings
+    )
+    _, _, _, want, _ = reference.project(
+        high["means"], high["quats"], high["scales"], high["opacities"], high["viewmats"][0], high["Ks"][0],
+        a["width"], a["height"], antialiased=True,
+    )  # fmt: skip
+    compensations.sum().backward()  # 0 where culled
+    want[radii[0, 0] > 0].sum().backward()
+    for name in ("scales", "means", "quats"):
+        got, expected = low[name].grad, high[name].grad
+        assert float((got - expected).norm() / expected.norm()) < 3e-5, name
+
+
 def test_radii_of_the_tight_rule():
     """gsplat 1.5: ceil(min(3.33, sqrt(2 ln(255 opacity))) sigma) an axis, from the blurred covariance."""
     a = _wide_scene("pinhole", seed=8)
@@ -110,6 +135,16 @@ def test_radii_of_the_tight_rule():
         different = (got - want * visible[..., None]).abs()
         assert (different > 0).float().mean() < 0.005 and different.max() <= 1
         assert 0.1 < visible.float().mean() < 0.9
+
+
+def test_radii_have_the_shape_that_the_installed_strategies_read():
+    """Whatever the rule: gsplat 1.4's read [C, N], 1.5's [C, N, 2]."""
+    a = _wide_scene("pinhole", seed=8)
+    whole, packed = (rasterize(**a, packed=p, radius_rule="tight")[2] for p in (False, True))
+    both = whole._radii.permute(0, 2, 1).int()
+    want = both if installed_radius_rule() == "tight" else both.amax(dim=-1)
+    assert torch.equal(whole["radii"], want)
+    assert torch.equal(packed["radii"], want[packed["camera_ids"], packed["gaussian_ids"]])
 
 
 def test_covariances():
