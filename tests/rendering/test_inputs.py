@@ -307,3 +307,31 @@ def test_the_same_backward_twice():
     loss.backward()
     for name, gradient in gradients(a).items():
         assert torch.equal(gradient, 2 * once[name]), name
+
+
+def test_view_matrices_that_scale():
+    """Not only rigid ones: gsplat takes any, and Nerfstudio's scene scale may be part of one."""
+    a = scene(n=30, cameras=2, sh=2)
+    a["viewmats"][0, :3] *= 2.0
+    a["viewmats"][1, 0, :3] *= 1.3
+    compare(a, rasterize_mode="antialiased", render_mode="RGB+D")
+
+
+def test_a_finished_step_leaves_nothing_behind():
+    """No reference cycle holds an image or its graph once they are dropped."""
+    import gc
+    import weakref
+
+    gc.collect()
+    gc.disable()
+    try:
+        for packed in (False, True):
+            a = leaves(scene(n=10))
+            image, alphas, info = rasterize(**a, packed=packed, absgrad=True)
+            assert info["flatten_ids"].numel()
+            image.sum().backward()
+            dropped = [weakref.ref(image), weakref.ref(info["means2d"]), weakref.ref(info)]
+            del image, alphas, info
+            assert [d() for d in dropped] == [None] * 3
+    finally:
+        gc.enable()
