@@ -61,17 +61,22 @@ def rasterize(
     Args:
         backend: "auto" goes by the device of `means`; "gsplat" or "cpu" insist on one.
         radius_rule: how far a Gaussian reaches (CPU): "square" is gsplat 1.4's 3-sigma square, "tight" gsplat
-        1.5's
-            opacity-aware rectangle, "auto" the installed gsplat's.
+            1.5's opacity-aware rectangle, "auto" the installed gsplat's.
+        tile_size: on the CPU it changes only the tiles that `info` tells of; images are those of tiles of 16
+            pixels.
 
     Returns:
-        Images, alphas, and a dict of what gsplat's strategies read (means2d, radii, gaussian_ids, …).
+        Images, alphas, and a dict with gsplat's keys, among them what its strategies read (means2d, radii,
+        gaussian_ids, …). On the CPU "tiles_per_gauss", "isect_ids", "flatten_ids" and "isect_offsets" are
+        computed when they are first read (see `RasterInfo`); rows of Gaussians that a camera does not see
+        are zero; "radii" has the shape that the installed gsplat's strategies read, whatever the rule.
 
     Raises:
         ValueError: on a wrong shape, dtype or option, or on values that are not finite; it names the
-        argument. NotImplementedError: for `distributed` or another `tile_size` than 16 on the CPU.
+        argument. Also on `distributed` on the CPU.
     """
     checks.choose(backend, ("auto", "gsplat", "cpu"), "backend")
+    checks.check_device(means)
     on_cuda = means.is_cuda
     if backend == "gsplat" and not on_cuda:
         raise ValueError(
@@ -103,8 +108,9 @@ def rasterize(
     rule = installed_radius_rule() if radius_rule == "auto" else radius_rule
     return rasterize_cpu(
         means, quats, scales, covars, opacities, colors, viewmats, Ks, backgrounds,
-        width=width, height=height, near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip,
-        eps2d=eps2d, sh_degree=sh_degree, packed=packed, render_mode=render_mode,
+        width=int(width), height=int(height), near_plane=near_plane, far_plane=far_plane,
+        radius_clip=radius_clip, eps2d=eps2d, sh_degree=sh_degree, packed=packed, render_mode=render_mode,
         sparse_grad=sparse_grad and packed, absgrad=absgrad, antialiased=rasterize_mode == "antialiased",
         channel_chunk=channel_chunk, camera_model=CAMERA_MODELS.index(camera_model), tight=rule == "tight",
+        tile_size=int(tile_size), radii_per_axis=installed_radius_rule() == "tight",
     )  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering import binning, blend_backward, blend_forward, harmonics, pool, projection
 
@@ -26,6 +27,13 @@ def _flat(tensor: Tensor | None) -> np.ndarray:
     if tensor is None:
         return _NONE
     return tensor.detach().contiguous().view(-1).numpy()
+
+
+def _sparse_rows(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Return the sorted rows of a tensor as a sparse one, which torch need not check."""
+    return torch.sparse_coo_tensor(
+        rows[None], tensor[rows], tensor.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def _pieces(count: int) -> int:
@@ -78,6 +86,7 @@ class Project(torch.autograd.Function):
         return means2d, depths, conics, compensations, radii
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, v_means2d, v_depths, v_conics, v_compensations, _v_radii):
         means, quats, scales, covars, viewmats, Ks, radii, conics = ctx.saved_tensors
         n, cameras = means.shape[0], viewmats.shape[0]
@@ -110,7 +119,7 @@ class Project(torch.autograd.Function):
             v_viewmats[:, :3, 3] = total[:, 9:]
         if s.sparse_grad:
             seen = (radii[:, 0] > 0).any(dim=0).nonzero()[:, 0]
-            grads = [g if g is None else torch.sparse_coo_tensor(seen[None], g[seen], g.shape) for g in grads]
+            grads = [g if g is None else _sparse_rows(g, seen) for g in grads]
         return *grads, None, v_viewmats, None, None
 
 
@@ -134,6 +143,7 @@ class HarmonicColors(torch.autograd.Function):
         return colors
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, v_colors):
         means, coefficients, centers, radii, colors = ctx.saved_tensors
         n, cameras = means.shape[0], centers.shape[0]
@@ -278,6 +288,7 @@ class Blend(torch.autograd.Function):
         return image, alphas
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, v_image, v_alphas):
         conics, opacities, colors, depths, backgrounds, image, alphas = ctx.saved_tensors
         s, bins = ctx.settings, ctx.bins

@@ -1,7 +1,9 @@
 """What `rasterize` accepts: every argument is looked at once, at the door, and an error names it."""
 
 import math
+import operator
 from collections.abc import Sequence
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -21,27 +23,44 @@ def check_options(
 ) -> None:  # fmt: skip
     """Check everything that is not a tensor."""
     for name, size in (("width", width), ("height", height)):
-        if int(size) != size or size < 0:
+        if not _is_whole(size) or size < 0:
             raise ValueError(f"{name} is {size!r}; it must be a whole number of pixels, 0 or more")
     for name, number in (
         ("near_plane", near_plane), ("far_plane", far_plane), ("radius_clip", radius_clip), ("eps2d", eps2d),
     ):  # fmt: skip
-        if math.isnan(number):
-            raise ValueError(f"{name} is NaN; give a number")
-    if eps2d < 0:
-        raise ValueError(f"eps2d is {eps2d}; it must be 0 or more (it is added to the 2-D covariance)")
-    if channel_chunk < 1:
-        raise ValueError(f"channel_chunk is {channel_chunk}; it must be at least 1")
-    if tile_size != 16:
-        raise NotImplementedError(
-            f"tile_size is {tile_size}; the CPU kernels have tiles of 16 pixels, gsplat's default"
-        )
+        if not isinstance(number, SupportsFloat) or math.isnan(float(number)):
+            raise ValueError(f"{name} is {number!r}; it must be a number")
+    if not 0 <= eps2d < math.inf:
+        raise ValueError(f"eps2d is {eps2d}; it must be 0 or more, and finite: it is added to the covariance")
+    for name, size in (("channel_chunk", channel_chunk), ("tile_size", tile_size)):
+        if not _is_whole(size) or size < 1:
+            raise ValueError(f"{name} is {size!r}; it must be a whole number of at least 1")
     if distributed:
-        raise NotImplementedError("distributed rendering needs CUDA; pass distributed=False on the CPU")
+        raise ValueError(
+            "distributed=True spreads Gaussians over the GPUs of several processes; on CPU tensors one "
+            "process renders with all its threads: pass distributed=False"
+        )
     choose(render_mode, ("RGB", "D", "ED", "RGB+D", "RGB+ED"), "render_mode")
     choose(rasterize_mode, ("classic", "antialiased"), "rasterize_mode")
     choose(camera_model, ("pinhole", "ortho", "fisheye"), "camera_model")
     choose(radius_rule, ("auto", "square", "tight"), "radius_rule")
+
+
+def _is_whole(value: object) -> bool:
+    """Tell whether the value is an integer, of Python, NumPy or a tensor of one element."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def check_device(means: object) -> None:
+    """Raise ValueError unless means is a tensor on the CPU or a CUDA device: it decides the backend."""
+    if not isinstance(means, Tensor):
+        raise ValueError(f"means is {type(means).__name__}; it must be a tensor of shape [N, 3]")
+    if means.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"means is on {means.device}; Gaussians are rendered on the CPU or on CUDA devices")
 
 
 def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None:
@@ -78,7 +97,7 @@ def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -
         if channels < 1:
             raise ValueError(f"colors has shape {tuple(colors.shape)}; it needs at least one channel")
         return
-    if int(sh_degree) != sh_degree or not 0 <= sh_degree <= MAX_SH_DEGREE:
+    if not _is_whole(sh_degree) or not 0 <= sh_degree <= MAX_SH_DEGREE:
         raise ValueError(f"sh_degree is {sh_degree!r}; it must be None or 0 to {MAX_SH_DEGREE}")
     bases = colors.shape[-2] if colors.dim() > 1 else 0
     leading = (n,) if colors.dim() == 3 else (cameras, n)
@@ -90,8 +109,10 @@ def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -
 
 
 def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
-    """Raise on cameras that project nothing: a singular rotation part or a zero focal length."""
-    singular = torch.linalg.det(viewmats.detach()[:, :3, :3].double()).abs() < 1e-12
+    """Raise on cameras that project nothing: a singular matrix or rotation part, or a zero focal length."""
+    whole = viewmats.detach().double()
+    smallest = torch.minimum(torch.linalg.det(whole[:, :3, :3]).abs(), torch.linalg.det(whole).abs())
+    singular = smallest < 1e-12
     if bool(singular.any()):
         raise ValueError(
             f"viewmats[{int(singular.nonzero()[0])}] is singular; it must be an invertible transform"
@@ -115,9 +136,9 @@ def check_tensors(
         _check("covars", covars, (n, 3, 3), "[N, 3, 3]")
     _check("opacities", opacities, (n,), "[N]")
     _check("viewmats", viewmats, (cameras, 4, 4), "[C, 4, 4] (world to camera)")
-    _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
     if cameras == 0:
         raise ValueError("viewmats holds no camera; give at least one [C, 4, 4]")
+    _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
     _check_cameras(viewmats, Ks)
     _check_colors(colors, cameras, n, sh_degree)
     if backgrounds is not None:

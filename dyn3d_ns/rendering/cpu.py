@@ -1,7 +1,5 @@
 """The CPU backend: projection, colours and blending put together as in gsplat's `rasterization`."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -14,6 +12,7 @@ from dyn3d_ns.rendering.autograd import (
     Project,
     ProjectionSettings,
 )
+from dyn3d_ns.rendering.info import RasterInfo, collect_info
 from dyn3d_ns.rendering.projection import SQUARE_RADIUS, TIGHT_RADIUS
 
 
@@ -39,8 +38,9 @@ def rasterize_cpu(
     colors: Tensor, viewmats: Tensor, Ks: Tensor, backgrounds: Tensor | None, *, width: int,
     height: int, near_plane: float, far_plane: float, radius_clip: float, eps2d: float,
     sh_degree: int | None, packed: bool, render_mode: str, sparse_grad: bool, absgrad: bool,
-    antialiased: bool, channel_chunk: int, camera_model: int, tight: bool,
-) -> tuple[Tensor, Tensor, dict[str, Any]]:  # fmt: skip
+    antialiased: bool, channel_chunk: int, camera_model: int, tight: bool, tile_size: int,
+    radii_per_axis: bool,
+) -> tuple[Tensor, Tensor, RasterInfo]:  # fmt: skip
     """Render with our kernels; the arguments are checked and resolved (see `rasterize`)."""
     cameras = viewmats.shape[0]
     settings = ProjectionSettings(
@@ -62,7 +62,9 @@ def rasterize_cpu(
         else:
             centers = torch.linalg.inv(viewmats)[:, :3, 3]
             rgb = HarmonicColors.apply(means, colors, centers, radii, sh_degree)
-    info = _info(means2d, depths, conics, opacities, radii, width, height, packed, tight)
+    info = collect_info(
+        means2d, depths, conics, opacities, radii, width, height, tile_size, packed, radii_per_axis
+    )
     target = None
     blended = info["means2d"]
     if packed:
@@ -139,20 +141,3 @@ def _blend_chunks(
         alphas = alphas_part if alphas is None else alphas
     assert alphas is not None
     return (images[0] if len(images) == 1 else torch.cat(images, dim=-1)), alphas
-
-
-def _info(means2d, depths, conics, opacities, radii, width, height, packed, tight) -> dict[str, Any]:
-    """Collect what strategies read, [C, N, …] or packed to the visible pairs [nnz, …] as gsplat does."""
-    whole = radii.int()
-    shown = whole.permute(0, 2, 1).contiguous() if tight else whole[:, 0]
-    info: dict[str, Any] = {
-        "camera_ids": None, "gaussian_ids": None, "radii": shown, "means2d": means2d, "depths": depths,
-        "conics": conics, "opacities": opacities, "width": width, "height": height, "tile_size": 16,
-        "tile_width": -(-width // 16), "tile_height": -(-height // 16), "n_cameras": means2d.shape[0],
-    }  # fmt: skip
-    if packed:
-        camera_ids, gaussian_ids = torch.where((whole > 0).all(dim=1))
-        info["camera_ids"], info["gaussian_ids"] = camera_ids, gaussian_ids
-        for name in ("radii", "means2d", "depths", "conics", "opacities"):
-            info[name] = info[name][camera_ids, gaussian_ids]
-    return info

@@ -56,18 +56,17 @@ def _serve() -> None:
 
 
 def get_num_threads() -> int:
-    """Return how many threads rasterise: set_num_threads, DYN3D_NUM_THREADS, or torch's number at first
-    use."""
-    if _State.num_threads is None:
-        given = os.environ.get("DYN3D_NUM_THREADS")
-        if given is not None:
-            if not given.isdigit() or int(given) < 1:
-                raise ValueError(f"DYN3D_NUM_THREADS is {given!r}; give a whole number of at least 1")
-            _State.num_threads = int(given)
-        else:
-            import torch
+    """Return how many threads rasterise: those of set_num_threads, else DYN3D_NUM_THREADS, else torch's."""
+    if _State.num_threads is not None:
+        return _State.num_threads
+    given = os.environ.get("DYN3D_NUM_THREADS")
+    if given is None:
+        import torch
 
-            _State.num_threads = torch.get_num_threads()
+        return torch.get_num_threads()  # asked each time: torch.set_num_threads may be called later
+    if not given.isdigit() or int(given) < 1:
+        raise ValueError(f"DYN3D_NUM_THREADS is {given!r}; give a whole number of at least 1")
+    _State.num_threads = int(given)
     return _State.num_threads
 
 

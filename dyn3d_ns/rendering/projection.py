@@ -373,12 +373,15 @@ def _add(array, index, stride, lanes, keep, value, first):
 
 
 @inline
-def _compensation_grad(vrho, det0, det, n):
-    """Return the gradient of n (P's cross product) and of the trace of the covariance over eps2d."""
-    norm = sqrt(det0)
+def _compensation_grad(vrho, det0, blur, n):
+    """Return the gradient of n (P's cross product) and of the trace of the covariance over eps2d.
+
+    `blur` is what eps2d adds to the determinant: with it no difference of determinants is taken.
+    """
+    norm, det = sqrt(det0), det0 + blur
     inverse = select(norm > 0.0, 1.0 / norm, splat(0.0))
     rho = sqrt(vmax(det0 / det, 0.0))
-    scale = vrho * (inverse / sqrt(det) - rho / det)
+    scale = vrho * (blur / det) * (inverse / sqrt(det))
     return scale * n[0], scale * n[1], scale * n[2], -0.5 * vrho * rho / det
 
 
@@ -419,11 +422,12 @@ def project_backward(
                 B = _rows_times_covars(A, C)
                 if len(v_compensations) > 0:
                     c00, c01, c11, det0 = _covariance(A, quats, scales, covars, i, lanes)
-                    det = det0 + eps2d * (c00 + c11) + eps2d * eps2d
+                    blur = eps2d * (c00 + c11 + eps2d)
+                    det = det0 + blur
                     rho = sqrt(vmax(det0 / det, 0.0))
                     vrho = gather(v_compensations, o, 1, lanes)
                     vdet = -0.5 * vrho * rho / det
-                    vdet0 = vdet + select(rho > 0.0, 0.5 * vrho / (rho * det), zero)
+                    vdet0 = select(rho > 0.0, 0.5 * vrho * (blur / det) / (rho * det), zero)
                     w00 = w00 + vdet0 * c11 + vdet * eps2d
                     w01 = w01 - 2.0 * vdet0 * c01
                     w11 = w11 + vdet0 * c00 + vdet * eps2d
@@ -448,9 +452,8 @@ def project_backward(
                     cross = _cross(P)
                     det0 = cross[0] * cross[0] + cross[1] * cross[1] + cross[2] * cross[2]
                     total = P[0] * P[0] + P[1] * P[1] + P[2] * P[2] + P[3] * P[3] + P[4] * P[4] + P[5] * P[5]
-                    det = det0 + eps2d * total + eps2d * eps2d
                     vrho = gather(v_compensations, o, 1, lanes)
-                    n0, n1, n2, trace = _compensation_grad(vrho, det0, det, cross)
+                    n0, n1, n2, trace = _compensation_grad(vrho, det0, eps2d * (total + eps2d), cross)
                     w00, w11 = w00 + trace * eps2d, w11 + trace * eps2d
                 gP = (
                     2.0 * w00 * P[0] + w01 * P[3] + P[4] * n2 - P[5] * n1,

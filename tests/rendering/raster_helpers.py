@@ -8,6 +8,8 @@ import torch
 from dyn3d_ns.rendering import rasterize
 
 NAMES = ("means", "quats", "scales", "opacities", "colors", "viewmats", "backgrounds", "covars")
+# arguments of ours that the reference does not know: they must change nothing
+OURS = ("packed", "sparse_grad", "absgrad", "channel_chunk", "tile_size")
 
 
 def scene(
@@ -45,46 +47,71 @@ def scene(
     return out
 
 
-def compare(arguments, image_tolerance=5e-6, grad_tolerance=3e-5, seed=0, **options):
-    """Compare image, alphas and all gradients with the reference; return the errors."""
-    low = {k: v.clone().requires_grad_() if k in NAMES and v is not None else v for k, v in arguments.items()}
-    high = {
-        k: v.detach().double().requires_grad_(v.requires_grad) if isinstance(v, torch.Tensor) else v
-        for k, v in low.items()
+def whole_covars(arguments):
+    """Return the same scene with covariance matrices instead of quaternions and scales."""
+    arguments = dict(arguments)
+    M = reference.rotation(arguments["quats"]) * arguments["scales"][:, None, :]
+    covars = (M @ M.transpose(-1, -2)).contiguous()
+    return {**arguments, "quats": None, "scales": None, "covars": covars}
+
+
+def leaves(arguments, dtype=torch.float32):
+    """Return the arguments with every differentiable tensor as a leaf of its own."""
+    return {
+        k: v.detach().to(dtype).clone().requires_grad_()
+        if k in NAMES and v is not None
+        else v.to(dtype)
+        if isinstance(v, torch.Tensor)
+        else v
+        for k, v in arguments.items()
     }
-    extra = {k: options.pop(k) for k in ("packed", "absgrad", "channel_chunk") if k in options}
-    tight = options.pop("tight", False)
-    cameras, shape = len(low["viewmats"]), (low["height"], low["width"])
-    edge = torch.zeros(cameras, *shape, dtype=torch.bool)
+
+
+def gradients(arguments):
+    """Return the dense gradients of leaves by name, those that exist."""
+    tensors = {k: v for k, v in arguments.items() if isinstance(v, torch.Tensor) and v.grad is not None}
+    return {k: v.grad.to_dense() if v.grad.is_sparse else v.grad for k, v in tensors.items()}
+
+
+def _random_like(tensor, seed):
+    return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def compare(
+    arguments, image_tolerance=5e-6, grad_tolerance=3e-5, seed=0, weights=None, tight=False, **options
+):
+    """Compare image, alphas and all gradients with the reference; return the errors and info.
+
+    The loss is the sum of image and alphas under random weights, or of the image under `weights`. Pixels
+    where float32 may decide a threshold otherwise than float64 are left out, from the gradients as well.
+    """
+    low, high = leaves(arguments), leaves(arguments, torch.float64)
+    ours = {k: options.pop(k) for k in OURS if k in options}
+    edge = torch.zeros(len(low["viewmats"]), low["height"], low["width"], dtype=torch.bool)
     want, want_alpha = reference.rasterize(**high, **options, tight=tight, near_edge=edge)
     got, got_alpha, info = rasterize(
-        **low, **options, **{"packed": False, **extra}, radius_rule="tight" if tight else "square"
+        **low, **options, **{"packed": False, **ours}, radius_rule="tight" if tight else "square"
     )
     assert got.shape == want.shape and got_alpha.shape == want_alpha.shape
     keep = (~edge)[..., None]
     assert keep.float().mean() > 0.9
     scale = max(1.0, float(want.detach().abs().max()))
-    error = float(((got - want).detach().abs() * keep).max()) / scale
-    alpha_error = float(((got_alpha - want_alpha).detach().abs() * keep).max())
-    assert error < image_tolerance and alpha_error < image_tolerance, (error, alpha_error)
-    g = torch.Generator().manual_seed(seed)
-    weights, alpha_weights = (
-        torch.randn(got.shape, generator=g) * keep,
-        torch.randn(got_alpha.shape, generator=g) * keep,
-    )
-    ((got * weights).sum() + (got_alpha * alpha_weights).sum()).backward()
-    ((want * weights.double()).sum() + (want_alpha * alpha_weights.double()).sum()).backward()
-    errors = {"image": error, "alpha": alpha_error}
-    for name in NAMES:
-        if (
-            isinstance(low.get(name), torch.Tensor)
-            and low[name].requires_grad
-            and high[name].grad is not None
-        ):
-            got_grad = low[name].grad.to_dense() if low[name].grad.is_sparse else low[name].grad
-            assert got_grad.isfinite().all(), name
-            size = float(high[name].grad.norm())
-            errors[name] = float((got_grad - high[name].grad).norm()) / max(size, 1e-12)
+    errors = {
+        "image": float(((got - want).detach().abs() * keep).max()) / scale,
+        "alpha": float(((got_alpha - want_alpha).detach().abs() * keep).max()),
+    }
+    assert max(errors.values()) < image_tolerance, errors
+    alpha_weights = _random_like(got_alpha, seed + 1) if weights is None else torch.zeros(())
+    weights = _random_like(got, seed) if weights is None else weights
+    for image, alphas in ((got, got_alpha), (want, want_alpha)):
+        kind = image.dtype
+        (
+            (image * (weights * keep).to(kind)).sum() + (alphas * (alpha_weights * keep).to(kind)).sum()
+        ).backward()
+    got_grads, want_grads = gradients(low), gradients(high)
+    for name, expected in want_grads.items():
+        assert got_grads[name].isfinite().all(), name
+        errors[name] = float((got_grads[name] - expected).norm()) / max(float(expected.norm()), 1e-12)
     bad = {k: v for k, v in errors.items() if k not in ("image", "alpha") and v > grad_tolerance}
     assert not bad, errors
     return errors, info

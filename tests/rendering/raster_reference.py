@@ -96,18 +96,25 @@ def blend(uv, conics, opacities, colors, depths, radii, width, height, backgroun
     """Return image [H, W, D], alpha [H, W]; fill near_edge (bool [H, W]) where rounding may decide
     otherwise."""
     order = [i for i in torch.argsort(depths.detach(), stable=True).tolist() if radii[i, 0] > 0]
-    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    # of the Gaussians' type: torch would round a number of theirs to the type of a float32 grid
+    ys, xs = (torch.arange(size, dtype=uv.dtype) for size in (height, width))
+    ys, xs = torch.meshgrid(ys, xs, indexing="ij")
     image = torch.zeros(height, width, colors.shape[-1], dtype=colors.dtype)
     T = torch.ones(height, width, dtype=colors.dtype)
     alive = torch.ones(height, width, dtype=torch.bool)
+    low, high = (
+        ((uv.detach() - radii) / 16).floor().mul(16).tolist(),
+        ((uv.detach() + radii) / 16).ceil().mul(16).tolist(),
+    )
+    # one gradient a row for all of them: indexing a row gives one as large as all rows
+    rows = [t.unbind(0) for t in (uv, conics, opacities, colors)]
     for i in order:
-        lo = ((uv[i].detach() - radii[i]) / 16).floor() * 16
-        hi = ((uv[i].detach() + radii[i]) / 16).ceil() * 16
+        (x, y), (a, b, c), opacity, color = (r[i] for r in rows)
+        lo, hi = low[i], high[i]
         inside = (xs >= lo[0]) & (xs < hi[0]) & (ys >= lo[1]) & (ys < hi[1])
-        dx, dy = xs + 0.5 - uv[i, 0], ys + 0.5 - uv[i, 1]
-        a, b, c = conics[i]
+        dx, dy = xs + 0.5 - x, ys + 0.5 - y
         sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-        raw = opacities[i] * torch.exp(-sigma)
+        raw = opacity * torch.exp(-sigma)
         alpha = torch.where(raw > 0.999, torch.full_like(raw, 0.999), raw)
         use = inside & alive & (sigma >= 0) & (alpha >= ALPHA_MIN)
         rest = T * (1 - alpha)
@@ -118,7 +125,7 @@ def blend(uv, conics, opacities, colors, depths, radii, width, height, backgroun
         alive = alive & ~(use & (rest <= 1e-4))
         use = use & alive
         weight = torch.where(use, T * alpha, torch.zeros_like(T))
-        image = image + weight[..., None] * colors[i]
+        image = image + weight[..., None] * color
         T = torch.where(use, rest, T)
     if background is not None:
         image = image + T[..., None] * background
