@@ -49,7 +49,7 @@ def trainer(name: str, steps: int, model: Dyn3DVelocityModelConfig, rates: dict[
         steps_per_eval_batch=0,
         steps_per_eval_all_images=0,
         pipeline=DynamicPipelineConfig(datamanager=DynamicDataManagerConfig(), model=model),
-        cpu_alternative="" if name.endswith("-fast") else "dyn3d-velocity-fast, about 5 minutes on two cores",
+        cpu_alternative="" if name.endswith("-fast") else "dyn3d-velocity-fast",
         optimizers=optimizers(rates, model.curriculum_part, final),
     )
 

@@ -6,7 +6,7 @@ import functools
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
@@ -17,6 +17,7 @@ from nerfstudio.utils.decorators import check_main_thread, check_viewer_enabled
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName
 
+from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.checkpoint import (
     CheckpointError,
     find_checkpoint,
@@ -26,6 +27,7 @@ from dyn3d_ns.engine.checkpoint import (
     save_checkpoint,
 )
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
+from dyn3d_ns.engine.forecast import forecast_seconds, in_words
 from dyn3d_ns.engine.interrupt import StopRequest
 from dyn3d_ns.engine.optimizers import HoldThenDecayConfig
 from dyn3d_ns.engine.step_log import StepLog
@@ -61,8 +63,7 @@ class DynamicTrainerConfig(TrainerConfig):
     max_num_iterations: int = 30000
     """Number of steps in total; a resumed training stops at the same step as an unbroken one"""
     cpu_alternative: str = ""
-    """Method to recommend where there is no GPU, and what it takes, e.g. "dyn3d-velocity-fast, 5 minutes"; if
-    empty, nothing is recommended"""
+    """Method to recommend where there is no GPU, with the time it takes there; empty for none"""
 
 
 class DynamicTrainer(Trainer):
@@ -92,8 +93,9 @@ class DynamicTrainer(Trainer):
         """Build pipeline, optimizers, viewer and writers, and load the checkpoint to resume from."""
         if self.device == "cpu":
             use_cpu_threads()
-            self._recommend_cpu_method()
         super().setup(test_mode)
+        if self.device == "cpu" and self.config.cpu_alternative and self._start_step == 0:
+            self._recommend_cpu_method()
         self._before = self._callbacks_at(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
         self._after = self._callbacks_at(TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
 
@@ -261,11 +263,18 @@ class DynamicTrainer(Trainer):
         return [callback for callback in self.callbacks if location in callback.where_to_run]
 
     def _recommend_cpu_method(self) -> None:
-        if self.config.cpu_alternative:
-            CONSOLE.print(
-                f"[bold yellow]No NVIDIA GPU found: {self.config.method_name} is made for one and is slow "
-                f"without. On this CPU take {self.config.cpu_alternative}."
-            )
+        """Say what this training would take here, and what the method made for a CPU would."""
+        from nerfstudio.configs import method_configs  # not at import: it is loading us then
+
+        config, datamanager = self.config, cast(DynamicDataManager, self.pipeline.datamanager)
+        CONSOLE.print("[yellow]No NVIDIA GPU found: timing a few steps on the CPU…")
+        other = cast(DynamicTrainerConfig, method_configs.all_methods[config.cpu_alternative])
+        this, that = (in_words(forecast_seconds(c, datamanager)) for c in (config, other))
+        CONSOLE.print(
+            f"[bold yellow]{config.method_name} is made for a GPU and takes about {this} here; "
+            f"{other.method_name} takes about {that} for this scene ({other.max_num_iterations} steps):\n"
+            f"  ns-train {other.method_name} --data {datamanager.get_datapath()}"
+        )
 
 
 def writer_enabled(config: TrainerConfig) -> bool:

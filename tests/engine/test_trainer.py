@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 import torch
 from nerfstudio.configs.method_configs import all_methods
 
+from dyn3d_ns.engine.checkpoint import load_checkpoint
 from dyn3d_ns.engine.device import available_cores, default_device_type, use_cpu_threads
+from dyn3d_ns.engine.forecast import forecast_seconds, in_words
+from dyn3d_ns.engine.interrupt import StopRequest
 from dyn3d_ns.engine.trainer import DynamicTrainerConfig
 
 OURS = [name for name, config in all_methods.items() if isinstance(config, DynamicTrainerConfig)]
@@ -34,15 +40,38 @@ def test_threads_go_to_the_rasteriser() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_the_cpu_method_is_recommended_once(training, capsys) -> None:
-    config = training.config("advice", max_num_iterations=1)
-    config.cpu_alternative = "dyn3d-velocity-fast, about 5 minutes"
+def test_without_a_gpu_the_cpu_method_and_its_time_are_named(
+    training, unbroken, checkpoint_differences, capsys
+) -> None:
+    config = training.config("advice")
+    config.cpu_alternative = "dyn3d-velocity-fast"
     config.machine.device_type = "cuda"
     trainer = training.run(config)
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("On this CPU take dyn3d-velocity-fast, about 5 minutes") == 1
     assert "torch finds no GPU here: using the CPU" in said
+    found = re.findall(r"dyn3d-velocity-fast takes about (\d+) (second|minute)s for this scene \(16000", said)
+    assert len(found) == 1 and int(found[0][0]) > 0, said
+    assert str(training.scene) in said.replace(" ", "")  # the console breaks long lines
     assert trainer.device == "cpu"
+    # Timing the steps changes neither the order of images nor any random number of the training itself.
+    checkpoint = trainer.checkpoint_dir / unbroken.name
+    assert checkpoint_differences(load_checkpoint(unbroken), load_checkpoint(checkpoint)) == []
+
+
+def test_a_forecast_is_near_what_the_training_takes(training) -> None:
+    config = training.config("forecast", max_num_iterations=200)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    foreseen = forecast_seconds(config, trainer.pipeline.datamanager)
+    began = time.perf_counter()
+    trainer._train_steps(StopRequest())
+    taken = time.perf_counter() - began
+    assert 0.3 * taken < foreseen < 3 * taken, f"{foreseen:.2f} s foreseen, {taken:.2f} s taken"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(40, "40 seconds"), (300, "5 minutes"), (9000, "2.5 hours")])
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
 
 
 def test_the_end_names_the_next_commands(training, capsys) -> None:
