@@ -69,12 +69,12 @@ dyn3d_velocity = MethodSpecification(
 dyn3d_velocity_fast = MethodSpecification(
     config=trainer(
         "dyn3d-velocity-fast",
-        16_000,
-        Dyn3DVelocityModelConfig(max_gaussians=12_000),
+        12_000,
+        Dyn3DVelocityModelConfig(max_gaussians=18_000),
         LEARNING_RATES,
         final=0.02,
     ),
-    description="dyn3d-velocity with 12k Gaussians: two CPU cores, minutes.",
+    description="dyn3d-velocity with 18k Gaussians: two CPU cores, minutes.",
 )
 
 PAPER_RATES = {

@@ -77,7 +77,7 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     field."""
     ssim_weight: float = 0.0
     """Weight of structural dissimilarity beside the absolute error, 0..1."""
-    jerk_weight: float = 1e-3
+    jerk_weight: float = 1e-2
     """Weight of the motions' third derivative (world units and radians, half of the observed time as the
     unit)."""
     opacity_weight: float = 3e-3

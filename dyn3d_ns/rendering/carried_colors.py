@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.geometry.harmonics import rotate_harmonics
 from dyn3d_ns.rendering.jit import inline, kernel
@@ -79,6 +80,7 @@ class _ColorsAt(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         v_out = grads[0].contiguous()
         v_base, v_changes, v_rest = (v_out.new_empty(shape) for shape in ctx.shapes)

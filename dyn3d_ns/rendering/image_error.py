@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering.jit import inline, kernel
 from dyn3d_ns.rendering.pool import pieces_of, run
@@ -68,6 +69,7 @@ class _MeanError(torch.autograd.Function):
         return render.new_tensor(sums.sum() / render.numel())
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         v_render, v_alpha = ctx.slopes
         scale = float(grads[0]) / v_render.numel()

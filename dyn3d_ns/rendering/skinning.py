@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.geometry.rotations import quat_multiply
 from dyn3d_ns.rendering.jit import kernel
@@ -93,6 +94,7 @@ class _Apply(torch.autograd.Function):
         return moved, turned
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         codes, table, means, quats = ctx.saved_tensors
         bounds = pieces_of(len(means))
