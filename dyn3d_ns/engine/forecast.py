@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dyn3d_ns.data.datamanager import DynamicDataManager
     from dyn3d_ns.engine.trainer import DynamicTrainerConfig
 
-_PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+_PARTS = (0.1, 0.2, 0.4, 0.6, 0.8)
 """Where in the training steps are timed: presets may start at half the resolution."""
-_STEPS = 4
+_STEPS = 3
 """Steps timed at each place, after one that compiles and warms up."""
 
 

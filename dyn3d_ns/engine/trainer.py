@@ -263,16 +263,16 @@ class DynamicTrainer(Trainer):
         return [callback for callback in self.callbacks if location in callback.where_to_run]
 
     def _recommend_cpu_method(self) -> None:
-        """Say what this training would take here, and what the method made for a CPU would."""
+        """Say what the method made for a CPU would take on this machine and scene."""
         from nerfstudio.configs import method_configs  # not at import: it is loading us then
 
         config, datamanager = self.config, cast(DynamicDataManager, self.pipeline.datamanager)
         CONSOLE.print("[yellow]No NVIDIA GPU found: timing a few steps on the CPU…")
         other = cast(DynamicTrainerConfig, method_configs.all_methods[config.cpu_alternative])
-        this, that = (in_words(forecast_seconds(c, datamanager)) for c in (config, other))
+        time_needed = in_words(forecast_seconds(other, datamanager))
         CONSOLE.print(
-            f"[bold yellow]{config.method_name} is made for a GPU and takes about {this} here; "
-            f"{other.method_name} takes about {that} for this scene ({other.max_num_iterations} steps):\n"
+            f"[bold yellow]{config.method_name} is made for a GPU; {other.method_name} takes "
+            f"about {time_needed} here for this scene ({other.max_num_iterations} steps):\n"
             f"  ns-train {other.method_name} --data {datamanager.get_datapath()}"
         )
 
