@@ -97,6 +97,8 @@ def main(args: Args) -> None:
                 label = f"{output}, at most {limit:.0f}:" if limit < 1000 else f"{output}, no limit:"
                 print(f"{label:24} {play(model, browser, limit, args.seconds)}", flush=True)
         machine.running = False
+        machine.join(timeout=5.0)
+        viewer.viser_server.stop()
 
 
 if __name__ == "__main__":
