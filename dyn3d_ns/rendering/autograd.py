@@ -70,7 +70,7 @@ class Project(torch.autograd.Function):
                 *inputs, extent_array, *views, *outputs,
             )  # fmt: skip
 
-        pool.run(work, pieces)
+        pool.run(work, pieces, "project")
         ctx.save_for_backward(means, quats, scales, covars, viewmats, Ks, radii, conics)
         ctx.settings = settings
         ctx.mark_non_differentiable(radii)
@@ -101,7 +101,7 @@ class Project(torch.autograd.Function):
                 *arrays, *incoming, *outgoing,
             )  # fmt: skip
 
-        pool.run(work, pieces)
+        pool.run(work, pieces, "project backward")
         v_viewmats = None
         if ctx.needs_input_grad[5]:
             total = torch.from_numpy(v_views.sum(axis=0)).to(viewmats.dtype)
@@ -128,7 +128,7 @@ class HarmonicColors(torch.autograd.Function):
         def work(piece: int) -> None:
             harmonics.colors_forward(piece, pieces, n, cameras, degree, each, shared, *arrays)
 
-        pool.run(work, pieces)
+        pool.run(work, pieces, "harmonics")
         ctx.save_for_backward(means, coefficients, centers, radii, colors)
         ctx.degree = degree
         return colors
@@ -150,7 +150,7 @@ class HarmonicColors(torch.autograd.Function):
                 piece, pieces, n, cameras, ctx.degree, each, shared, *arrays, v_centers.reshape(-1)
             )
 
-        pool.run(work, pieces)
+        pool.run(work, pieces, "harmonics backward")
         to_centers = torch.from_numpy(v_centers.sum(axis=0)).to(centers.dtype) if v_centers.size else None
         return v_means, v_coefficients, to_centers, None, None
 
@@ -198,7 +198,7 @@ def _sort(n: int, cameras: int, depths: Tensor, radii: Tensor, opacities: Tensor
     scratch = np.empty((cameras, 3, n), dtype=np.int32)
     counts = np.zeros(cameras, dtype=np.int64)
     bits, arrays = _flat(depths).view(np.int32), [_flat(radii), _flat(opacities)]
-    pool.run(lambda c: binning.sort_by_depth(c, n, bits, *arrays, order, scratch, counts), cameras)
+    pool.run(lambda c: binning.sort_by_depth(c, n, bits, *arrays, order, scratch, counts), cameras, "sort")
     return np.concatenate([order[c, : counts[c]] for c in range(cameras)])
 
 
@@ -223,10 +223,13 @@ def _bin(settings: BlendSettings, stride: int, channels: int, tensors: dict[str,
             p, pieces, n, tiles_x, tiles_y, channels, stride, order, *arrays, records, colors, rects, counts
         ),
         pieces,
+        "bin",
     )
     offsets = np.empty(cameras * tiles_x * tiles_y + 1, dtype=np.int64)
     pairs = np.empty(binning.offsets_from_counts(counts, offsets), dtype=np.int32)
-    pool.run(lambda p: binning.fill(p, pieces, n, tiles_x, tiles_y, order, rects, counts, pairs), pieces)
+    pool.run(
+        lambda p: binning.fill(p, pieces, n, tiles_x, tiles_y, order, rects, counts, pairs), pieces, "bin"
+    )
     return _Bins(order, records, colors, offsets, pairs, tiles_x, tiles_y)
 
 
@@ -269,7 +272,7 @@ class Blend(torch.autograd.Function):
                 *out, words, costs, scratch, masks,
             )  # fmt: skip
 
-        pool.run(work, min(pool.get_num_threads(), tiles))
+        pool.run(work, min(pool.get_num_threads(), tiles), "blend")
         alphas = 1.0 - rests
         if s.record:
             ctx.rests = rests
@@ -300,6 +303,7 @@ class Blend(torch.autograd.Function):
                 p, pieces, n, width, channels, bins.order, *inputs, accumulators, *out
             ),
             pieces,
+            "collect",
         )
         if s.absgrad is not None:
             s.absgrad.put(v_abs)
@@ -338,5 +342,5 @@ def _accumulate(ctx, v_image: Tensor, v_alphas: Tensor, backgrounds, image, alph
             np.zeros(32 * (stride + 1), dtype=np.float32), np.zeros(256 + 16 * width, dtype=np.float32),
         )  # fmt: skip
 
-    pool.run(work, workers)
+    pool.run(work, workers, "blend backward")
     return accumulators
