@@ -6,19 +6,8 @@ The bases are Sloan's recurrences (Efficient Spherical Harmonic Evaluation, JCGT
 import numpy as np
 
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import (
-    LANES,
-    first_lanes,
-    fma,
-    gather,
-    lane_sum,
-    load,
-    scatter,
-    select,
-    splat,
-    sqrt,
-    store,
-)
+from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lane_sum, select, splat, sqrt
+from dyn3d_ns.rendering.vector_memory import gather, load, scatter, store
 
 MAX_DEGREE = 4
 

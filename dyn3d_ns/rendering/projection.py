@@ -13,9 +13,7 @@ from dyn3d_ns.rendering.vector import (
     ceil,
     first_lanes,
     fma,
-    gather,
     lane_sum,
-    scatter,
     select,
     splat,
     sqrt,
@@ -23,6 +21,7 @@ from dyn3d_ns.rendering.vector import (
     vmax,
     vmin,
 )
+from dyn3d_ns.rendering.vector_memory import gather, scatter
 
 PINHOLE, ORTHO, FISHEYE = 0, 1, 2
 SQUARE_RADIUS, TIGHT_RADIUS = 0, 1
