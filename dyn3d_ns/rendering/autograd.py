@@ -122,7 +122,8 @@ class HarmonicColors(torch.autograd.Function):
         pieces, each, shared = pieces_for(n * cameras), coefficients.shape[-2], coefficients.dim() == 3
 
         def work(piece: int) -> None:
-            harmonics.colors_forward(piece, pieces, n, cameras, degree, each, shared, *arrays)
+            scratch = np.empty(harmonics.SCRATCH, dtype=np.float32)
+            harmonics.colors_forward(piece, pieces, n, cameras, degree, each, shared, *arrays, scratch)
 
         pool.run(work, pieces, "harmonics")
         ctx.save_for_backward(means, coefficients, centers, radii, colors)
@@ -143,7 +144,16 @@ class HarmonicColors(torch.autograd.Function):
 
         def work(piece: int) -> None:
             harmonics.colors_backward(
-                piece, pieces, n, cameras, ctx.degree, each, shared, *arrays, v_centers.reshape(-1)
+                piece,
+                pieces,
+                n,
+                cameras,
+                ctx.degree,
+                each,
+                shared,
+                *arrays,
+                v_centers.reshape(-1),
+                *np.empty((2, harmonics.SCRATCH), dtype=np.float32),
             )
 
         pool.run(work, pieces, "harmonics backward")

@@ -38,10 +38,11 @@ LOG2_255 = math.log2(255.0)
 MARGIN = 0.02
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
+HISTOGRAM = 3 * _RADIX
 
 
 @kernel
-def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, counts):
+def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, histograms, counts):
     """Write the visible Gaussians of one camera in depth order to its row of `order`, their number to
     `counts`.
 
@@ -61,28 +62,30 @@ def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, count
             keys[m] = key if key >= 0 else np.int32(key ^ 0x7FFFFFFF)
             ids[m] = base + g
             m += 1
-    histogram = np.zeros((3, _RADIX), dtype=np.int64)
+    histogram = histograms[camera]
+    histogram[:] = 0
     for k in range(m):
         key = np.int64(keys[k]) + 0x80000000
-        histogram[0, key & (_RADIX - 1)] += 1
-        histogram[1, (key >> _RADIX_BITS) & (_RADIX - 1)] += 1
-        histogram[2, key >> (2 * _RADIX_BITS)] += 1
+        histogram[key & (_RADIX - 1)] += 1
+        histogram[_RADIX + ((key >> _RADIX_BITS) & (_RADIX - 1))] += 1
+        histogram[2 * _RADIX + (key >> (2 * _RADIX_BITS))] += 1
     for digit in range(3):
         total = 0
-        for bucket in range(_RADIX):
-            count = histogram[digit, bucket]
-            histogram[digit, bucket] = total
+        for bucket in range(digit * _RADIX, (digit + 1) * _RADIX):
+            count = histogram[bucket]
+            histogram[bucket] = total
             total += count
         shift = digit * _RADIX_BITS
         for k in range(m):
-            bucket = ((np.int64(keys[k]) + 0x80000000) >> shift) & (_RADIX - 1)
-            place = histogram[digit, bucket]
-            histogram[digit, bucket] = place + 1
+            bucket = digit * _RADIX + (((np.int64(keys[k]) + 0x80000000) >> shift) & (_RADIX - 1))
+            place = histogram[bucket]
+            histogram[bucket] = place + 1
             other_keys[place] = keys[k]
             other[place] = ids[k]
         keys, other_keys = other_keys, keys
         ids, other = other, ids
-    order[camera * row : camera * row + m] = ids[:m]  # three passes end in the scratch buffer
+    for k in range(m):  # three passes end in the scratch buffer
+        order[camera * row + k] = ids[k]
     counts[camera] = m
 
 

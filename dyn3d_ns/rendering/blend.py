@@ -76,9 +76,16 @@ def _pack(
     ranks = cameras * -(-n // 64) * 64
     tiles_x, tiles_y = settings.tiles
     order, scratch = lease.empty(ranks, np.int32), lease.empty(3 * ranks, np.int32)
-    counts = np.zeros(cameras, dtype=np.int64)
+    histograms, counts = (
+        lease.empty((cameras, binning.HISTOGRAM), np.int32),
+        np.zeros(cameras, dtype=np.int64),
+    )
     bits, seen = flat(sort_depths).view(np.int32), (flat(radii), flat(opacities))
-    pool.run(lambda c: binning.sort_by_depth(c, n, bits, *seen, order, scratch, counts), cameras, "sort")
+    pool.run(
+        lambda c: binning.sort_by_depth(c, n, bits, *seen, order, scratch, histograms, counts),
+        cameras,
+        "sort",
+    )
     records, rows = lease.empty(ranks * binning.RECORD), lease.empty(ranks * stride)
     rects = lease.empty(binning.planes(tiles_x, tiles_y) * ranks, np.int32)
     pieces = pieces_for(int(counts.sum()))

@@ -228,14 +228,6 @@ def _sum_rows(buffer):
 
 
 @inline
-def _sum_rows(buffer):
-    total = load(buffer, 0)
-    for p in range(1, LANES):
-        total = total + load(buffer, LANES * p)
-    return total
-
-
-@inline
 def _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer):
     """Sum the factors over pixels for 16 steps at a time and add them to the rows of their places in the
     list.
