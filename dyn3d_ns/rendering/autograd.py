@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dyn3d_ns.rendering import harmonics, pool, projection
+from dyn3d_ns.rendering import harmonics, pool, projection, projection_backward
 
 _NONE = np.zeros(0, dtype=np.float32)
 # Below this many Gaussians a second thread costs more than it brings.
@@ -92,7 +92,7 @@ class Project(torch.autograd.Function):
         outgoing = [flat(t) for t in grads] + [v_views.reshape(-1)]
 
         def work(piece: int) -> None:
-            projection.project_backward(
+            projection_backward.project_backward(
                 piece, pieces, n, cameras, s.model, float(s.width), float(s.height), float(s.eps2d),
                 *arrays, *incoming, *outgoing,
             )  # fmt: skip
