@@ -13,7 +13,7 @@ from dyn3d_ns.rendering import harmonics, pool, projection, projection_backward
 
 _NONE = np.zeros(0, dtype=np.float32)
 # Below this many Gaussians a second thread costs more than it brings.
-_MIN_PIECE = 2048
+_MIN_PIECE = 8192
 
 
 def flat(tensor: Tensor | None) -> np.ndarray:

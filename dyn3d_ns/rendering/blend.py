@@ -4,6 +4,7 @@ The kernels are in binning.py, blend_forward.py and blend_backward.py; here thei
 into pieces for the pool.
 """
 
+import functools
 import weakref
 from dataclasses import dataclass
 
@@ -102,6 +103,7 @@ def _pack(
     return _Packed(order, counts, records, rows, rects, int(covered.sum() * 1.0001) + 1)
 
 
+@functools.lru_cache(maxsize=16)
 def _pixel_offsets(width: int, channels: int) -> np.ndarray:
     """Return where the 16 pixels of a block lie in a row-major image of `channels`, then in a plane."""
     plane = np.arange(4)[:, None] * width + np.arange(4)

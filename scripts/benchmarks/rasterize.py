@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import raster_cases as cases
 import torch
@@ -18,7 +18,8 @@ from rich.table import Table
 
 from dyn3d_ns.io.atomic import write_json
 
-ALL_PARTS = ("times", "stages", "memory", "first-call", "neighbour", "torch")
+Part = Literal["times", "stages", "memory", "first-call", "neighbour", "torch", "floor"]
+ALL_PARTS: tuple[Part, ...] = get_args(Part)
 GRID = tuple((n, pixels) for n in (5_000, 20_000, 100_000) for pixels in (200, 400, 800))
 
 
@@ -26,7 +27,7 @@ GRID = tuple((n, pixels) for n in (5_000, 20_000, 100_000) for pixels in (200, 4
 class Args:
     """What to measure. Nothing else should run on the machine meanwhile."""
 
-    parts: tuple[Literal["times", "stages", "memory", "first-call", "neighbour", "torch"], ...] = ALL_PARTS
+    parts: tuple[Part, ...] = ALL_PARTS
     """what to measure"""
     sizes: tuple[tuple[int, int], ...] = GRID
     """pairs of a number of Gaussians and an image's width in pixels"""
@@ -107,7 +108,11 @@ def _measure_cpu(args: Args, record: dict[str, Any]) -> None:
             for size in (first, last)
         }
     if "torch" in args.parts:
-        record["torch"] = _measure_torch(args)
+        record["torch_tiles"] = _measure_torch(args)
+    if "floor" in args.parts:
+        from raster_floor import floor
+
+        record["floor"] = floor(args.sizes, args.threads)
 
 
 def measure(args: Args) -> dict[str, Any]:
@@ -153,7 +158,7 @@ def _tables(record: dict[str, Any]) -> Iterator[Table]:
         for size, entry in record.get(name, {}).items():
             for k, v in entry.items():
                 table.add_row(name, size, k, f"{v:.2f}")
-    for name in ("first_call", "torch"):
+    for name in ("first_call", "torch_tiles", "floor"):
         entry = record.get(name, {})
         for k, v in entry.items() if isinstance(entry, dict) else ():
             if isinstance(v, dict):
