@@ -1,19 +1,36 @@
-"""Which Gaussians touch which tile, front to back: one radix sort of depths, then a counting sort into tiles.
+"""What the blend reads, front to back: Gaussians sorted by depth, packed, each with its rectangle of tiles.
 
-Both sorts keep the order of equal keys, so a tile's list is in depth order with ties by index, as in gsplat,
-without sorting any tile. Gaussians are renumbered by depth ("rank"): a tile then reads its records in order.
-"""
+Gaussians are renumbered by depth ("rank") with one radix sort that keeps the order of equal keys, ties by
+index as in gsplat. No list by tile is written: a rectangle is four bytes, so one instruction tests 16 ranks
+against a tile, and a tile looks for its next Gaussians only while some pixel of it is still open."""
 
 import math
 
 import numpy as np
 
-from dyn3d_ns.rendering.jit import kernel
+from dyn3d_ns.rendering.jit import inline, kernel
+from dyn3d_ns.rendering.vector import (
+    LANES,
+    ceil,
+    first_lanes,
+    floor,
+    lane_sum,
+    log2,
+    select,
+    splat,
+    sqrt,
+    vmax,
+    vmin,
+)
+from dyn3d_ns.rendering.vector_memory import bytes_within, gather_at, scatter, store_bytes
 
 TILE = 16
 RECORD = 8
 """Floats a record: mean x, y; A, B, C of the exponent -(A dx² + B dx dy + C dy²) in powers of two; log2 of
 the opacity; -B / 2C and -B / 2A (where a row or a column meets its smallest exponent)."""
+
+PLANE = 254
+"""Tiles that a byte counts across or down; larger images have several planes of rectangles."""
 
 LOG2_255 = math.log2(255.0)
 # Pixels with alpha near 1/255 are decided by the blend; the tests that leave out whole boxes stay this far
@@ -21,17 +38,21 @@ LOG2_255 = math.log2(255.0)
 MARGIN = 0.02
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
+HISTOGRAM = 3 * _RADIX
 
 
 @kernel
-def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, counts):
-    """Write the visible Gaussians of one camera in depth order to order[camera, :counts[camera]].
+def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, histograms, counts):
+    """Write the visible Gaussians of one camera in depth order to its row of `order`, their number to
+    `counts`.
 
-    `depth_bits` are the depths' floats read as int32, [C, N]; `scratch` is [C, 3, N] int32.
-    """
-    base = camera * n
-    keys, other_keys, other = scratch[camera, 0], scratch[camera, 1], scratch[camera, 2]
-    ids = order[camera]
+    `depth_bits` are the depths' floats read as int32, [C, N]; `order` has whole blocks of 64 a camera,
+    `scratch` three times as many."""
+    base, row = camera * n, len(order) // len(counts)
+    ids = order[camera * row : (camera + 1) * row]
+    keys = scratch[3 * camera * row : (3 * camera + 1) * row]
+    other_keys = scratch[(3 * camera + 1) * row : (3 * camera + 2) * row]
+    other = scratch[(3 * camera + 2) * row : (3 * camera + 3) * row]
     m = 0
     threshold = np.float32(1.0 / 255.0)
     for g in range(n):
@@ -41,105 +62,147 @@ def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, count
             keys[m] = key if key >= 0 else np.int32(key ^ 0x7FFFFFFF)
             ids[m] = base + g
             m += 1
-    histogram = np.zeros((3, _RADIX), dtype=np.int64)
+    histogram = histograms[camera]
+    histogram[:] = 0
     for k in range(m):
         key = np.int64(keys[k]) + 0x80000000
-        histogram[0, key & (_RADIX - 1)] += 1
-        histogram[1, (key >> _RADIX_BITS) & (_RADIX - 1)] += 1
-        histogram[2, key >> (2 * _RADIX_BITS)] += 1
+        histogram[key & (_RADIX - 1)] += 1
+        histogram[_RADIX + ((key >> _RADIX_BITS) & (_RADIX - 1))] += 1
+        histogram[2 * _RADIX + (key >> (2 * _RADIX_BITS))] += 1
     for digit in range(3):
         total = 0
-        for bucket in range(_RADIX):
-            count = histogram[digit, bucket]
-            histogram[digit, bucket] = total
+        for bucket in range(digit * _RADIX, (digit + 1) * _RADIX):
+            count = histogram[bucket]
+            histogram[bucket] = total
             total += count
         shift = digit * _RADIX_BITS
         for k in range(m):
-            bucket = ((np.int64(keys[k]) + 0x80000000) >> shift) & (_RADIX - 1)
-            place = histogram[digit, bucket]
-            histogram[digit, bucket] = place + 1
+            bucket = digit * _RADIX + (((np.int64(keys[k]) + 0x80000000) >> shift) & (_RADIX - 1))
+            place = histogram[bucket]
+            histogram[bucket] = place + 1
             other_keys[place] = keys[k]
             other[place] = ids[k]
         keys, other_keys = other_keys, keys
         ids, other = other, ids
-    if m > 0:  # three passes end in the scratch buffer
-        order[camera, :m] = ids[:m]
+    for k in range(m):  # three passes end in the scratch buffer
+        order[camera * row + k] = ids[k]
     counts[camera] = m
 
 
 @kernel
 def pack(
-    piece, pieces, n, tiles_x, tiles_y, channels, stride, order,
-    means2d, conics, opacities, radii, colors, depths, records, packed_colors, rects, tile_counts,
+    piece, pieces, n, tiles_x, tiles_y, channels, stride, weighted, order, counts,
+    means2d, conics, opacities, radii, colors, depths, records, packed_colors, rects, covered,
 ):  # fmt: skip
-    """Copy one run of ranks into records and padded colours, find their tiles and count them.
+    """Copy one run of ranks into records, padded colours and rectangles; add their tiles to covered[piece].
 
-    `order` lists camera * N + Gaussian over all cameras; `depths`, if not empty, is the last channel.
+    `depths`, if not empty, is the last channel; `weighted` adds a channel of ones behind it.
     """
-    m = len(order)
-    log2e = 1.0 / math.log(2.0)
+    cameras = len(counts)
+    row = len(order) // cameras
+    total = 0.0
+    for camera in range(cameras):
+        blocks = (counts[camera] + LANES - 1) // LANES
+        for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
+            i = camera * row + block * LANES
+            lanes = first_lanes(counts[camera] - block * LANES)
+            x, y, hx, hy = _pack_record(i, lanes, order, means2d, conics, opacities, records)
+            _pack_colors(i, lanes, channels, stride, weighted, order, colors, depths, packed_colors)
+            rx = gather_at(radii, camera * n, order, i, 1, lanes)
+            ry = gather_at(radii, camera * n + n, order, i, 1, lanes)
+            left = vmax(floor((x - rx) / TILE), floor((x - hx - 0.5) / TILE))
+            top = vmax(floor((y - ry) / TILE), floor((y - hy - 0.5) / TILE))
+            right = vmin(ceil((x + rx) / TILE), ceil((x + hx) / TILE))
+            bottom = vmin(ceil((y + ry) / TILE), ceil((y + hy) / TILE))
+            left, top = vmax(left, 0.0), vmax(top, 0.0)
+            right, bottom = vmin(right, tiles_x), vmin(bottom, tiles_y)
+            shown = lanes & (right > left) & (bottom > top)
+            total += lane_sum(select(shown, (right - left) * (bottom - top), splat(0.0)))
+            _pack_rects(i, shown, left, top, right, bottom, tiles_x, tiles_y, len(order), rects)
+    covered[piece] = total
+
+
+@inline
+def _pack_record(i, lanes, order, means2d, conics, opacities, records):
+    """Write 16 records; return the means and half the box of the ellipse where alpha is 1/255."""
+    half, one = 0.5 / math.log(2.0), 1.0 / math.log(2.0)
+    x, y = gather_at(means2d, 0, order, i, 2, lanes), gather_at(means2d, 1, order, i, 2, lanes)
+    a = select(lanes, gather_at(conics, 0, order, i, 3, lanes) * half, splat(1.0))
+    b = gather_at(conics, 1, order, i, 3, lanes) * one
+    c = select(lanes, gather_at(conics, 2, order, i, 3, lanes) * half, splat(1.0))
+    power = log2(select(lanes, gather_at(opacities, 0, order, i, 1, lanes), splat(1.0)))
+    o = RECORD * i
+    scatter(records, o, RECORD, lanes, x)
+    scatter(records, o + 1, RECORD, lanes, y)
+    scatter(records, o + 2, RECORD, lanes, a)
+    scatter(records, o + 3, RECORD, lanes, b)
+    scatter(records, o + 4, RECORD, lanes, c)
+    scatter(records, o + 5, RECORD, lanes, power)
+    scatter(records, o + 6, RECORD, lanes, -0.5 * b / c)
+    scatter(records, o + 7, RECORD, lanes, -0.5 * b / a)
+    # a hundredth of a pixel wider for rounding, and no bound at all where the determinant has no digits
+    det = a * c - 0.25 * b * b
+    reach = (power + (LOG2_255 + MARGIN)) / det
+    sure = det > 1e-6 * a * c
+    far = splat(1e9)
+    hx = select(sure, sqrt(vmax(reach * c, 0.0)) + 0.01, far)
+    hy = select(sure, sqrt(vmax(reach * a, 0.0)) + 0.01, far)
+    return x, y, hx, hy
+
+
+@inline
+def _pack_colors(i, lanes, channels, stride, weighted, order, colors, depths, packed_colors):
+    """Write 16 rows of channels, then ones if asked, then zeros up to the stride."""
     colored = channels - (1 if len(depths) > 0 else 0)
-    for r in range(m * piece // pieces, m * (piece + 1) // pieces):
-        g = np.int64(order[r])
-        camera = g // n
-        x, y = means2d[2 * g], means2d[2 * g + 1]
-        a = conics[3 * g] * (0.5 * log2e)
-        b = conics[3 * g + 1] * log2e
-        c = conics[3 * g + 2] * (0.5 * log2e)
-        reach = math.log2(opacities[g]) + LOG2_255 + MARGIN
-        o = RECORD * r
-        records[o], records[o + 1] = x, y
-        records[o + 2], records[o + 3], records[o + 4] = a, b, c
-        records[o + 5] = math.log2(opacities[g])
-        records[o + 6], records[o + 7] = -0.5 * b / c, -0.5 * b / a
-        for d in range(colored):
-            packed_colors[stride * r + d] = colors[colored * g + d]
-        if colored < channels:
-            packed_colors[stride * r + colored] = depths[g]
-        local = g - camera * n
-        rx, ry = radii[2 * camera * n + local], radii[(2 * camera + 1) * n + local]
-        left, right = math.floor((x - rx) / TILE), math.ceil((x + rx) / TILE)
-        top, bottom = math.floor((y - ry) / TILE), math.ceil((y + ry) / TILE)
-        # the ellipse where alpha is 1/255, a hundredth of a pixel wider for rounding
-        det = a * c - 0.25 * b * b
-        if det > 1e-6 * a * c:
-            hx, hy = math.sqrt(reach * c / det) + 0.01, math.sqrt(reach * a / det) + 0.01
-            left, right = max(left, math.floor((x - hx - 0.5) / TILE)), min(right, math.ceil((x + hx) / TILE))
-            top, bottom = max(top, math.floor((y - hy - 0.5) / TILE)), min(bottom, math.ceil((y + hy) / TILE))
-        x0, x1 = max(left, 0), min(right, tiles_x)
-        y0, y1 = max(top, 0), min(bottom, tiles_y)
-        rects[4 * r], rects[4 * r + 1], rects[4 * r + 2], rects[4 * r + 3] = x0, x1, y0, y1
-        for ty in range(y0, y1):
-            row = (camera * tiles_y + ty) * tiles_x
-            for tx in range(x0, x1):
-                tile_counts[piece, row + tx] += 1
+    for d in range(stride):
+        if d < colored:
+            value = gather_at(colors, d, order, i, colored, lanes)
+        elif d < channels:
+            value = gather_at(depths, 0, order, i, 1, lanes)
+        elif d == channels and weighted:
+            value = splat(1.0)
+        else:
+            value = splat(0.0)
+        scatter(packed_colors, stride * i + d, stride, lanes, value)
 
 
-@kernel
-def offsets_from_counts(tile_counts, offsets):
-    """Turn counts [pieces, tiles] into each piece's first place in each tile; return the number of pairs."""
-    pieces, tiles = tile_counts.shape
-    total = 0
-    for tile in range(tiles):
-        offsets[tile] = total
-        for piece in range(pieces):
-            count = tile_counts[piece, tile]
-            tile_counts[piece, tile] = total
-            total += count
-    offsets[tiles] = total
-    return total
+@inline
+def _pack_rects(i, shown, left, top, right, bottom, tiles_x, tiles_y, ranks, rects):
+    """Write first column, first row, 255 - last column, 255 - last row as bytes, for each plane of tiles."""
+    place = i
+    for y0 in range(0, tiles_y, PLANE):
+        for x0 in range(0, tiles_x, PLANE):
+            last_x, last_y = right - (x0 + 1.0), bottom - (y0 + 1.0)
+            inside = shown & (last_x >= 0.0) & (last_y >= 0.0)
+            first_x = select(inside, vmin(vmax(left - x0, 0.0), 255.0), splat(255.0))
+            first_y = vmin(vmax(top - y0, 0.0), 255.0)
+            last_x, last_y = vmin(vmax(last_x, 0.0), 255.0), vmin(vmax(last_y, 0.0), 255.0)
+            store_bytes(rects, place, first_x, first_y, 255.0 - last_x, 255.0 - last_y)
+            place += ranks
 
 
-@kernel
-def fill(piece, pieces, n, tiles_x, tiles_y, order, rects, places, pairs):
-    """Write one run of ranks into the lists of its tiles; `places` are the first free places, [pieces,
-    tiles]."""
-    m = len(order)
-    for r in range(m * piece // pieces, m * (piece + 1) // pieces):
-        camera = np.int64(order[r]) // n
-        for ty in range(rects[4 * r + 2], rects[4 * r + 3]):
-            row = (camera * tiles_y + ty) * tiles_x
-            for tx in range(rects[4 * r], rects[4 * r + 1]):
-                place = places[piece, row + tx]
-                places[piece, row + tx] = place + 1
-                pairs[place] = r
+def planes(tiles_x: int, tiles_y: int) -> int:
+    """Return how many planes of rectangles an image of that many tiles has."""
+    return -(-tiles_x // PLANE) * -(-tiles_y // PLANE)
+
+
+@inline
+def tile_rects(tile_x, tile_y, tiles_x, ranks):
+    """Return where a tile's plane of rectangles begins, and the bytes that a rectangle over it does not
+    exceed."""
+    across = (tiles_x + PLANE - 1) // PLANE
+    plane = (tile_y // PLANE) * across + tile_x // PLANE
+    x, y = tile_x % PLANE, tile_y % PLANE
+    return plane * ranks, np.int64(x | y << 8 | (255 - x) << 16 | (255 - y) << 24)
+
+
+@inline
+def next_ranks(rects, plane, limit, first, end):
+    """Return as bits which of the 64 ranks from `first` on, and before `end`, have the tile in their
+    rectangle."""
+    o = plane + first
+    word = bytes_within(rects, o, limit) | bytes_within(rects, o + 16, limit) << 16
+    word |= bytes_within(rects, o + 32, limit) << 32 | bytes_within(rects, o + 48, limit) << 48
+    if end - first < 64:
+        word &= (np.int64(1) << (end - first)) - 1
+    return word

@@ -6,35 +6,33 @@ g is its own colour dotted with the gradient: the gradient of alpha is T d and B
 division, and no cancellation for what lies deep.
 
 Sums over the 16 pixels are not taken step by step: 16 steps are transposed so that a lane is a step, and the
-moments {1, x, y, xx, xy, yy} of the factors and the colour sums are small matrix products. Each worker adds
-to an accumulator of its own over a fixed run of tiles; they are added up in a fixed order, so repeats are
-bitwise equal.
-"""
+moments {1, x, y, xx, xy, yy} of the factors and the colour sums are small matrix products. They add up in
+rows of the tile's own list, which stay in the cache, and then go to the worker's accumulator. Each worker has
+a fixed run of tiles, and the workers' sums are added in a fixed order, so repeats are bitwise equal."""
 
 import math
 
 import numpy as np
 
 from dyn3d_ns.rendering.binning import RECORD, TILE
-from dyn3d_ns.rendering.blend_forward import CHUNK, MAX_ALPHA, MIN_TRANSMITTANCE, alpha_of, exponent
+from dyn3d_ns.rendering.blend_forward import (
+    CHUNK,
+    MAX_ALPHA,
+    MIN_TRANSMITTANCE,
+    TILE_ENTRIES,
+    alpha_of,
+    exponent,
+)
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import (
-    LANES,
+from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs, vmax
+from dyn3d_ns.rendering.vector_channels import (
     channels_dot,
-    channels_fma,
+    channels_fma_planes,
     channels_load,
     channels_store,
     channels_zero,
-    fma,
-    load,
-    lowest_bit,
-    select,
-    splat,
-    spread,
-    store,
-    transpose,
-    vabs,
 )
+from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread, store, transpose
 
 MOMENTS = 8
 """Accumulator entries before the colours: the six moments and the two absolute sums of absgrad."""
@@ -45,70 +43,87 @@ def accumulator_width(channels: int) -> int:
     return -(-(MOMENTS + channels) // LANES) * LANES
 
 
+def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]:
+    """Return the floats and the integers of scratch a worker needs for tile lists of up to `longest`
+    ranks."""
+    width, planes = accumulator_width(channels), 4 if absgrad else 2
+    floats = (planes * LANES + 2 + width) * longest + LANES * (channels + 2) + 256 + LANES * width
+    return floats, 2 * longest + longest // CHUNK
+
+
 @kernel
 def blend_backward(
-    tag, first_tile, last_tile, width, height, tiles_x, tiles_y, channels, depth_mode, absgrad,
-    records, colors, pairs, offsets, backgrounds, constants, words, costs, image, alphas, v_image, v_alphas,
-    accumulator, steps, step_ids, step_offsets, grads, buffer,
+    tag, first_tile, last_tile, width, height, tiles_x, tiles_y, channels, expected, absgrad, longest,
+    records, colors, chunk_ranks, chunk_words, chunk_next, tile_entries, backgrounds, constants, pixels,
+    image, sums, v_image, v_alphas, accumulator, floats, integers,
 ):  # fmt: skip
     """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width].
 
-    `steps` holds planes of one vector a step: alpha then shape factor, transmittance then weight, and with
-    absgrad the two absolute factors. `buffer` holds the matrices of 16 steps; rows that stay zero must be
-    zero on entry.
-    """
+    `v_alphas` may be empty. `floats` and `integers` are scratch (see `scratch_sizes`); `longest` bounds the
+    ranks of a tile's list."""
+    stride, row = len(tag), LANES * ((MOMENTS + len(tag) + LANES - 1) // LANES)
+    planes = 4 if absgrad else 2
+    a, b = planes * LANES * longest, (planes * LANES + 2) * longest
+    steps, step_offsets, local = floats[:a], floats[a:b], floats[b : b + row * longest]
+    c = b + row * longest + LANES * (stride + 2)
+    grads, buffer = floats[b + row * longest : c], floats[c:]
+    floats[b:] = 0.0  # what no step fills must be zero
+    ranks, step_places, chunks = integers[:longest], integers[longest : 2 * longest], integers[2 * longest :]
     tiles = tiles_x * tiles_y
     columns, rows = load(constants, 0), load(constants, LANES)
     for tile in range(first_tile, last_tile):
-        if costs[tile, 0] == 0:
+        if tile_entries[TILE_ENTRIES * tile + 2] == 0:
             continue
-        camera, local = tile // tiles, tile % tiles
-        x0, y0 = (local % tiles_x) * TILE, (local // tiles_x) * TILE
-        first = offsets[tile]
-        chunk_place, chunk_end = 16 * (first // CHUNK + tile), costs[tile, 1]
+        camera, place = tile // tiles, tile % tiles
+        x0, y0 = (place % tiles_x) * TILE, (place // tiles_x) * TILE
+        listed = _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks)
         for block in range(16):
             bx, by = x0 + (block & 3) * 4, y0 + (block >> 2) * 4
-            px, py = columns + (bx + 0.5), rows + (by + 0.5)
-            inside = (columns + bx < width) & (rows + by < height)
+            px, py = columns + (np.float32(bx) + 0.5), rows + (np.float32(by) + 0.5)
+            inside = (columns + np.float32(bx) < width) & (rows + np.float32(by) < height)
             count = _replay(
-                pairs, first, words, chunk_place + block, chunk_end, records, px, py, bx + 2.0, by + 2.0,
-                select(inside, splat(1.0), splat(0.0)), steps, step_ids, step_offsets,
+                listed, block, ranks, chunks, chunk_words, records, px, py, np.float32(bx) + 2.0,
+                np.float32(by) + 2.0, select(inside, splat(1.0), splat(0.0)), steps, step_places,
+                step_offsets,
             )  # fmt: skip
             if count > 0:
+                pixel = (camera * height + by) * width + bx
                 _load_gradients(
-                    len(tag), camera, bx, by, width, height, channels, depth_mode,
-                    image, alphas, v_image, v_alphas, backgrounds, grads,
+                    stride, camera, pixel, inside, channels, expected, pixels,
+                    image, sums, v_image, v_alphas, backgrounds, grads,
                 )  # fmt: skip
-                _walk_back(tag, count, absgrad, records, colors, px, py, grads, steps, step_ids)
-                _reduce(tag, count, absgrad, grads, steps, step_ids, step_offsets, accumulator, buffer)
+                _walk_back(tag, count, absgrad, records, colors, px, py, grads, steps, ranks, step_places)
+                _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer)
+        _flush(listed, row, ranks, chunks, chunk_words, local, accumulator)
+
+
+@inline
+def _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks):
+    """Copy the chunks of a tile into one list; return how many there are."""
+    chunk, listed = tile_entries[TILE_ENTRIES * tile], tile_entries[TILE_ENTRIES * tile + 1]
+    for i in range(listed):
+        chunks[i] = chunk
+        for k in range(CHUNK):
+            ranks[CHUNK * i + k] = chunk_ranks[CHUNK * chunk + k]
+        if i + 1 < listed:
+            chunk = chunk_next[chunk]
+    return listed
 
 
 @inline
 def _replay(
-    pairs,
-    first,
-    words,
-    place,
-    end,
-    records,
-    px,
-    py,
-    center_x,
-    center_y,
-    open_t,
-    steps,
-    step_ids,
-    step_offsets,
-):
-    """Run the block front to back: store alpha, transmittance, rank and the offset from the mean of each
-    step."""
-    plane = LANES * len(step_ids)
-    count = 0
-    start = first
-    while place < end:
-        word = words[place]
+    listed, block, ranks, chunks, chunk_words, records, px, py, center_x, center_y, open_t,
+    steps, step_places, step_offsets,
+):  # fmt: skip
+    """Run the block front to back: store alpha, transmittance, place in the list and offset from the mean of
+    each step."""
+    plane = LANES * len(step_places)
+    count = np.int64(0)
+    for i in range(listed):
+        word = chunk_words[16 * np.int64(chunks[i]) + block]
         while word != 0:
-            r = np.int64(pairs[start + lowest_bit(word)])
+            place = CHUNK * i + lowest_bit(word)
+            r = np.int64(ranks[np.uint64(place)])
             word &= word - 1
             o = RECORD * r
             alpha = alpha_of(exponent(records, o, px, py))
@@ -117,69 +132,53 @@ def _replay(
             store(steps, LANES * count, select(ok, alpha, splat(0.0)))
             store(steps, LANES * count + plane, open_t)
             open_t = select(ok, rest, splat(0.0))
-            step_ids[count] = r
-            step_offsets[count] = np.float32(center_x) - records[o]
-            step_offsets[len(step_ids) + count] = np.float32(center_y) - records[o + 1]
+            step_places[np.uint64(count)] = place
+            step_offsets[np.uint64(count)] = np.float32(center_x) - records[np.uint64(o)]
+            step_offsets[np.uint64(len(step_places) + count)] = (
+                np.float32(center_y) - records[np.uint64(o + 1)]
+            )
             count += 1
-        place += 16
-        start += CHUNK
     return count
 
 
 @inline
 def _load_gradients(
-    stride,
-    camera,
-    bx,
-    by,
-    width,
-    height,
-    channels,
-    depth_mode,
-    image,
-    alphas,
-    v_image,
-    v_alphas,
-    backgrounds,
-    grads,
-):
-    """Lay out the pixel gradients of a block: by channel, by pixel, of alpha, and of the background behind
-    all.
+    stride, camera, pixel, inside, channels, expected, pixels,
+    image, sums, v_image, v_alphas, backgrounds, grads,
+):  # fmt: skip
+    """Lay out the pixel gradients of a block: a vector a channel, of alpha, and of the background behind all.
 
-    Expected depth E = D / A passes its gradient on to D and A.
+    Expected depth E = D / A passes its gradient on to D and to A, the sum of the weights.
     """
-    by_pixel, of_alpha = LANES * stride, 2 * LANES * stride
-    for lane in range(LANES):
-        x, y = bx + (lane & 3), by + (lane >> 2)
-        inside = x < width and y < height
-        pixel = (camera * height + y) * width + x if inside else 0
-        v_alpha = v_alphas[pixel] if inside else np.float32(0.0)
-        behind = np.float32(0.0)
-        for d in range(channels):
-            value = v_image[pixel * channels + d] if inside else np.float32(0.0)
-            if depth_mode and d == channels - 1:
-                value /= max(alphas[pixel], np.float32(1e-10))
-                if alphas[pixel] > 1e-10:
-                    v_alpha -= value * image[pixel * channels + d]
-            if len(backgrounds) > 0:
-                behind += value * backgrounds[camera * channels + d]
-            grads[LANES * d + lane] = value
-            grads[by_pixel + stride * lane + d] = value
-        grads[of_alpha + lane] = v_alpha
-        grads[of_alpha + LANES + lane] = behind
+    behind, v_alpha = splat(0.0), splat(0.0)
+    if len(v_alphas) > 0:
+        v_alpha = gather_at(v_alphas, pixel, pixels, LANES, 1, inside)
+    for d in range(channels):
+        value = gather_at(v_image, pixel * channels + d, pixels, 0, 1, inside)
+        if expected and d == channels - 1:
+            weight = gather_at(sums, pixel, pixels, LANES, 1, inside)
+            value = value / vmax(weight, 1e-10)
+            depth = gather_at(image, pixel * channels + d, pixels, 0, 1, inside)
+            v_alpha = v_alpha - select(weight > 1e-10, value * depth, splat(0.0))
+        if len(backgrounds) > 0:
+            behind = fma(value, spread(backgrounds, camera * channels + d), behind)
+        store(grads, LANES * d, value)
+    store(grads, LANES * stride, v_alpha)
+    store(grads, LANES * stride + LANES, behind)
 
 
 @inline
-def _walk_back(tag, count, absgrad, records, colors, px, py, grads, steps, step_ids):
+def _walk_back(tag, count, absgrad, records, colors, px, py, grads, steps, ranks, step_places):
     """Replace each step's alpha and transmittance by the factors of its shape and of its colour gradient."""
-    stride, plane = len(tag), LANES * len(step_ids)
+    stride, plane = len(tag), LANES * len(step_places)
     v = channels_load(tag, grads, 0)
-    v_alpha, behind = load(grads, 2 * LANES * stride), load(grads, 2 * LANES * stride + LANES)
+    v_alpha, behind = load(grads, LANES * stride), load(grads, LANES * stride + LANES)
     for k in range(count - 1, -1, -1):
-        r = np.int64(step_ids[k])
+        r = np.int64(ranks[np.uint64(step_places[np.uint64(k)])])
         alpha, transmittance = load(steps, LANES * k), load(steps, LANES * k + plane)
-        d = channels_dot(v, colors, stride * r, v_alpha) - behind
-        behind = fma(alpha, d, behind)
+        own = channels_dot(v, colors, stride * r, v_alpha)
+        d = own - behind
+        behind = fma(1.0 - alpha, behind, alpha * own)
         weight = alpha * transmittance
         factor = select(alpha < MAX_ALPHA, weight * d, splat(0.0))
         store(steps, LANES * k, factor)
@@ -229,17 +228,20 @@ def _sum_rows(buffer):
 
 
 @inline
-def _reduce(tag, count, absgrad, grads, steps, step_ids, step_offsets, accumulator, buffer):
-    """Sum the factors over pixels for 16 steps at a time and add them to the accumulator rows of their
-    ranks."""
-    stride, plane = len(tag), LANES * len(step_ids)
+def _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer):
+    """Sum the factors over pixels for 16 steps at a time and add them to the rows of their places in the
+    list.
+
+    Of the rows of `buffer` from 256 on, those that no step fills stay zero.
+    """
+    stride, plane = len(tag), LANES * len(step_places)
     width = LANES * ((MOMENTS + stride + LANES - 1) // LANES)
     for k in range(count, (count + LANES - 1) // LANES * LANES):
         store(steps, LANES * k, splat(0.0))
         store(steps, LANES * k + plane, splat(0.0))
     for start in range(0, count, LANES):
         transpose(steps, LANES * start, buffer, 0)
-        _moments(buffer, load(step_offsets, start), load(step_offsets, len(step_ids) + start))
+        _moments(buffer, load(step_offsets, start), load(step_offsets, len(step_places) + start))
         if absgrad:
             transpose(steps, LANES * start + 2 * plane, buffer, 0)
             store(buffer, 352, _sum_rows(buffer))
@@ -248,43 +250,96 @@ def _reduce(tag, count, absgrad, grads, steps, step_ids, step_offsets, accumulat
         transpose(steps, LANES * start + plane, buffer, 0)
         sums = channels_zero(tag)
         for p in range(LANES):
-            sums = channels_fma(sums, load(buffer, LANES * p), grads, LANES * stride + stride * p)
+            sums = channels_fma_planes(sums, load(buffer, LANES * p), grads, p)
         channels_store(sums, buffer, 256 + LANES * MOMENTS)
         for part in range(width // LANES):
             transpose(buffer, 256 + 256 * part, buffer, 0)
             for i in range(min(LANES, count - start)):
-                o = width * np.int64(step_ids[start + i]) + LANES * part
-                store(accumulator, o, load(accumulator, o) + load(buffer, LANES * i))
+                o = width * np.int64(step_places[np.uint64(start + i)]) + LANES * part
+                store(local, o, load(local, o) + load(buffer, LANES * i))
+
+
+@inline
+def _flush(listed, width, ranks, chunks, chunk_words, local, accumulator):
+    """Add the tile's rows to the accumulator rows of their ranks, and clear them."""
+    for i in range(listed):
+        word = np.int64(0)
+        for block in range(16):
+            word |= chunk_words[16 * np.int64(chunks[i]) + block]
+        while word != 0:
+            place = CHUNK * i + lowest_bit(word)
+            word &= word - 1
+            to = width * np.int64(ranks[np.uint64(place)])
+            for part in range(0, width, LANES):
+                store(
+                    accumulator, to + part, load(accumulator, to + part) + load(local, width * place + part)
+                )
+                store(local, width * place + part, splat(0.0))
 
 
 @kernel
 def collect(
-    piece, pieces, n, width, channels, order, conics, opacities, accumulators,
+    piece, pieces, width, channels, order, counts, conics, opacities, accumulators, buffer,
     v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
 ):  # fmt: skip
-    """Add up the workers' accumulators [workers, ranks * width] and turn moments into gradients by
-    Gaussian."""
-    m = len(order)
-    workers = accumulators.shape[0]
+    """Add up the workers' accumulators [workers, ranks * width], turn moments into gradients by Gaussian, and
+    clear the accumulators.
+
+    `buffer` is scratch of 2 * 16 * width floats.
+    """
+    cameras = len(counts)
+    row = len(order) // cameras
+    for camera in range(cameras):
+        blocks = (counts[camera] + LANES - 1) // LANES
+        for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
+            i = camera * row + block * LANES
+            size = min(LANES, counts[camera] - block * LANES)
+            _sum_workers(i, size, width, accumulators, buffer)
+            _write_gradients(
+                i, first_lanes(size), 16 * width, channels, order, conics, opacities, buffer,
+                v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
+            )  # fmt: skip
+
+
+@inline
+def _sum_workers(i, size, width, accumulators, buffer):
+    """Sum rows i … i + size - 1 over the workers, clear them, and leave a vector an entry at buffer[16
+    width:]."""
+    for part in range(0, width, LANES):
+        for k in range(size):
+            o = width * (i + k) + part
+            total = load(accumulators[0], o)
+            store(accumulators[0], o, splat(0.0))
+            for worker in range(1, accumulators.shape[0]):
+                total = total + load(accumulators[worker], o)
+                store(accumulators[worker], o, splat(0.0))
+            store(buffer, LANES * k, total)
+        transpose(buffer, 0, buffer, LANES * (width + part))
+
+
+@inline
+def _write_gradients(
+    i, lanes, o, channels, order, conics, opacities, buffer,
+    v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
+):  # fmt: skip
+    """Write the gradients of 16 ranks from their sums at buffer[o:], one vector an entry."""
+    a = gather_at(conics, 0, order, i, 3, lanes)
+    b = gather_at(conics, 1, order, i, 3, lanes)
+    c = gather_at(conics, 2, order, i, 3, lanes)
+    x, y = load(buffer, o + 16), load(buffer, o + 32)
+    opacity = select(lanes, gather_at(opacities, 0, order, i, 1, lanes), splat(1.0))
+    scatter_at(v_opacities, 0, order, i, 1, lanes, load(buffer, o) / opacity)
+    scatter_at(v_means2d, 0, order, i, 2, lanes, a * x + b * y)
+    scatter_at(v_means2d, 1, order, i, 2, lanes, b * x + c * y)
+    scatter_at(v_conics, 0, order, i, 3, lanes, -0.5 * load(buffer, o + 48))
+    scatter_at(v_conics, 1, order, i, 3, lanes, -load(buffer, o + 64))
+    scatter_at(v_conics, 2, order, i, 3, lanes, -0.5 * load(buffer, o + 80))
+    if len(v_abs) > 0:
+        ln2 = math.log(2.0)  # the records' exponents are powers of two
+        scatter_at(v_abs, 0, order, i, 2, lanes, ln2 * load(buffer, o + 96))
+        scatter_at(v_abs, 1, order, i, 2, lanes, ln2 * load(buffer, o + 112))
     colored = channels - (1 if len(v_depths) > 0 else 0)
-    row = np.zeros(width, dtype=np.float32)
-    for r in range(m * piece // pieces, m * (piece + 1) // pieces):
-        for k in range(width):
-            row[k] = accumulators[0, width * r + k]
-        for worker in range(1, workers):
-            for k in range(width):
-                row[k] += accumulators[worker, width * r + k]
-        g = np.int64(order[r])
-        a, b, c = conics[3 * g], conics[3 * g + 1], conics[3 * g + 2]
-        v_opacities[g] = row[0] / opacities[g]
-        v_means2d[2 * g] = a * row[1] + b * row[2]
-        v_means2d[2 * g + 1] = b * row[1] + c * row[2]
-        half = np.float32(0.5)
-        v_conics[3 * g], v_conics[3 * g + 1], v_conics[3 * g + 2] = -half * row[3], -row[4], -half * row[5]
-        if len(v_abs) > 0:
-            ln2 = np.float32(math.log(2.0))  # the records' exponents are powers of two
-            v_abs[2 * g], v_abs[2 * g + 1] = ln2 * row[6], ln2 * row[7]
-        for d in range(colored):
-            v_colors[colored * g + d] = row[MOMENTS + d]
-        if colored < channels:
-            v_depths[g] = row[MOMENTS + colored]
+    for d in range(colored):
+        scatter_at(v_colors, d, order, i, colored, lanes, load(buffer, o + LANES * (MOMENTS + d)))
+    if colored < channels:
+        scatter_at(v_depths, 0, order, i, 1, lanes, load(buffer, o + LANES * (MOMENTS + colored)))

@@ -1,39 +1,36 @@
 """Front-to-back alpha blending of a tile, 16 pixels at a time.
 
-A vector is one 4 x 4 block of pixels, with transmittance and colours in registers. A tile takes its list in
-chunks of 64: all 16 blocks of the tile are tested against the ellipse at once, the answers become one 64-bit
-word a block, and each block walks the bits of its word. A chunk is only looked at while some pixel is still
-open, and a finished pixel has live transmittance 0, so nothing else needs a mask.
-"""
+A vector is one 4 x 4 block of pixels, with transmittance and colours in registers. A tile takes its Gaussians
+in chunks of 64: all 16 blocks of the tile are tested against the ellipse at once, the answers become one
+64-bit word a block, and each block walks the bits of its word. A chunk is only looked for while some pixel is
+still open, and a finished pixel has live transmittance 0, so nothing else needs a mask."""
 
 import numpy as np
 
-from dyn3d_ns.rendering.binning import LOG2_255, MARGIN, RECORD, TILE
+from dyn3d_ns.rendering.binning import LOG2_255, MARGIN, RECORD, TILE, next_ranks, tile_rects
 from dyn3d_ns.rendering.jit import inline, kernel
 from dyn3d_ns.rendering.vector import (
     LANES,
-    bit_columns,
     bits,
-    channels_fma,
-    channels_load,
-    channels_store,
     exp2,
     fma,
-    load,
     lowest_bit,
     popcount,
     select,
     splat,
-    spread,
-    store,
     take,
     vmax,
     vmin,
 )
+from dyn3d_ns.rendering.vector_channels import channels_fma, channels_load, channels_store
+from dyn3d_ns.rendering.vector_memory import bit_column, load, scatter_at, spread, store
 
 CHUNK = 64
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
+TILE_ENTRIES = 3
+"""What the forward records of a tile: its first chunk (-1: none), their number, and the steps of all
+blocks."""
 
 BLOCK_OFFSETS = np.array([[i % 4 for i in range(16)], [i // 4 for i in range(16)]], dtype=np.float32).reshape(
     -1
@@ -75,127 +72,171 @@ def touched_blocks(records, o, left, right, top, bottom):
 
 @kernel
 def blend_forward(
-    tag, counter, cameras, width, height, tiles_x, tiles_y, channels, depth_mode,
-    records, colors, pairs, offsets, backgrounds, constants,
-    image, rests, words, costs, scratch, masks,
+    tag, worker, counter, record, width, height, tiles_x, tiles_y, channels, expected,
+    records, colors, rects, counts, backgrounds, constants, pixels,
+    image, rests, sums, chunk_ranks, chunk_words, chunk_next, tile_entries, scratch, masks,
 ):  # fmt: skip
-    """Blend tiles until `counter` has handed out all of them.
+    """Blend tiles until counter[0] has handed out all of them.
 
-    `tag` has as many entries as a colour row has floats (>= channels). `words`, if not empty, records for the
-    backward which bits each block walked: 16 words a chunk. `rests` receives what the last Gaussian lets
-    through. `scratch` holds the state of 16 blocks.
-    """
-    width_of_state = (2 + len(tag)) * LANES
-    tiles = tiles_x * tiles_y
+    `tag` has as many entries as a colour row has floats (more than `channels` if the depth is an expected
+    one, whose ones give the weights for `sums`). With `record`, chunks are taken from counter[1] on and keep
+    for the backward which ranks they hold and which bits each block walked; without, each worker has one.
+    `rests` receives what the last Gaussian lets through. `scratch` holds the state of 16 blocks, `masks` 64
+    integers."""
+    state = (2 + len(tag)) * LANES
+    tiles, ranks = tiles_x * tiles_y, len(records) // RECORD
+    row = ranks // len(counts)
     columns, rows = load(constants, 0), load(constants, LANES)
     while True:
-        tile = take(counter)
-        if tile >= cameras * tiles:
+        tile = take(counter, 0)
+        if tile >= len(counts) * tiles:
             break
         camera, local = tile // tiles, tile % tiles
-        x0, y0 = (local % tiles_x) * TILE, (local // tiles_x) * TILE
-        live = _open_tile(x0, y0, width, height, columns, rows, width_of_state, scratch)
-        left, top = columns * 4.0 + (x0 + 0.5), rows * 4.0 + (y0 + 0.5)
-        right, bottom = left + 3.0, top + 3.0
-        first, last = offsets[tile], offsets[tile + 1]
-        chunk_place = 16 * (first // CHUNK + tile)
-        cost = 0
-        for start in range(first, last, CHUNK):
-            if live == 0:
+        tile_x, tile_y = local % tiles_x, local // tiles_x
+        x0, y0 = np.float32(tile_x * TILE), np.float32(tile_y * TILE)
+        live = _open_tile(x0, y0, width, height, columns, rows, state, scratch)
+        plane, limit = tile_rects(tile_x, tile_y, tiles_x, ranks)
+        at, word, last = camera * row, np.int64(0), camera * row + counts[camera]
+        previous, chunks, steps = np.int64(-1), 0, 0
+        while live != 0:
+            chunk = take(counter, 1) if record else np.int64(worker)
+            count, at, word = _find_chunk(
+                rects, plane, limit, at, last, word, records, columns, rows, x0, y0,
+                chunk_ranks, CHUNK * chunk, masks,
+            )  # fmt: skip
+            if count == 0:
                 break
-            count = min(CHUNK, last - start)
-            for k in range(count):
-                hit = touched_blocks(records, RECORD * np.int64(pairs[start + k]), left, right, top, bottom)
-                masks[k] = bits(hit)
-            for k in range(count, CHUNK):
-                masks[k] = 0
             for block in range(16):
-                word = np.int64(0)
-                walked = word
+                walked = np.int64(0)
                 if live >> block & 1:
-                    word = bit_columns(masks, 0, block) | bit_columns(masks, 16, block) << 16
-                    word |= bit_columns(masks, 32, block) << 32 | bit_columns(masks, 48, block) << 48
-                    walked = word
-                    if word != 0:
-                        state = block * width_of_state
-                        px = columns + (x0 + (block & 3) * 4 + 0.5)
-                        py = rows + (y0 + (block >> 2) * 4 + 0.5)
-                        open_t, final_t = load(scratch, state), load(scratch, state + LANES)
-                        acc = channels_load(tag, scratch, state + 2 * LANES)
-                        while word != 0:
-                            r = np.int64(pairs[start + lowest_bit(word)])
-                            word &= word - 1
-                            alpha = alpha_of(exponent(records, RECORD * r, px, py))
-                            weight = open_t * alpha
-                            rest = open_t - weight
-                            ok = rest > MIN_TRANSMITTANCE
-                            final_t = select(ok, rest, final_t)
-                            open_t = select(ok, rest, splat(0.0))
-                            acc = channels_fma(acc, select(ok, weight, splat(0.0)), colors, len(tag) * r)
-                            if bits(ok) == 0:
-                                live &= ~(np.int64(1) << block)
-                                break
-                        walked &= ~word
-                        store(scratch, state, open_t)
-                        store(scratch, state + LANES, final_t)
-                        channels_store(acc, scratch, state + 2 * LANES)
-                if len(words) > 0:
-                    words[chunk_place + block] = walked
-                    cost += popcount(walked)
-            chunk_place += 16
-        if len(costs) > 0:
-            costs[tile, 0], costs[tile, 1] = cost, chunk_place
+                    found = bit_column(masks, 0, block)
+                    if found != 0:
+                        closed, left = _blend_block(
+                            tag, found, columns + (x0 + 0.5), rows + (y0 + 0.5), block, chunk_ranks,
+                            CHUNK * chunk, records, colors, constants, scratch, block * state,
+                        )  # fmt: skip
+                        walked = found & ~left
+                        if closed:
+                            live &= ~(np.int64(1) << block)
+                if record:
+                    chunk_words[16 * chunk + block] = walked
+                    steps += popcount(walked)
+            if record:
+                if previous < 0:
+                    tile_entries[TILE_ENTRIES * tile] = chunk
+                else:
+                    chunk_next[previous] = chunk
+                previous = chunk
+                chunks += 1
+        if record:
+            if chunks == 0:
+                tile_entries[TILE_ENTRIES * tile] = -1
+            tile_entries[TILE_ENTRIES * tile + 1] = chunks
+            tile_entries[TILE_ENTRIES * tile + 2] = steps
         _write_tile(
-            camera,
-            x0,
-            y0,
-            width,
-            height,
-            channels,
-            depth_mode,
-            width_of_state,
-            scratch,
-            backgrounds,
-            image,
-            rests,
-        )
+            camera, tile_x * TILE, tile_y * TILE, width, height, columns, rows, channels, expected, state,
+            scratch, backgrounds, pixels, image, rests, sums,
+        )  # fmt: skip
 
 
 @inline
-def _open_tile(x0, y0, width, height, columns, rows, width_of_state, scratch):
+def _open_tile(x0, y0, width, height, columns, rows, state, scratch):
     """Reset the state of the 16 blocks; return the bits of those inside the image."""
-    live = 0
+    live = np.int64(0)
+    zero, one = splat(0.0), splat(1.0)
     for block in range(16):
-        state = block * width_of_state
-        bx, by = x0 + (block & 3) * 4, y0 + (block >> 2) * 4
-        for i in range(2 * LANES, width_of_state):
-            scratch[state + i] = 0.0
-        inside = (columns + bx < width) & (rows + by < height)
-        store(scratch, state, select(inside, splat(1.0), splat(0.0)))
-        store(scratch, state + LANES, splat(1.0))
+        o = block * state
+        inside = (columns + (x0 + (block & 3) * 4.0) < width) & (rows + (y0 + (block >> 2) * 4.0) < height)
+        store(scratch, o, select(inside, one, zero))
+        store(scratch, o + LANES, one)
+        for i in range(o + 2 * LANES, o + state, LANES):
+            store(scratch, i, zero)
         if bits(inside) != 0:
-            live |= 1 << block
+            live |= np.int64(1) << block
     return live
 
 
 @inline
-def _write_tile(
-    camera, x0, y0, width, height, channels, depth_mode, width_of_state, scratch, backgrounds, image, rests
+def _find_chunk(
+    rects, plane, limit, at, last, word, records, columns, rows, x0, y0, chunk_ranks, place, masks
 ):
-    """Copy the 16 blocks to the image, add the background, and turn depth into expected depth if asked."""
+    """Write the next ranks, at most 64, that touch some block of the tile, and which blocks each one touches.
+
+    The search goes on at rank `at`, after the ranks of `word`: bits of ranks before it that are not used yet.
+    """
+    left, top = fma(columns, 4.0, x0 + 0.5), fma(rows, 4.0, y0 + 0.5)
+    right, bottom = left + 3.0, top + 3.0
+    count = 0
+    while count < CHUNK:
+        if word == 0:
+            if at >= last:
+                break
+            word = next_ranks(rects, plane, limit, at, last)
+            at += 64
+        else:
+            rank = at - 64 + lowest_bit(word)
+            word &= word - 1
+            mask = bits(touched_blocks(records, RECORD * rank, left, right, top, bottom))
+            masks[count], chunk_ranks[place + count] = mask, rank
+            count += mask != 0
+    for k in range(count, CHUNK):
+        masks[k] = 0
+    return count, at, word
+
+
+@inline
+def _blend_block(
+    tag, found, tile_px, tile_py, block, chunk_ranks, place, records, colors, constants, scratch, o
+):
+    """Blend the Gaussians of `found` into one block; return whether all its pixels closed, and the bits
+    left."""
+    px = tile_px + 4.0 * spread(constants, block & 3)
+    py = tile_py + 4.0 * spread(constants, block >> 2)
+    open_t, final_t = load(scratch, o), load(scratch, o + LANES)
+    acc = channels_load(tag, scratch, o + 2 * LANES)
+    closed = False
+    while found != 0:
+        r = np.int64(chunk_ranks[np.uint64(place + lowest_bit(found))])
+        found &= found - 1
+        alpha = alpha_of(exponent(records, RECORD * r, px, py))
+        weight = open_t * alpha
+        rest = open_t - weight
+        ok = rest > MIN_TRANSMITTANCE
+        final_t = select(ok, rest, final_t)
+        open_t = select(ok, rest, splat(0.0))
+        acc = channels_fma(acc, select(ok, weight, splat(0.0)), colors, len(tag) * r)
+        if bits(ok) == 0:
+            closed = True
+            break
+    store(scratch, o, open_t)
+    store(scratch, o + LANES, final_t)
+    channels_store(acc, scratch, o + 2 * LANES)
+    return closed, found
+
+
+@inline
+def _write_tile(
+    camera, x0, y0, width, height, columns, rows, channels, expected, state,
+    scratch, backgrounds, pixels, image, rests, sums,
+):  # fmt: skip
+    """Copy the 16 blocks to the image, add the background, and turn depth into expected depth if asked.
+
+    `pixels` holds the offsets of a block's pixels in the image (first 16) and in a plane (last 16).
+    """
     for block in range(16):
-        state = block * width_of_state
+        o = block * state
         bx, by = x0 + (block & 3) * 4, y0 + (block >> 2) * 4
-        for lane in range(LANES):
-            x, y = bx + (lane & 3), by + (lane >> 2)
-            if x < width and y < height:
-                pixel = (camera * height + y) * width + x
-                rest = scratch[state + LANES + lane]
-                rests[pixel] = rest
-                for d in range(channels):
-                    value = scratch[state + (2 + d) * LANES + lane]
-                    if len(backgrounds) > 0:
-                        value += rest * backgrounds[camera * channels + d]
-                    if depth_mode and d == channels - 1:
-                        value /= max(np.float32(1.0) - rest, np.float32(1e-10))
-                    image[pixel * channels + d] = value
+        inside = (columns + bx < width) & (rows + by < height)
+        if bits(inside) != 0:
+            pixel = (camera * height + by) * width + bx
+            rest = load(scratch, o + LANES)
+            scatter_at(rests, pixel, pixels, LANES, 1, inside, rest)
+            if expected:
+                scatter_at(sums, pixel, pixels, LANES, 1, inside, load(scratch, o + (2 + channels) * LANES))
+            for d in range(channels):
+                value = load(scratch, o + (2 + d) * LANES)
+                if len(backgrounds) > 0:
+                    value = fma(rest, spread(backgrounds, camera * channels + d), value)
+                if expected and d == channels - 1:
+                    value = value / vmax(load(scratch, o + (2 + channels) * LANES), 1e-10)
+                scatter_at(image, pixel * channels + d, pixels, 0, 1, inside, value)

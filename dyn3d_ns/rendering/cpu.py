@@ -3,15 +3,8 @@
 import torch
 from torch import Tensor
 
-from dyn3d_ns.rendering.autograd import (
-    MAX_CHANNELS,
-    AbsGradTarget,
-    Blend,
-    BlendSettings,
-    HarmonicColors,
-    Project,
-    ProjectionSettings,
-)
+from dyn3d_ns.rendering.autograd import HarmonicColors, Project, ProjectionSettings
+from dyn3d_ns.rendering.blend import MAX_CHANNELS, AbsGradTarget, Blend, BlendSettings
 from dyn3d_ns.rendering.info import RasterInfo, collect_info
 from dyn3d_ns.rendering.projection import SQUARE_RADIUS, TIGHT_RADIUS
 

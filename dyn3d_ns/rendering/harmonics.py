@@ -3,24 +3,12 @@
 The bases are Sloan's recurrences (Efficient Spherical Harmonic Evaluation, JCGT 2013) with gsplat's signs.
 """
 
-import numpy as np
-
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import (
-    LANES,
-    first_lanes,
-    fma,
-    gather,
-    lane_sum,
-    load,
-    scatter,
-    select,
-    splat,
-    sqrt,
-    store,
-)
+from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lane_sum, select, splat, sqrt
+from dyn3d_ns.rendering.vector_memory import gather, load, scatter, store
 
 MAX_DEGREE = 4
+SCRATCH = 25 * LANES
 
 
 @inline
@@ -139,12 +127,15 @@ def _direction(means, centers, c, i, lanes):
 
 @kernel
 def colors_forward(
-    piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors
-):
-    """Write max(0, SH + 1/2) of the visible Gaussians for all cameras; coefficients [(C,) N, K, 3]."""
+    piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors,
+    out,
+):  # fmt: skip
+    """Write max(0, SH + 1/2) of the visible Gaussians for all cameras; coefficients [(C,) N, K, 3].
+
+    `out` is scratch of SCRATCH floats.
+    """
     blocks = (n + LANES - 1) // LANES
     k3 = 3 * coefficients_each
-    out = np.empty(25 * LANES, dtype=np.float32)
     for c in range(cameras):
         for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
             i = block * LANES
@@ -164,14 +155,12 @@ def colors_forward(
 @kernel
 def colors_backward(
     piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors,
-    v_colors, v_coefficients, v_means, v_centers,
+    v_colors, v_coefficients, v_means, v_centers, bases, grads,
 ):  # fmt: skip
     """Add the gradients of one run of Gaussians to v_coefficients, v_means and v_centers [pieces, C, 3]
     (float64)."""
     blocks = (n + LANES - 1) // LANES
     k3 = 3 * coefficients_each
-    bases = np.empty(25 * LANES, dtype=np.float32)
-    grads = np.empty(25 * LANES, dtype=np.float32)
     zero = splat(0.0)
     for c in range(cameras):
         for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):

@@ -100,13 +100,19 @@ class _KernelCache(FunctionCache):
         return found
 
 
+# Without Numba's memory run time arrays are not counted: counting is an atomic operation on shared memory, in
+# inner loops too. Kernels therefore allocate nothing; their scratch is passed in.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
+
+
 def kernel(function: Callable) -> Any:
-    """Compile a function of arrays and numbers, on first use, to run without the GIL."""
-    dispatcher: Any = njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    """Compile a function of arrays and numbers, on first use, to run without the GIL and without
+    allocating."""
+    dispatcher: Any = njit(**_OPTIONS)(function)
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
 
 def inline(function: Callable) -> Any:
     """Compile a helper that other kernels call; LLVM merges it into its callers."""
-    return njit(nogil=True, error_model="numpy", boundscheck=False, forceinline=True)(function)
+    return njit(forceinline=True, **_OPTIONS)(function)

@@ -7,8 +7,10 @@ caller take pieces until none is left. A late worker costs nothing: the caller d
 
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 
@@ -19,6 +21,7 @@ class _State:
     num_threads: int | None = None
     lock = threading.Lock()
     queue: "SimpleQueue[_Job]" = SimpleQueue()
+    seconds: dict[str, float] | None = None
 
 
 class _Job:
@@ -77,9 +80,31 @@ def set_num_threads(count: int) -> None:
     _State.num_threads = int(count)
 
 
-def run(function: Callable[[int], None], pieces: int) -> None:
-    """Call function(0) … function(pieces - 1) on the pool and return when all are done; raise the first
-    error."""
+@contextmanager
+def stage_seconds() -> Iterator[dict[str, float]]:
+    """Collect the seconds that each named stage takes while the context is open, for benchmarks."""
+    before, _State.seconds = _State.seconds, {}
+    try:
+        yield _State.seconds
+    finally:
+        _State.seconds = before
+
+
+def run(function: Callable[[int], None], pieces: int, stage: str = "other") -> None:
+    """Call function(0) … function(pieces - 1) on the pool and return when all are done.
+
+    The first error of a piece is raised here. `stage` names the work for `stage_seconds`.
+    """
+    seconds = _State.seconds
+    if seconds is None:
+        _run(function, pieces)
+        return
+    start = time.perf_counter()
+    _run(function, pieces)
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _run(function: Callable[[int], None], pieces: int) -> None:
     if pieces <= 1 or get_num_threads() == 1:
         for piece in range(pieces):
             function(piece)

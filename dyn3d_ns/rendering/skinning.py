@@ -15,15 +15,16 @@ from torch.autograd.function import once_differentiable
 from dyn3d_ns.geometry.rotations import quat_multiply
 from dyn3d_ns.rendering.jit import kernel
 from dyn3d_ns.rendering.pool import pieces_of, run
-from dyn3d_ns.rendering.vector import LANES, fma, load, splat, store
+from dyn3d_ns.rendering.vector import LANES, fma, splat
+from dyn3d_ns.rendering.vector_memory import load, store
 
 _ROW = 16
 """Numbers of one motion: nine of the matrix, three of the translation, four of the quaternion."""
 
 
 @kernel
-def _forward(start, stop, codes, table, means, quats, moved, turned):
-    m, motions = np.empty(_ROW, np.float32), codes.shape[1]
+def _forward(start, stop, codes, table, means, quats, moved, turned, scratch):
+    m, motions = scratch[:_ROW], codes.shape[1]
     for i in range(start, stop):
         mixed = splat(np.float32(0))
         for k in range(motions):
@@ -43,11 +44,23 @@ def _forward(start, stop, codes, table, means, quats, moved, turned):
 
 @kernel
 def _backward(
-    start, stop, codes, table, columns, means, quats, v_moved, v_turned, v_codes, v_table, v_means, v_quats
+    start,
+    stop,
+    codes,
+    table,
+    columns,
+    means,
+    quats,
+    v_moved,
+    v_turned,
+    v_codes,
+    v_means,
+    v_quats,
+    v_table,
+    scratch,
 ):
-    m, g, motions = np.empty(_ROW, np.float32), np.empty(_ROW, np.float32), codes.shape[1]
-    stride = columns.shape[0] // _ROW
-    slopes = np.empty(stride, np.float32)
+    m, g, slopes = scratch[:_ROW], scratch[_ROW : 2 * _ROW], scratch[2 * _ROW :]
+    stride, motions = columns.shape[0] // _ROW, codes.shape[1]
     for i in range(start, stop):
         mixed = splat(np.float32(0))
         for k in range(motions):
@@ -90,7 +103,11 @@ class _Apply(torch.autograd.Function):
         moved, turned = torch.empty_like(means), torch.empty_like(quats)
         arrays = [x.numpy() for x in (codes, table.view(-1), means, quats, moved, turned)]
         bounds = pieces_of(len(means))
-        run(lambda piece: _forward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
+
+        def work(piece: int) -> None:
+            _forward(bounds[piece], bounds[piece + 1], *arrays, np.empty(_ROW, np.float32))
+
+        run(work, len(bounds) - 1)
         return moved, turned
 
     @staticmethod
@@ -108,8 +125,8 @@ class _Apply(torch.autograd.Function):
         outputs = [x.numpy() for x in (v_codes, v_means, v_quats)]
 
         def work(piece: int) -> None:
-            sums = v_table[piece].view(-1).numpy()
-            _backward(bounds[piece], bounds[piece + 1], *inputs, outputs[0], sums, outputs[1], outputs[2])
+            sums, scratch = v_table[piece].view(-1).numpy(), np.empty(2 * _ROW + columns.shape[1], np.float32)
+            _backward(bounds[piece], bounds[piece + 1], *inputs, *outputs, sums, scratch)
 
         run(work, len(bounds) - 1)
         return v_codes, v_table.sum(0), v_means, v_quats

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dyn3d_ns.rendering import pool
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, fma, load, splat, store
+from dyn3d_ns.rendering.vector import LANES, fma, splat
+from dyn3d_ns.rendering.vector_memory import load, store
 
 WINDOW, SIGMA = 11, 1.5
 _HALF = WINDOW // 2

@@ -3,10 +3,10 @@
 Scalar loops leave it to the compiler to find the parallelism, and it mostly does not. Here a value of type
 ``f32x16`` is one AVX-512 register (two AVX registers, four SSE or NEON ones; LLVM splits it), comparisons
 give an ``i1x16`` mask, and `+ - * /`, `<`, `>`, `&` work on them inside kernels. Products and sums may
-contract to a fused multiply-add, nothing is ever reassociated. `Channels` is a compile-time number of vectors
-that stay in registers: the colour accumulators of 16 pixels.
+contract to a fused multiply-add, nothing is ever reassociated.
 """
 
+import math
 import operator
 from typing import Any
 
@@ -25,11 +25,11 @@ LANES = 16
 intrinsic: Any = numba_intrinsic
 infer_global: Any = templates.infer_global
 
-_I1, _I16, _I32, _I64 = ir.IntType(1), ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_FLOAT = ir.FloatType()
-_VF = ir.VectorType(_FLOAT, LANES)
-_VI = ir.VectorType(_I32, LANES)
-_VM = ir.VectorType(_I1, LANES)
+I1, I16, I32, I64 = ir.IntType(1), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+FLOAT = ir.FloatType()
+VF = ir.VectorType(FLOAT, LANES)
+VI = ir.VectorType(I32, LANES)
+VM = ir.VectorType(I1, LANES)
 _CONTRACT = ("contract",)
 
 
@@ -47,18 +47,6 @@ class _MaskType(types.Type):
         super().__init__(name="i1x16")
 
 
-class ChannelsType(types.Type):
-    """The Numba type of ``count`` vectors, one a colour channel."""
-
-    def __init__(self, count: int):
-        self.count = count
-        super().__init__(name=f"channels{count}")
-
-    @property
-    def key(self):
-        return self.count
-
-
 f32x16 = _VectorType()
 i1x16 = _MaskType()
 
@@ -66,66 +54,49 @@ i1x16 = _MaskType()
 @register_model(_VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, _VF)
+        super().__init__(dmm, fe_type, VF)
 
 
 @register_model(_MaskType)
 class _MaskModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, _VM)
-
-
-@register_model(ChannelsType)
-class _ChannelsModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, ir.ArrayType(_VF, fe_type.count))
+        super().__init__(dmm, fe_type, VM)
 
 
 # --- building blocks ---------------------------------------------------------------------------------------
 
 
-def _splat(builder, scalar, vector=_VF):
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0))
-    zeros = ir.Constant(_VI, [0] * LANES)
+def splat_scalar(builder, scalar, vector=VF):
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
+    zeros = ir.Constant(VI, [0] * LANES)
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _constant(value):
-    return ir.Constant(_VF, [float(value)] * LANES)
+def repeat(value):
+    return ir.Constant(VF, [float(value)] * LANES)
 
 
 def _as_vector(context, builder, value, kind):
     """Broadcast a Numba number to all lanes; leave a vector as it is."""
     if kind is f32x16 or isinstance(kind, _VectorType):
         return value
-    return _splat(builder, context.cast(builder, value, kind, types.float32))
+    return splat_scalar(builder, context.cast(builder, value, kind, types.float32))
 
 
-def _call(builder, name, result, *values):
+def call(builder, name, result, *values):
     fn = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [v.type for v in values]), name
     )
     return builder.call(fn, values)
 
 
-def _fma(builder, a, b, c):
-    return _call(builder, "llvm.fma.v16f32", _VF, a, b, c)
+def fused(builder, a, b, c):
+    return call(builder, "llvm.fma.v16f32", VF, a, b, c)
 
 
-def _address(context, builder, array_type, array, index):
+def address_of(context, builder, array_type, array, index):
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
-
-
-def _load_vector(builder, address):
-    loaded = builder.load(builder.bitcast(address, _VF.as_pointer()))
-    loaded.align = 4
-    return loaded
-
-
-def _store_vector(builder, value, address):
-    stored = builder.store(value, builder.bitcast(address, _VF.as_pointer()))
-    stored.align = 4
 
 
 def _number(kind):
@@ -134,12 +105,6 @@ def _number(kind):
 
 def _operand(kind):
     return isinstance(kind, _VectorType) or _number(kind)
-
-
-def _float_array(kind):
-    if not (isinstance(kind, types.Array) and kind.dtype == types.float32 and kind.layout == "C"):
-        raise TypingError(f"expected a contiguous float32 array, got {kind}")
-    return kind
 
 
 # --- operators ---------------------------------------------------------------------------------------------
@@ -229,12 +194,13 @@ def _elementwise(name, arity, emit):
     return intrinsic(function)
 
 
-fma = _elementwise("fma", 3, _fma)
+fma = _elementwise("fma", 3, fused)
 vmin = _elementwise("vmin", 2, lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y))
 vmax = _elementwise("vmax", 2, lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
-sqrt = _elementwise("sqrt", 1, lambda b, x: _call(b, "llvm.sqrt.v16f32", _VF, x))
-vabs = _elementwise("vabs", 1, lambda b, x: _call(b, "llvm.fabs.v16f32", _VF, x))
-ceil = _elementwise("ceil", 1, lambda b, x: _call(b, "llvm.ceil.v16f32", _VF, x))
+sqrt = _elementwise("sqrt", 1, lambda b, x: call(b, "llvm.sqrt.v16f32", VF, x))
+vabs = _elementwise("vabs", 1, lambda b, x: call(b, "llvm.fabs.v16f32", VF, x))
+ceil = _elementwise("ceil", 1, lambda b, x: call(b, "llvm.ceil.v16f32", VF, x))
+floor = _elementwise("floor", 1, lambda b, x: call(b, "llvm.floor.v16f32", VF, x))
 splat = _elementwise("splat", 1, lambda b, x: x)
 
 # The polynomial of degree 5 that minimises the largest relative error of 2**f over |f| <= 1/2 (7.5e-8, about
@@ -244,17 +210,39 @@ _EXP2 = (1.0000000749, 0.6931469440460205, 0.24022120237350464, 0.05550713092, 0
 
 def _emit_exp2(builder, x):
     """2**x for |x| < 126: round to the nearest integer by adding 1.5 * 2**23, polynomial for the rest."""
-    magic = _constant(12582912.0)
+    magic = repeat(12582912.0)
     shifted = builder.fadd(x, magic)
     rest = builder.fsub(x, builder.fsub(shifted, magic))
-    value = _constant(_EXP2[5])
+    value = repeat(_EXP2[5])
     for coefficient in _EXP2[4::-1]:
-        value = _fma(builder, value, rest, _constant(coefficient))
-    exponent = builder.shl(builder.bitcast(shifted, _VI), ir.Constant(_VI, [23] * LANES))
-    return builder.bitcast(builder.add(builder.bitcast(value, _VI), exponent), _VF)
+        value = fused(builder, value, rest, repeat(coefficient))
+    exponent = builder.shl(builder.bitcast(shifted, VI), ir.Constant(VI, [23] * LANES))
+    return builder.bitcast(builder.add(builder.bitcast(value, VI), exponent), VF)
 
 
 exp2 = _elementwise("exp2", 1, _emit_exp2)
+
+# log2((1 + t) / (1 - t)) = t * (these by t**2): the series of the inverse hyperbolic tangent, |t| < 0.172.
+_LOG2 = tuple(2.0 / math.log(2.0) / k for k in (1, 3, 5, 7, 9, 11))
+
+
+def _emit_log2(builder, x):
+    """Base-2 logarithm of positive normal numbers: exponent, and series for a mantissa in 0.71 to 1.42."""
+    word = builder.bitcast(x, VI)
+    half = ir.Constant(VI, [0x3F3504F3] * LANES)  # the bits of sqrt(1/2), where a mantissa starts
+    offset = builder.sub(word, half)
+    exponent = builder.ashr(offset, ir.Constant(VI, [23] * LANES))
+    mantissa = builder.bitcast(builder.sub(word, builder.shl(exponent, ir.Constant(VI, [23] * LANES))), VF)
+    one = repeat(1.0)
+    t = builder.fdiv(builder.fsub(mantissa, one), builder.fadd(mantissa, one))
+    square = builder.fmul(t, t)
+    value = repeat(_LOG2[5])
+    for coefficient in _LOG2[4::-1]:
+        value = fused(builder, value, square, repeat(coefficient))
+    return fused(builder, value, t, builder.sitofp(exponent, VF))
+
+
+log2 = _elementwise("log2", 1, _emit_log2)
 
 
 @intrinsic
@@ -273,7 +261,7 @@ def bits(typingctx, mask):
     """Return the mask as an integer, lane 0 in the lowest bit."""
 
     def lower(context, builder, sig, args):
-        return builder.zext(builder.bitcast(args[0], _I16), _I64)
+        return builder.zext(builder.bitcast(args[0], I16), I64)
 
     return signature(types.int64, mask), lower
 
@@ -283,8 +271,8 @@ def first_lanes(typingctx, count):
     """Return the mask of the first `count` lanes."""
 
     def lower(context, builder, sig, args):
-        lanes = ir.Constant(_VI, list(range(LANES)))
-        return builder.icmp_signed("<", lanes, _splat(builder, builder.trunc(args[0], _I32), _VI))
+        lanes = ir.Constant(VI, list(range(LANES)))
+        return builder.icmp_signed("<", lanes, splat_scalar(builder, builder.trunc(args[0], I32), VI))
 
     return signature(i1x16, types.int64), lower
 
@@ -297,9 +285,9 @@ def lane_sum(typingctx, vector):
         value = args[0]
         for width in (8, 4, 2, 1):
             order = [(i + width) % LANES for i in range(LANES)]
-            moved = builder.shuffle_vector(value, ir.Constant(_VF, ir.Undefined), ir.Constant(_VI, order))
+            moved = builder.shuffle_vector(value, ir.Constant(VF, ir.Undefined), ir.Constant(VI, order))
             value = builder.fadd(value, moved)
-        return builder.extract_element(value, ir.Constant(_I32, 0))
+        return builder.extract_element(value, ir.Constant(I32, 0))
 
     return signature(types.float32, vector), lower
 
@@ -309,7 +297,7 @@ def lowest_bit(typingctx, word):
     """Return the index of the lowest set bit of a non-zero integer."""
 
     def lower(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(_I1, 1))
+        return builder.cttz(args[0], ir.Constant(I1, 1))
 
     return signature(types.int64, types.int64), lower
 
@@ -321,223 +309,11 @@ def popcount(typingctx, word):
 
 
 @intrinsic
-def take(typingctx, counter):
-    """Atomically return counter[0] and add one to it: the next piece of work for whoever asks."""
+def take(typingctx, counter, index):
+    """Atomically return counter[index] and add one to it: the next piece of work for whoever asks."""
 
     def lower(context, builder, sig, args):
-        address = _address(context, builder, sig.args[0], args[0], ir.Constant(_I64, 0))
-        return builder.atomic_rmw("add", address, ir.Constant(_I64, 1), "monotonic")
+        address = address_of(context, builder, sig.args[0], args[0], args[1])
+        return builder.atomic_rmw("add", address, ir.Constant(I64, 1), "monotonic")
 
-    return signature(types.int64, counter), lower
-
-
-# --- memory ------------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def load(typingctx, array, index):
-    """Load array[index:index + 16] of a flat float32 array; the index is not checked."""
-
-    def lower(context, builder, sig, args):
-        return _load_vector(builder, _address(context, builder, sig.args[0], args[0], args[1]))
-
-    return signature(f32x16, _float_array(array), types.int64), lower
-
-
-@intrinsic
-def store(typingctx, array, index, value):
-    """Store the vector into array[index:index + 16]."""
-
-    def lower(context, builder, sig, args):
-        _store_vector(builder, args[2], _address(context, builder, sig.args[0], args[0], args[1]))
-        return context.get_dummy_value()
-
-    return signature(types.void, _float_array(array), types.int64, value), lower
-
-
-@intrinsic
-def spread(typingctx, array, index):
-    """Load one float and copy it to all lanes; the index is not checked."""
-
-    def lower(context, builder, sig, args):
-        return _splat(builder, builder.load(_address(context, builder, sig.args[0], args[0], args[1])))
-
-    return signature(f32x16, _float_array(array), types.int64), lower
-
-
-def _lane_addresses(context, builder, array_type, array, index, stride):
-    base = _address(context, builder, array_type, array, index)
-    steps = _splat(builder, builder.trunc(stride, _I32), _VI)
-    offsets = builder.mul(ir.Constant(_VI, list(range(LANES))), steps)
-    pointers = ir.VectorType(base.type, LANES)
-    zero = _splat(builder, builder.ptrtoint(base, _I64), ir.VectorType(_I64, LANES))
-    wide = builder.sext(offsets, ir.VectorType(_I64, LANES))
-    four = ir.Constant(ir.VectorType(_I64, LANES), [4] * LANES)
-    return builder.inttoptr(builder.add(zero, builder.mul(wide, four)), pointers)
-
-
-@intrinsic
-def gather(typingctx, array, index, stride, mask):
-    """Load array[index + lane * stride] into the lanes of the mask, zero into the others."""
-
-    def lower(context, builder, sig, args):
-        pointers = _lane_addresses(context, builder, sig.args[0], args[0], args[1], args[2])
-        return _call(
-            builder,
-            "llvm.masked.gather.v16f32.v16p0",
-            _VF,
-            pointers,
-            ir.Constant(_I32, 4),
-            args[3],
-            _constant(0.0),
-        )
-
-    return signature(f32x16, _float_array(array), types.int64, types.int64, mask), lower
-
-
-@intrinsic
-def scatter(typingctx, array, index, stride, mask, value):
-    """Store the lanes of the mask into array[index + lane * stride]."""
-
-    def lower(context, builder, sig, args):
-        pointers = _lane_addresses(context, builder, sig.args[0], args[0], args[1], args[2])
-        _call(
-            builder,
-            "llvm.masked.scatter.v16f32.v16p0",
-            ir.VoidType(),
-            args[4],
-            pointers,
-            ir.Constant(_I32, 4),
-            args[3],
-        )
-        return context.get_dummy_value()
-
-    return signature(types.void, _float_array(array), types.int64, types.int64, mask, value), lower
-
-
-def _interleave(builder, a, b, group, upper):
-    """Shuffle two vectors: `group` floats of a, then of b, from the lower or upper half of each 2*group
-    run."""
-    order = []
-    for start in range(0, LANES, 2 * group):
-        offset = start + (group if upper else 0)
-        order += [offset + i for i in range(group)] + [LANES + offset + i for i in range(group)]
-    return builder.shuffle_vector(a, b, ir.Constant(_VI, order))
-
-
-@intrinsic
-def transpose(typingctx, source, source_index, target, target_index):
-    """Transpose the 16 x 16 floats at source[source_index:] into target[target_index:]."""
-
-    def lower(context, builder, sig, args):
-        start = _address(context, builder, sig.args[0], args[0], args[1])
-        rows = [_load_vector(builder, builder.gep(start, [ir.Constant(_I64, 16 * r)])) for r in range(LANES)]
-        for group in (1, 2, 4, 8):  # exchange off-diagonal blocks of growing size
-            for r in range(LANES):
-                if r & group == 0:
-                    low, high = rows[r], rows[r | group]
-                    rows[r] = _interleave(builder, low, high, group, False)
-                    rows[r | group] = _interleave(builder, low, high, group, True)
-        end = _address(context, builder, sig.args[2], args[2], args[3])
-        for r in range(LANES):
-            _store_vector(builder, rows[r], builder.gep(end, [ir.Constant(_I64, 16 * r)]))
-        return context.get_dummy_value()
-
-    return signature(types.void, _float_array(source), types.int64, _float_array(target), types.int64), lower
-
-
-@intrinsic
-def bit_columns(typingctx, words, index, column):
-    """Gather bit `column` of the 16 int32 at words[index:] into one integer, first word lowest."""
-
-    def lower(context, builder, sig, args):
-        address = builder.bitcast(_address(context, builder, sig.args[0], args[0], args[1]), _VI.as_pointer())
-        loaded = builder.load(address)
-        loaded.align = 4
-        bit = builder.shl(ir.Constant(_I32, 1), builder.trunc(args[2], _I32))
-        hit = builder.icmp_signed(
-            "!=", builder.and_(loaded, _splat(builder, bit, _VI)), ir.Constant(_VI, [0] * LANES)
-        )
-        return builder.zext(builder.bitcast(hit, _I16), _I64)
-
-    return signature(types.int64, words, types.int64, types.int64), lower
-
-
-# --- channels ----------------------------------------------------------------------------------------------
-
-
-def _each(builder, channels_type, base):
-    for d in range(channels_type.count):
-        yield d, builder.gep(base, [ir.Constant(_I64, d)])
-
-
-@intrinsic
-def channels_zero(typingctx, tag):
-    """Return one zero vector a channel; `tag` is a tuple as long as the number of channels."""
-
-    def lower(context, builder, sig, args):
-        return ir.Constant(ir.ArrayType(_VF, sig.return_type.count), [_constant(0.0)] * sig.return_type.count)
-
-    return signature(ChannelsType(len(tag)), tag), lower
-
-
-@intrinsic
-def channels_load(typingctx, tag, array, index):
-    """Load one vector a channel from consecutive floats at array[index:]."""
-
-    def lower(context, builder, sig, args):
-        base = _address(context, builder, sig.args[1], args[1], args[2])
-        count = sig.return_type.count
-        result = ir.Constant(ir.ArrayType(_VF, count), ir.Undefined)
-        for d in range(count):
-            vector = _load_vector(builder, builder.gep(base, [ir.Constant(_I64, LANES * d)]))
-            result = builder.insert_value(result, vector, d)
-        return result
-
-    return signature(ChannelsType(len(tag)), tag, _float_array(array), types.int64), lower
-
-
-@intrinsic
-def channels_store(typingctx, channels, array, index):
-    """Store the channels as consecutive vectors at array[index:]."""
-
-    def lower(context, builder, sig, args):
-        base = _address(context, builder, sig.args[1], args[1], args[2])
-        for d in range(sig.args[0].count):
-            address = builder.gep(base, [ir.Constant(_I64, LANES * d)])
-            _store_vector(builder, builder.extract_value(args[0], d), address)
-        return context.get_dummy_value()
-
-    return signature(types.void, channels, _float_array(array), types.int64), lower
-
-
-@intrinsic
-def channels_fma(typingctx, channels, weight, array, index):
-    """Add weight * array[index + d] to channel d."""
-
-    def lower(context, builder, sig, args):
-        base = _address(context, builder, sig.args[2], args[2], args[3])
-        result = args[0]
-        for d, address in _each(builder, sig.args[0], base):
-            value = _splat(builder, builder.load(address))
-            result = builder.insert_value(
-                result, _fma(builder, args[1], value, builder.extract_value(args[0], d)), d
-            )
-        return result
-
-    return signature(channels, channels, weight, _float_array(array), types.int64), lower
-
-
-@intrinsic
-def channels_dot(typingctx, channels, array, index, start):
-    """Return start + the sum over d of channel d times array[index + d]."""
-
-    def lower(context, builder, sig, args):
-        base = _address(context, builder, sig.args[1], args[1], args[2])
-        total = args[3]
-        for d, address in _each(builder, sig.args[0], base):
-            value = _splat(builder, builder.load(address))
-            total = _fma(builder, builder.extract_value(args[0], d), value, total)
-        return total
-
-    return signature(f32x16, channels, _float_array(array), types.int64, start), lower
+    return signature(types.int64, counter, types.int64), lower

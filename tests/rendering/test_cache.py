@@ -16,10 +16,12 @@ RENDER = """
 import time
 start = time.perf_counter()
 import numpy as np
-from dyn3d_ns.rendering import binning, jit
-offsets = np.empty(3, dtype=np.int64)
-assert binning.offsets_from_counts(np.array([[2, 3], [1, 0]]), offsets) == 6 and offsets.tolist() == [0, 3, 6]
-hits = sum(binning.offsets_from_counts.stats.cache_hits.values())
+from dyn3d_ns.rendering import jit, carried_colors
+grads, out = np.full((1, 1, 3), 2.0, np.float32), np.zeros((1, 3), np.float32)
+none = [np.zeros(shape, np.float32) for shape in ((0,), (0, 4), (1, 0, 3), (1, 0, 3))]
+carried_colors._backward(0, 1, grads, *none[:2], out, *none[2:])
+assert out.tolist() == [[2.0, 2.0, 2.0]]
+hits = sum(carried_colors._backward.stats.cache_hits.values())
 print(hits, jit.cache_folder())
 """
 

@@ -1,0 +1,257 @@
+"""Blending as one differentiable step: sort, pack, blend; and back.
+
+The kernels are in binning.py, blend_forward.py and blend_backward.py; here their arrays are laid out and cut
+into pieces for the pool.
+"""
+
+import functools
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dyn3d_ns.rendering import binning, blend_backward, blend_forward, pool
+from dyn3d_ns.rendering.autograd import flat, pieces_for
+from dyn3d_ns.rendering.workspace import Lease
+
+# Channel counts that kernels are compiled for; others are padded to the next one.
+_COMPILED_CHANNELS = (1, 3, 4, 6, 8, 12, 16, 24, 33)
+MAX_CHANNELS = 32
+# What a tile costs in the backward beside its steps, in steps.
+_TILE_COST = 64
+
+
+class AbsGradTarget:
+    """The tensor that receives `absgrad` after the backward, and where its rows lie in [C, N] if it is
+    packed."""
+
+    def __init__(self, tensor: Tensor, index: tuple[Tensor, Tensor] | None = None):
+        self._tensor = weakref.ref(tensor)
+        self._index = index
+
+    def put(self, absgrad: Tensor) -> None:
+        tensor = self._tensor()
+        if tensor is not None:
+            tensor.absgrad = absgrad if self._index is None else absgrad[self._index]  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class BlendSettings:
+    """What the blend needs beside tensors."""
+
+    width: int
+    height: int
+    expected_depth: bool
+    record: bool
+    absgrad: AbsGradTarget | None = None
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Tiles across and down."""
+        return -(-self.width // binning.TILE), -(-self.height // binning.TILE)
+
+
+@dataclass
+class _Packed:
+    """Visible Gaussians of all cameras by depth: see binning.py."""
+
+    order: np.ndarray
+    """camera * N + Gaussian, whole blocks of 64 a camera"""
+    counts: np.ndarray
+    """visible Gaussians by camera"""
+    records: np.ndarray
+    colors: np.ndarray
+    rects: np.ndarray
+    pairs: int
+    """pairs of a Gaussian and a tile, at most"""
+
+
+def _pack(
+    lease: Lease, settings: BlendSettings, stride: int, channels: int, means2d: Tensor, conics: Tensor,
+    opacities: Tensor, colors: Tensor | None, depths: Tensor | None, sort_depths: Tensor, radii: Tensor,
+) -> _Packed:  # fmt: skip
+    """Sort and pack the visible Gaussians."""
+    cameras, n = radii.shape[0], radii.shape[2]
+    ranks = cameras * -(-n // 64) * 64
+    tiles_x, tiles_y = settings.tiles
+    order, scratch = lease.empty(ranks, np.int32), lease.empty(3 * ranks, np.int32)
+    histograms, counts = (
+        lease.empty((cameras, binning.HISTOGRAM), np.int32),
+        np.zeros(cameras, dtype=np.int64),
+    )
+    bits, seen = flat(sort_depths).view(np.int32), (flat(radii), flat(opacities))
+    pool.run(
+        lambda c: binning.sort_by_depth(c, n, bits, *seen, order, scratch, histograms, counts),
+        cameras,
+        "sort",
+    )
+    records, rows = lease.empty(ranks * binning.RECORD), lease.empty(ranks * stride)
+    rects = lease.empty(binning.planes(tiles_x, tiles_y) * ranks, np.int32)
+    pieces = pieces_for(int(counts.sum()))
+    covered = np.zeros(pieces, dtype=np.float64)
+    arrays = [flat(t) for t in (means2d, conics, opacities, radii, colors, depths)]
+    pool.run(
+        lambda p: binning.pack(
+            p, pieces, n, tiles_x, tiles_y, channels, stride, settings.expected_depth, order, counts,
+            *arrays, records, rows, rects, covered,
+        ),
+        pieces,
+        "pack",
+    )  # fmt: skip
+    return _Packed(order, counts, records, rows, rects, int(covered.sum() * 1.0001) + 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _pixel_offsets(width: int, channels: int) -> np.ndarray:
+    """Return where the 16 pixels of a block lie in a row-major image of `channels`, then in a plane."""
+    plane = np.arange(4)[:, None] * width + np.arange(4)
+    return np.concatenate([(plane * channels).reshape(-1), plane.reshape(-1)]).astype(np.int32)
+
+
+@dataclass
+class _Recorded:
+    """What the forward keeps for the backward: see blend_forward.py."""
+
+    chunk_ranks: np.ndarray
+    chunk_words: np.ndarray
+    chunk_next: np.ndarray
+    tile_entries: np.ndarray
+
+
+def _record(lease: Lease, record: bool, tiles: int, pairs: int, workers: int) -> _Recorded:
+    """Make room for all chunks that can come to be, or for one a worker. Pages not written cost nothing."""
+    # a tile may have one that is not full, and takes one more to find that there is nothing left
+    chunks = pairs // blend_forward.CHUNK + 2 * tiles if record else workers
+    kept = tiles if record else 0
+    return _Recorded(
+        lease.empty(chunks * blend_forward.CHUNK, np.int32),
+        lease.empty(16 * chunks if record else 0, np.int64),
+        lease.empty(chunks if record else 0, np.int32),
+        lease.empty(kept * blend_forward.TILE_ENTRIES, np.int64),
+    )
+
+
+class Blend(torch.autograd.Function):
+    """Projected Gaussians [C, N, …] to images [C, H, W, X] and alphas [C, H, W, 1].
+
+    `depths`, if given, is one more channel after the colours.
+    """
+
+    @staticmethod
+    def forward(ctx, means2d, conics, opacities, colors, depths, backgrounds, sort_depths, radii, settings):
+        s: BlendSettings = settings
+        lease, cameras = Lease(), means2d.shape[0]
+        channels = (0 if colors is None else colors.shape[-1]) + (0 if depths is None else 1)
+        stride = next(c for c in _COMPILED_CHANNELS if c >= channels + s.expected_depth)
+        packed = _pack(
+            lease, s, stride, channels, means2d, conics, opacities, colors, depths, sort_depths, radii
+        )
+        tiles_x, tiles_y = s.tiles
+        tiles = cameras * tiles_x * tiles_y
+        workers = max(1, min(pool.get_num_threads(), tiles))
+        image = torch.empty(cameras, s.height, s.width, channels)
+        rests = torch.empty(cameras, s.height, s.width, 1)
+        sums = lease.empty(cameras * s.height * s.width if s.expected_depth else 0)
+        kept = _record(lease, s.record, tiles, packed.pairs, workers)
+        scratch = lease.empty((workers, 256 * (2 + stride)))
+        masks = lease.empty((workers, blend_forward.CHUNK), np.int32)
+        counter, tag = np.zeros(2, dtype=np.int64), (0,) * stride
+        behind, pixels = flat(backgrounds), _pixel_offsets(s.width, channels)
+        out = flat(image), flat(rests), sums
+
+        def work(worker: int) -> None:
+            blend_forward.blend_forward(
+                tag, worker, counter, s.record, s.width, s.height, tiles_x, tiles_y, channels,
+                s.expected_depth, packed.records, packed.colors, packed.rects, packed.counts,
+                behind, blend_forward.BLOCK_OFFSETS, pixels, *out,
+                kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
+                scratch[worker], masks[worker],
+            )  # fmt: skip
+
+        pool.run(work, workers, "blend")
+        alphas = 1.0 - rests
+        if s.record:
+            ctx.lease, ctx.packed, ctx.kept, ctx.settings, ctx.stride = lease, packed, kept, s, stride
+            ctx.rests, ctx.sums, ctx.pixels = rests, sums, pixels
+            ctx.save_for_backward(conics, opacities, colors, depths, backgrounds, image)
+            ctx.set_materialize_grads(False)
+        return image, alphas
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, v_image, v_alphas):
+        conics, opacities, colors, depths, backgrounds, image = ctx.saved_tensors
+        s, packed = ctx.settings, ctx.packed
+        cameras, n = conics.shape[:2]
+        channels, width = image.shape[-1], blend_backward.accumulator_width(ctx.stride)
+        if v_image is None:
+            v_image = torch.zeros_like(image)
+        lease = Lease()
+        accumulators = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
+        v_means2d, v_conics = torch.zeros(cameras, n, 2), torch.zeros(cameras, n, 3)
+        v_opacities = torch.zeros(cameras, n)
+        v_abs = torch.zeros(cameras, n, 2) if s.absgrad is not None else None
+        v_colors = None if colors is None else torch.zeros(cameras, n, colors.shape[-1])
+        v_depths = None if depths is None else torch.zeros(cameras, n)
+        out = [flat(t) for t in (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths)]
+        inputs, pieces = (flat(conics), flat(opacities)), pieces_for(int(packed.counts.sum()))
+        buffers = lease.empty((pieces, 32 * width))
+        pool.run(
+            lambda p: blend_backward.collect(
+                p, pieces, width, channels, packed.order, packed.counts, *inputs, accumulators, buffers[p],
+                *out,
+            ),
+            pieces,
+            "collect",
+        )  # fmt: skip
+        lease.release()
+        if s.absgrad is not None:
+            s.absgrad.put(v_abs)
+        v_backgrounds = (ctx.rests * v_image).sum(dim=(1, 2)) if ctx.needs_input_grad[5] else None
+        return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
+
+
+def _runs(costs: np.ndarray, workers: int) -> np.ndarray:
+    """Cut the tiles into contiguous runs of equal cost; return their bounds."""
+    total = np.cumsum(costs)
+    inner = np.searchsorted(total, total[-1] * np.arange(1, workers) / workers)
+    return np.concatenate([[0], inner, [len(costs)]])
+
+
+def _accumulate(
+    ctx, lease: Lease, v_image: Tensor, v_alphas: Tensor | None, backgrounds, image
+) -> np.ndarray:
+    """Run the backward blend; return each worker's sums [workers, ranks * width]."""
+    s, packed, kept, tag = ctx.settings, ctx.packed, ctx.kept, (0,) * ctx.stride
+    entries = kept.tile_entries.reshape(-1, blend_forward.TILE_ENTRIES)
+    workers = max(1, min(pool.get_num_threads(), len(entries)))
+    bounds = _runs(entries[:, 2] + _TILE_COST, workers) if len(entries) else np.zeros(2, dtype=np.int64)
+    longest, absgrad = blend_forward.CHUNK * int(entries[:, 1].max(initial=1)), s.absgrad is not None
+    floats, integers = blend_backward.scratch_sizes(longest, ctx.stride, absgrad)
+    float_scratch, integer_scratch = (
+        lease.empty((workers, floats)),
+        lease.empty((workers, integers), np.int32),
+    )
+    width = blend_backward.accumulator_width(ctx.stride)
+    accumulators = lease.cleared((workers, len(packed.order) * width))
+    arrays = [flat(image), ctx.sums, flat(v_image), flat(v_alphas)]
+    behind = flat(backgrounds)
+
+    def work(worker: int) -> None:
+        blend_backward.blend_backward(
+            tag, bounds[worker], bounds[worker + 1], s.width, s.height, *s.tiles, image.shape[-1],
+            s.expected_depth, absgrad, longest, packed.records, packed.colors,
+            kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
+            behind, blend_forward.BLOCK_OFFSETS, ctx.pixels, *arrays, accumulators[worker],
+            float_scratch[worker], integer_scratch[worker],
+        )  # fmt: skip
+
+    try:
+        pool.run(work, workers, "blend backward")
+    except BaseException:
+        lease.drop()  # the accumulators may hold anything
+        raise
+    return accumulators

@@ -1,0 +1,254 @@
+"""Gradients of the projection, 16 Gaussians at a time; the forward is computed again, nothing of it is
+stored."""
+
+from dyn3d_ns.rendering.cameras import (
+    image_point,
+    image_point_grad,
+    read_camera,
+    rows_times_rotation,
+    rows_times_rotation_transposed,
+    to_camera,
+)
+from dyn3d_ns.rendering.covariance import cross, read_axes, read_covars, rows_times_covars, spread_matrix
+from dyn3d_ns.rendering.jit import inline, kernel
+from dyn3d_ns.rendering.vector import LANES, first_lanes, lane_sum, select, splat, sqrt, vmax
+from dyn3d_ns.rendering.vector_memory import gather, scatter
+
+
+@inline
+def _conic_to_covariance_grad(a, b, c, va, vb, vc):
+    """Return the gradient of the covariance (xx, xy once, yy) from that of its inverse (a, b, c)."""
+    hb = 0.5 * vb
+    t00, t01 = va * a + hb * b, va * b + hb * c
+    t10, t11 = hb * a + vc * b, hb * b + vc * c
+    return -(a * t00 + b * t10), -2.0 * (a * t01 + b * t11), -(b * t01 + c * t11)
+
+
+@inline
+def _quaternion_grad(unit, inverse, g):
+    """Return the gradient of the unnormalised quaternion from that of its rotation matrix."""
+    w, x, y, z = unit
+    vw = 2.0 * (x * (g[7] - g[5]) + y * (g[2] - g[6]) + z * (g[3] - g[1]))
+    vx = 2.0 * (-2.0 * x * (g[4] + g[8]) + y * (g[1] + g[3]) + z * (g[2] + g[6]) + w * (g[7] - g[5]))
+    vy = 2.0 * (x * (g[1] + g[3]) - 2.0 * y * (g[0] + g[8]) + z * (g[5] + g[7]) + w * (g[2] - g[6]))
+    vz = 2.0 * (x * (g[2] + g[6]) + y * (g[5] + g[7]) - 2.0 * z * (g[0] + g[4]) + w * (g[3] - g[1]))
+    dot = vw * w + vx * x + vy * y + vz * z
+    return (
+        (vw - dot * w) * inverse,
+        (vx - dot * x) * inverse,
+        (vy - dot * y) * inverse,
+        (vz - dot * z) * inverse,
+    )
+
+
+@inline
+def _add(array, index, stride, lanes, keep, value, first):
+    """Write the kept lanes (zero elsewhere) for the first camera, add them for the others."""
+    value = select(keep, value, splat(0.0))
+    if not first:
+        value = value + gather(array, index, stride, lanes)
+    scatter(array, index, stride, lanes, value)
+
+
+@inline
+def _compensation_grad(vrho, det0, blur, n):
+    """Return the gradient of n (P's cross product) and of the trace of the covariance over eps2d.
+
+    `blur` is what eps2d adds to the determinant: with it no difference of determinants is taken.
+    """
+    norm, det = sqrt(det0), det0 + blur
+    inverse = select(norm > 0.0, 1.0 / norm, splat(0.0))
+    rho = sqrt(vmax(det0 / det, 0.0))
+    scale = vrho * (blur / det) * (inverse / sqrt(det))
+    return scale * n[0], scale * n[1], scale * n[2], -0.5 * vrho * rho / det
+
+
+@kernel
+def project_backward(
+    piece, pieces, n, cameras, model, width, height, eps2d,
+    means, quats, scales, covars, viewmats, Ks, radii, conics,
+    v_means2d, v_depths, v_conics, v_compensations,
+    v_means, v_quats, v_scales, v_covars, v_viewmats,
+):  # fmt: skip
+    """Write the gradients of one run of Gaussians, summed over the cameras.
+
+    v_viewmats is [pieces, C, 12] in float64 (rotation by rows, translation), or empty if it is not wanted.
+    """
+    blocks = (n + LANES - 1) // LANES
+    for c in range(cameras):
+        R, t, K = read_camera(viewmats, Ks, c)
+        for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
+            i = block * LANES
+            o = c * n + i
+            lanes = first_lanes(n - i)
+            keep = gather(radii, 2 * c * n + i, 1, lanes) > 0.0
+            m, x, y, z = to_camera(R, t, means, i, lanes)
+            _, _, j0, j1, j2, j3, j4, j5 = image_point(model, x, y, z, K, width, height)
+            j = (j0, j1, j2, j3, j4, j5)
+            A = rows_times_rotation(j, R)
+            w = _conic_to_covariance_grad(
+                gather(conics, 3 * o, 3, lanes),
+                gather(conics, 3 * o + 1, 3, lanes),
+                gather(conics, 3 * o + 2, 3, lanes),
+                gather(v_conics, 3 * o, 3, lanes),
+                gather(v_conics, 3 * o + 1, 3, lanes),
+                gather(v_conics, 3 * o + 2, 3, lanes),
+            )
+            compensated = len(v_compensations) > 0
+            vrho = gather(v_compensations, o, 1, lanes) if compensated else splat(0.0)
+            if len(covars) > 0:
+                gA = _covars_grad(A, w, vrho, compensated, eps2d, covars, i, lanes, keep, c == 0, v_covars)
+            else:
+                gA = _shape_grad(
+                    A, w, vrho, compensated, eps2d, quats, scales, i, lanes, keep, c == 0, v_quats, v_scales
+                )
+            gJ = rows_times_rotation_transposed(gA, R)
+            vu, vv = gather(v_means2d, 2 * o, 2, lanes), gather(v_means2d, 2 * o + 1, 2, lanes)
+            vx, vy, vz = image_point_grad(model, x, y, z, K, width, height, vu, vv, gJ)
+            vz = vz + gather(v_depths, o, 1, lanes)
+            _add(v_means, 3 * i, 3, lanes, keep, R[0] * vx + R[3] * vy + R[6] * vz, c == 0)
+            _add(v_means, 3 * i + 1, 3, lanes, keep, R[1] * vx + R[4] * vy + R[7] * vz, c == 0)
+            _add(v_means, 3 * i + 2, 3, lanes, keep, R[2] * vx + R[5] * vy + R[8] * vz, c == 0)
+            if len(v_viewmats) > 0:
+                _camera_grad(v_viewmats, 12 * (piece * cameras + c), keep, m, (vx, vy, vz), j, gA)
+
+
+@inline
+def _covars_grad(A, w, vrho, compensated, eps2d, covars, i, lanes, keep, first, v_covars):
+    """Write the gradients of given covariances; return that of A, from those of the 2-D covariance, w."""
+    w00, w01, w11 = w
+    C = read_covars(covars, i, lanes)
+    B = rows_times_covars(A, C)
+    if compensated:
+        c00 = B[0] * A[0] + B[1] * A[1] + B[2] * A[2]
+        c01 = B[0] * A[3] + B[1] * A[4] + B[2] * A[5]
+        c11 = B[3] * A[3] + B[4] * A[4] + B[5] * A[5]
+        det0 = c00 * c11 - c01 * c01
+        blur = eps2d * (c00 + c11 + eps2d)
+        det = det0 + blur
+        rho = sqrt(vmax(det0 / det, 0.0))
+        vdet = -0.5 * vrho * rho / det
+        vdet0 = select(rho > 0.0, 0.5 * vrho * (blur / det) / (rho * det), splat(0.0))
+        w00 = w00 + vdet0 * c11 + vdet * eps2d
+        w01 = w01 - 2.0 * vdet0 * c01
+        w11 = w11 + vdet0 * c00 + vdet * eps2d
+    for row in range(3):
+        for column in range(row, 3):
+            value = _covar_entry(A, w00, w01, w11, row, column)
+            entry = (0, 1, 2, 1, 3, 4, 2, 4, 5)[3 * row + column]
+            _add(v_covars, 6 * i + entry, 6, lanes, keep, value, first)
+    return (
+        2.0 * w00 * B[0] + w01 * B[3],
+        2.0 * w00 * B[1] + w01 * B[4],
+        2.0 * w00 * B[2] + w01 * B[5],
+        2.0 * w11 * B[3] + w01 * B[0],
+        2.0 * w11 * B[4] + w01 * B[1],
+        2.0 * w11 * B[5] + w01 * B[2],
+    )
+
+
+@inline
+def _shape_grad(A, w, vrho, compensated, eps2d, quats, scales, i, lanes, keep, first, v_quats, v_scales):
+    """Write the gradients of quaternions and scales; return that of A, from those of the 2-D covariance,
+    w."""
+    w00, w01, w11 = w
+    Q, s, unit, inverse = read_axes(quats, scales, i, lanes)
+    P = spread_matrix(A, Q, s)
+    n0, n1, n2 = splat(0.0), splat(0.0), splat(0.0)
+    if compensated:
+        normal = cross(P)
+        det0 = normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2]
+        total = P[0] * P[0] + P[1] * P[1] + P[2] * P[2] + P[3] * P[3] + P[4] * P[4] + P[5] * P[5]
+        n0, n1, n2, trace = _compensation_grad(vrho, det0, eps2d * (total + eps2d), normal)
+        w00, w11 = w00 + trace * eps2d, w11 + trace * eps2d
+    gP = (
+        2.0 * w00 * P[0] + w01 * P[3] + P[4] * n2 - P[5] * n1,
+        2.0 * w00 * P[1] + w01 * P[4] + P[5] * n0 - P[3] * n2,
+        2.0 * w00 * P[2] + w01 * P[5] + P[3] * n1 - P[4] * n0,
+        2.0 * w11 * P[3] + w01 * P[0] + n1 * P[2] - n2 * P[1],
+        2.0 * w11 * P[4] + w01 * P[1] + n2 * P[0] - n0 * P[2],
+        2.0 * w11 * P[5] + w01 * P[2] + n0 * P[1] - n1 * P[0],
+    )
+    _axes_grad(A, gP, Q, s, unit, inverse, i, lanes, keep, first, v_quats, v_scales)
+    return rows_times_rotation_transposed(
+        (gP[0] * s[0], gP[1] * s[1], gP[2] * s[2], gP[3] * s[0], gP[4] * s[1], gP[5] * s[2]), Q
+    )
+
+
+@inline
+def _covar_entry(A, w00, w01, w11, row, column):
+    """Return the gradient of one entry of the packed symmetric covariance (off-diagonal ones count twice)."""
+    p, q = _pick(A, row), _pick(A, column)
+    r, s = _pick(A, row + 3), _pick(A, column + 3)
+    value = w00 * p * q + 0.5 * w01 * (p * s + q * r) + w11 * r * s
+    return value if row == column else value + value
+
+
+@inline
+def _pick(A, k):
+    """Return A[k] for an index known only when the loop runs."""
+    if k == 0:
+        return A[0]
+    if k == 1:
+        return A[1]
+    if k == 2:
+        return A[2]
+    if k == 3:
+        return A[3]
+    if k == 4:
+        return A[4]
+    return A[5]
+
+
+@inline
+def _axes_grad(A, gP, Q, s, unit, inverse, i, lanes, keep, first, v_quats, v_scales):
+    """Write the gradients of quaternions and scales from that of P = A R(q) S."""
+    # gradient of R(q) S, then of R(q) (times s) and of s (dot with R(q))
+    m = (
+        A[0] * gP[0] + A[3] * gP[3],
+        A[0] * gP[1] + A[3] * gP[4],
+        A[0] * gP[2] + A[3] * gP[5],
+        A[1] * gP[0] + A[4] * gP[3],
+        A[1] * gP[1] + A[4] * gP[4],
+        A[1] * gP[2] + A[4] * gP[5],
+        A[2] * gP[0] + A[5] * gP[3],
+        A[2] * gP[1] + A[5] * gP[4],
+        A[2] * gP[2] + A[5] * gP[5],
+    )
+    _add(v_scales, 3 * i, 3, lanes, keep, m[0] * Q[0] + m[3] * Q[3] + m[6] * Q[6], first)
+    _add(v_scales, 3 * i + 1, 3, lanes, keep, m[1] * Q[1] + m[4] * Q[4] + m[7] * Q[7], first)
+    _add(v_scales, 3 * i + 2, 3, lanes, keep, m[2] * Q[2] + m[5] * Q[5] + m[8] * Q[8], first)
+    g = (
+        m[0] * s[0],
+        m[1] * s[1],
+        m[2] * s[2],
+        m[3] * s[0],
+        m[4] * s[1],
+        m[5] * s[2],
+        m[6] * s[0],
+        m[7] * s[1],
+        m[8] * s[2],
+    )
+    vw, vx, vy, vz = _quaternion_grad(unit, inverse, g)
+    _add(v_quats, 4 * i, 4, lanes, keep, vw, first)
+    _add(v_quats, 4 * i + 1, 4, lanes, keep, vx, first)
+    _add(v_quats, 4 * i + 2, 4, lanes, keep, vy, first)
+    _add(v_quats, 4 * i + 3, 4, lanes, keep, vz, first)
+
+
+@inline
+def _camera_grad(v_viewmats, o, keep, m, v, j, gA):
+    """Add to the gradient of one camera: R acts on the mean (v mᵀ) and in A = J R (Jᵀ gA)."""
+    zero = splat(0.0)
+    v_viewmats[o + 0] += lane_sum(select(keep, v[0] * m[0] + j[0] * gA[0] + j[3] * gA[3], zero))
+    v_viewmats[o + 1] += lane_sum(select(keep, v[0] * m[1] + j[0] * gA[1] + j[3] * gA[4], zero))
+    v_viewmats[o + 2] += lane_sum(select(keep, v[0] * m[2] + j[0] * gA[2] + j[3] * gA[5], zero))
+    v_viewmats[o + 3] += lane_sum(select(keep, v[1] * m[0] + j[1] * gA[0] + j[4] * gA[3], zero))
+    v_viewmats[o + 4] += lane_sum(select(keep, v[1] * m[1] + j[1] * gA[1] + j[4] * gA[4], zero))
+    v_viewmats[o + 5] += lane_sum(select(keep, v[1] * m[2] + j[1] * gA[2] + j[4] * gA[5], zero))
+    v_viewmats[o + 6] += lane_sum(select(keep, v[2] * m[0] + j[2] * gA[0] + j[5] * gA[3], zero))
+    v_viewmats[o + 7] += lane_sum(select(keep, v[2] * m[1] + j[2] * gA[1] + j[5] * gA[4], zero))
+    v_viewmats[o + 8] += lane_sum(select(keep, v[2] * m[2] + j[2] * gA[2] + j[5] * gA[5], zero))
+    v_viewmats[o + 9] += lane_sum(select(keep, v[0], zero))
+    v_viewmats[o + 10] += lane_sum(select(keep, v[1], zero))
+    v_viewmats[o + 11] += lane_sum(select(keep, v[2], zero))
