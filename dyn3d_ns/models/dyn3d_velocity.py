@@ -43,7 +43,6 @@ from dyn3d_ns.gaussians.initialize import (
     join_views,
     random_points,
 )
-from dyn3d_ns.geometry.rotations import quat_conjugate, quat_multiply
 from dyn3d_ns.losses.motion import code_ambiguity
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
 from dyn3d_ns.rendering import rasterize
@@ -226,10 +225,8 @@ class Dyn3DVelocityModel(GaussianModel):
             first, last = self.observed_times[0], self.timeline.t_obs
             phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
             changes, waves = params["color_changes"], torch.cos(self.color_phases * phase).to(rest)
-        turns = None
-        if self.config.turn_colors:
-            turns = quat_multiply(quats.detach(), quat_conjugate(params["quats"].detach()))
-        return carried_colors(base, changes, rest, waves, turns)
+        turn = (quats, params["quats"]) if self.config.turn_colors else None
+        return carried_colors(base, changes, rest, waves, turn)
 
     def _training_state(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave,

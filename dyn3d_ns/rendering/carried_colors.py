@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.geometry.harmonics import rotate_harmonics
+from dyn3d_ns.geometry.rotations import quat_conjugate, quat_multiply
 from dyn3d_ns.rendering.jit import inline, kernel
 from dyn3d_ns.rendering.pool import pieces_of, run
+
+_REST = (np.float32(1), np.float32(0), np.float32(0), np.float32(0))
 
 
 @inline
@@ -28,10 +31,24 @@ def _turned(w, x, y, z, a, b, c):
     )
 
 
+@inline
+def _turn(now, before, i):
+    """Return the rotation that took the quaternion ``before`` to ``now``, times their lengths."""
+    aw, ax, ay, az = now[i, 0], now[i, 1], now[i, 2], now[i, 3]
+    bw, bx, by, bz = before[i, 0], -before[i, 1], -before[i, 2], -before[i, 3]
+    return (
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    )
+
+
 @kernel
-def _forward(start, stop, base, changes, rest, waves, turns, out):
-    turning = len(turns) > 0
+def _forward(start, stop, base, changes, rest, waves, now, before, out):
+    turning = len(now) > 0
     for i in range(start, stop):
+        w, x, y, z = _turn(now, before, i) if turning else _REST
         for c in range(3):
             value = base[i, c]
             for m in range(changes.shape[1]):
@@ -39,7 +56,6 @@ def _forward(start, stop, base, changes, rest, waves, turns, out):
             out[i, 0, c] = value
             if turning:
                 # The coefficients of degree 1 are (-y, z, -x) of a vector.
-                w, x, y, z = turns[i, 0], turns[i, 1], turns[i, 2], turns[i, 3]
                 vx, vy, vz = _turned(w, x, y, z, -rest[i, 2, c], -rest[i, 0, c], rest[i, 1, c])
                 out[i, 1, c], out[i, 2, c], out[i, 3, c] = -vy, vz, -vx
         if not turning:
@@ -49,17 +65,17 @@ def _forward(start, stop, base, changes, rest, waves, turns, out):
 
 
 @kernel
-def _backward(start, stop, v_out, waves, turns, v_base, v_changes, v_rest):
-    turning = len(turns) > 0
+def _backward(start, stop, v_out, waves, now, before, v_base, v_changes, v_rest):
+    turning = len(now) > 0
     for i in range(start, stop):
+        w, x, y, z = _turn(now, before, i) if turning else _REST
         for c in range(3):
             grad = v_out[i, 0, c]
             v_base[i, c] = grad
             for m in range(v_changes.shape[1]):
                 v_changes[i, m, c] = waves[m] * grad
             if turning:
-                w, x, y, z = turns[i, 0], -turns[i, 1], -turns[i, 2], -turns[i, 3]
-                vx, vy, vz = _turned(w, x, y, z, -v_out[i, 3, c], -v_out[i, 1, c], v_out[i, 2, c])
+                vx, vy, vz = _turned(w, -x, -y, -z, -v_out[i, 3, c], -v_out[i, 1, c], v_out[i, 2, c])
                 v_rest[i, 0, c], v_rest[i, 1, c], v_rest[i, 2, c] = -vy, vz, -vx
         if not turning:
             for k in range(v_rest.shape[1]):
@@ -70,24 +86,25 @@ def _backward(start, stop, v_out, waves, turns, v_base, v_changes, v_rest):
 class _ColorsAt(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, base: Tensor, changes: Tensor, rest: Tensor, waves: Tensor, turns: Tensor
+        ctx: Any, base: Tensor, changes: Tensor, rest: Tensor, waves: Tensor, now: Tensor, before: Tensor
     ) -> Tensor:
-        ctx.fixed, ctx.shapes = (waves.numpy(), turns.numpy()), (base.shape, changes.shape, rest.shape)
+        ctx.fixed = waves.numpy(), now.numpy(), before.numpy()
+        ctx.shapes = base.shape, changes.shape, rest.shape
         out = base.new_empty(len(base), rest.shape[1] + 1, 3)
-        arrays = [x.numpy() for x in (base, changes, rest, waves, turns, out)]
+        arrays = [x.numpy() for x in (base, changes, rest, waves, now, before, out)]
         bounds = pieces_of(len(base))
         run(lambda piece: _forward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         v_out = grads[0].contiguous()
         v_base, v_changes, v_rest = (v_out.new_empty(shape) for shape in ctx.shapes)
         arrays = [v_out.numpy(), *ctx.fixed, v_base.numpy(), v_changes.numpy(), v_rest.numpy()]
         bounds = pieces_of(len(v_out))
         run(lambda piece: _backward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
-        return v_base, v_changes, v_rest, None, None
+        return v_base, v_changes, v_rest, None, None, None
 
 
 def carried_colors(
@@ -95,7 +112,7 @@ def carried_colors(
     changes: Float[Tensor, "N M 3"],
     rest: Float[Tensor, "N R 3"],
     waves: Float[Tensor, "M"],
-    turns: Float[Tensor, "N 4"] | None = None,
+    quats: tuple[Float[Tensor, "N 4"], Float[Tensor, "N 4"]] | None = None,
 ) -> Float[Tensor, "N 1+R 3"]:
     """Return SH coefficients that follow time and turn with the matter.
 
@@ -104,14 +121,16 @@ def carried_colors(
         changes: What M functions of time add to them.
         rest: Coefficients of the higher degrees.
         waves: Values of the functions of time.
-        turns: Rotations since the canonical time (quaternions, wxyz), which the higher degrees follow; they
-            get no gradient. None leaves those in the world's frame.
+        quats: Orientations now and in the canonical time (wxyz, not zero); the higher degrees follow the turn
+            between them, which gets no gradient. None leaves those in the world's frame.
     """
-    turns = base.new_zeros(0, 4) if turns is None or rest.shape[1] == 0 else turns.detach()
-    fixed = len(turns) == 0
-    if rest.is_cuda or rest.dtype != torch.float32 or not (fixed or rest.shape[1] == 3):
-        now = base + torch.einsum("m,nmc->nc", waves, changes)
-        turned = rest if fixed else rotate_harmonics(rest, turns)
-        return torch.cat([now[:, None], turned], dim=1)
-    arguments = (base, changes, rest, waves, turns)
+    if quats is None or rest.shape[1] == 0:
+        now = before = rest.new_zeros(0, 4)
+    else:
+        now, before = (q.detach() for q in quats)
+    if rest.is_cuda or rest.dtype != torch.float32 or (len(now) and rest.shape[1] != 3):
+        base = base + torch.einsum("m,nmc->nc", waves, changes)
+        rest = rotate_harmonics(rest, quat_multiply(now, quat_conjugate(before))) if len(now) else rest
+        return torch.cat([base[:, None], rest], dim=1)
+    arguments = (base, changes, rest, waves, now, before)
     return _ColorsAt.apply(*(x.contiguous() for x in arguments))  # type: ignore[no-any-return]

@@ -18,8 +18,8 @@ start = time.perf_counter()
 import numpy as np
 from dyn3d_ns.rendering import jit, carried_colors
 grads, out = np.full((1, 1, 3), 2.0, np.float32), np.zeros((1, 3), np.float32)
-none = [np.zeros(shape, np.float32) for shape in ((0,), (0, 4), (1, 0, 3), (1, 0, 3))]
-carried_colors._backward(0, 1, grads, *none[:2], out, *none[2:])
+none = [np.zeros(shape, np.float32) for shape in ((0,), (0, 4), (0, 4), (1, 0, 3), (1, 0, 3))]
+carried_colors._backward(0, 1, grads, *none[:3], out, *none[3:])
 assert out.tolist() == [[2.0, 2.0, 2.0]]
 hits = sum(carried_colors._backward.stats.cache_hits.values())
 print(hits, jit.cache_folder())

@@ -47,8 +47,12 @@ def test_skinning(rows: int, motions: int) -> None:
 def test_colours_that_follow_time_and_matter(rows: int, waves: int, rest: int, turning: bool) -> None:
     torch.manual_seed(0)
     inputs = [torch.randn(*s) for s in ((rows, 3), (rows, waves, 3), (rows, rest, 3))]
-    turns = torch.randn(rows, 4) if turning else None
-    check_against_float64(carried_colors, inputs, fixed=(torch.randn(waves), turns))
+    quats = [torch.randn(rows, 4), torch.randn(rows, 4)]
+
+    def colors(base: Tensor, changes: Tensor, rest: Tensor, values: Tensor, *turn: Tensor) -> Tensor:
+        return carried_colors(base, changes, rest, values, (turn[0], turn[1]) if turning else None)
+
+    check_against_float64(colors, inputs, fixed=(torch.randn(waves), *quats))
 
 
 @pytest.mark.parametrize("channels", [3, 4])
