@@ -62,8 +62,8 @@ class ExportOptions:
         last = timeline.num_frames - 1
         frames = range(last + 1) if self.frames is None else self.frames
         outside = [frame for frame in frames if not 0 <= frame <= last]
-        if outside or not frames:
-            raise CommandError(f"--frames must lie in 0 to {last}, got {outside or 'none'}")
+        if outside:
+            raise CommandError(f"--frames must lie in 0 to {last}, got {outside}")
         return {f"frame_{frame:05d}": timeline.frame_times[frame] for frame in frames}
 
 
