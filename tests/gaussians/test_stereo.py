@@ -4,14 +4,8 @@ import pytest
 import torch
 
 from dyn3d_ns.gaussians.initialize import ViewSet
-from dyn3d_ns.gaussians.stereo import (
-    DepthMaps,
-    confirmations,
-    depth_maps,
-    scale_views,
-    stereo_points,
-    thin_points,
-)
+from dyn3d_ns.gaussians.plane_sweep import DepthMaps, depth_maps, scale_views
+from dyn3d_ns.gaussians.stereo import confirmations, stereo_points, thin_points
 from dyn3d_ns.models.gaussian_model import viewmats_of
 
 SIZE, FOCAL, HEIGHT = 56, 52.0, 3.0
