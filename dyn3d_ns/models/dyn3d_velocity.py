@@ -23,10 +23,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from dyn3d_ns.data.datamanager import DynamicDataManager
-from dyn3d_ns.fields.continuation import MAX_DEGREE, fit_velocity
+from dyn3d_ns.fields.continuation import MAX_DEGREE
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
+from dyn3d_ns.fields.velocity_fit import fit_velocity
 from dyn3d_ns.gaussians.carried import (
     CarriedGaussians,
     MotionState,
@@ -312,9 +313,9 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def _settle_motion(self) -> list[str]:
         """Fit the velocity field to the motions by least squares; returns a line for each."""
-        weights = self.scene.codes() * torch.sigmoid(self.scene.params["opacities"])
-        points, field = self.scene.params["means"], cast(BasisVelocityField, self.scene.velocity)
-        chosen = fit_velocity(field, self.motions, points, weights, self.config.holdout)
+        points, mass = self.scene.params["means"], torch.sigmoid(self.scene.params["opacities"][:, 0])
+        field = cast(BasisVelocityField, self.scene.velocity)
+        chosen = fit_velocity(field, self.motions, points, self.scene.codes(), mass, self.config.holdout)
         kinds = Counter(c.candidate.describe() for c in chosen).most_common()
         worst = max((c.error for c in chosen), default=0.0)
         return [
