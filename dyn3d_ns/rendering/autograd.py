@@ -21,7 +21,7 @@ def flat(tensor: Tensor | None) -> np.ndarray:
     """View a tensor as a flat float32 array; None becomes an empty one."""
     if tensor is None:
         return _NONE
-    return np.ascontiguousarray(tensor.detach().numpy()).reshape(-1)
+    return tensor.detach().numpy().ravel()
 
 
 def _sparse_rows(tensor: Tensor, rows: Tensor) -> Tensor:

@@ -153,14 +153,15 @@ class Blend(torch.autograd.Function):
         tiles = cameras * tiles_x * tiles_y
         workers = max(1, min(pool.get_num_threads(), tiles))
         image = torch.empty(cameras, s.height, s.width, channels)
-        rests = torch.empty(cameras, s.height, s.width, 1)
+        alphas = torch.empty(cameras, s.height, s.width, 1)
+        rests = torch.empty_like(alphas) if ctx.needs_input_grad[5] else None
         sums = lease.empty(cameras * s.height * s.width if s.expected_depth else 0)
         kept = _record(lease, s.record, tiles, packed.pairs, workers)
         scratch = lease.empty((workers, 256 * (2 + stride)))
         masks = lease.empty((workers, blend_forward.CHUNK), np.int32)
         counter, tag = np.zeros(2, dtype=np.int64), (0,) * stride
         behind, pixels = flat(backgrounds), _pixel_offsets(s.width, channels)
-        out = flat(image), flat(rests), sums
+        out = flat(image), flat(alphas), flat(rests), sums
 
         def work(worker: int) -> None:
             blend_forward.blend_forward(
@@ -172,7 +173,6 @@ class Blend(torch.autograd.Function):
             )  # fmt: skip
 
         pool.run(work, workers, "blend")
-        alphas = 1.0 - rests
         if s.record:
             ctx.lease, ctx.packed, ctx.kept, ctx.settings, ctx.stride = lease, packed, kept, s, stride
             ctx.rests, ctx.sums, ctx.pixels = rests, sums, pixels
@@ -214,11 +214,13 @@ class Blend(torch.autograd.Function):
         return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
 
 
-def _runs(costs: np.ndarray, workers: int) -> np.ndarray:
+def _runs(costs: np.ndarray, workers: int) -> list[int]:
     """Cut the tiles into contiguous runs of equal cost; return their bounds."""
-    total = np.cumsum(costs)
-    inner = np.searchsorted(total, total[-1] * np.arange(1, workers) / workers)
-    return np.concatenate([[0], inner, [len(costs)]])
+    if workers == 1:
+        return [0, len(costs)]
+    total = costs.cumsum()
+    inner = total.searchsorted(int(total[-1]) * np.arange(1, workers) / workers)
+    return [0, *inner.tolist(), len(costs)]
 
 
 def _accumulate(
@@ -228,7 +230,7 @@ def _accumulate(
     s, packed, kept, tag = ctx.settings, ctx.packed, ctx.kept, (0,) * ctx.stride
     entries = kept.tile_entries.reshape(-1, blend_forward.TILE_ENTRIES)
     workers = max(1, min(pool.get_num_threads(), len(entries)))
-    bounds = _runs(entries[:, 2] + _TILE_COST, workers) if len(entries) else np.zeros(2, dtype=np.int64)
+    bounds = _runs(entries[:, 2] + _TILE_COST, workers) if len(entries) else [0, 0]
     longest, absgrad = blend_forward.CHUNK * int(entries[:, 1].max(initial=1)), s.absgrad is not None
     floats, integers = blend_backward.scratch_sizes(longest, ctx.stride, absgrad)
     float_scratch, integer_scratch = (

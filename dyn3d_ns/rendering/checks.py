@@ -5,6 +5,7 @@ import operator
 from collections.abc import Sequence
 from typing import SupportsFloat
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,8 @@ def check_options(
     for name, number in (
         ("near_plane", near_plane), ("far_plane", far_plane), ("radius_clip", radius_clip), ("eps2d", eps2d),
     ):  # fmt: skip
-        if not isinstance(number, SupportsFloat) or math.isnan(float(number)):
+        # a protocol is slow to ask about: first what almost every number is
+        if not isinstance(number, (int, float, SupportsFloat)) or math.isnan(float(number)):
             raise ValueError(f"{name} is {number!r}; it must be a number")
     if not 0 <= eps2d < math.inf:
         raise ValueError(f"eps2d is {eps2d}; it must be 0 or more, and finite: it is added to the covariance")
@@ -67,13 +69,13 @@ def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None
     """Check type, device, dtype, shape and finiteness of one tensor."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} is {type(tensor).__name__}; it must be a tensor of shape {like}")
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise ValueError(
             f"{name} is on {tensor.device} but means is on the CPU; put all tensors on one device"
         )
     if tensor.dtype != torch.float32:
         raise ValueError(f"{name} has dtype {tensor.dtype}; it must be torch.float32 (use .float())")
-    if tuple(tensor.shape) != shape:
+    if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, that is {like}")
     # A sum is one cheap pass and is finite unless a value is not, or it overflows: only then look closely.
     if (
@@ -110,16 +112,13 @@ def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -
 
 def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
     """Raise on cameras that project nothing: a singular matrix or rotation part, or a zero focal length."""
-    whole = viewmats.detach().double()
-    smallest = torch.minimum(torch.linalg.det(whole[:, :3, :3]).abs(), torch.linalg.det(whole).abs())
-    singular = smallest < 1e-12
-    if bool(singular.any()):
-        raise ValueError(
-            f"viewmats[{int(singular.nonzero()[0])}] is singular; it must be an invertible transform"
-        )
-    focal = Ks.detach()[:, (0, 1), (0, 1)]
-    if bool((focal == 0).any()):
-        raise ValueError(f"Ks[{int((focal == 0).nonzero()[0, 0])}] has a focal length of 0 pixels")
+    whole = viewmats.detach().numpy().astype(np.float64)
+    for c, determinants in enumerate(zip(np.linalg.det(whole), np.linalg.det(whole[:, :3, :3]), strict=True)):
+        if min(map(abs, determinants)) < 1e-12:
+            raise ValueError(f"viewmats[{c}] is singular; it must be an invertible transform")
+    for c, K in enumerate(Ks.detach().numpy()):
+        if K[0, 0] == 0.0 or K[1, 1] == 0.0:
+            raise ValueError(f"Ks[{c}] has a focal length of 0 pixels")
 
 
 def check_tensors(

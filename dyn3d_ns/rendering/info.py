@@ -103,8 +103,8 @@ def collect_info(
 
     `radii_per_axis` gives radii gsplat 1.5's last axis (x, y); else they are the larger of the two.
     """
-    whole = radii.clamp_max(_LARGEST_RADIUS).int()
-    shown = whole.permute(0, 2, 1) if radii_per_axis else whole.amax(dim=1)
+    shown = radii.permute(0, 2, 1) if radii_per_axis else torch.maximum(radii[:, 0], radii[:, 1])
+    shown = shown.clamp_max(_LARGEST_RADIUS).int()
     info: dict[str, Any] = {
         "camera_ids": None, "gaussian_ids": None, "radii": shown, "means2d": means2d, "depths": depths,
         "conics": conics, "opacities": opacities, "width": width, "height": height, "tile_size": tile_size,
