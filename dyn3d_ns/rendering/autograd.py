@@ -94,7 +94,7 @@ class Project(torch.autograd.Function):
         arrays = [flat(t) for t in (means, quats, scales, covars, viewmats, Ks, radii, conics)]
         incoming = [
             flat(torch.zeros(cameras, n, 2) if v_means2d is None else v_means2d),
-            flat(torch.zeros(cameras, n) if v_depths is None else v_depths),
+            flat(v_depths),
             flat(torch.zeros(cameras, n, 3) if v_conics is None else v_conics),
             flat(v_compensations),
         ]

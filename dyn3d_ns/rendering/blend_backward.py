@@ -38,6 +38,9 @@ from dyn3d_ns.rendering.vector_channels import (
 )
 from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread, store, transpose
 
+_TILE_COST = 64
+"""What a tile costs beside its steps, in steps."""
+
 DEPTH_ROWS = 3
 """Behind the channels, alpha and the background: gradient, mean and rest of the mean of an expected depth."""
 
@@ -57,6 +60,26 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
     grads = LANES * (2 * channels + 2 + DEPTH_ROWS)
     floats = (planes * LANES + 2 + width) * longest + grads + 256 + LANES * width
     return floats, 2 * longest + longest // CHUNK
+
+
+@kernel
+def cut_runs(tile_entries, bounds):
+    """Cut the tiles into runs of about equal cost, one between two bounds; return the most chunks a tile
+    has, at least 1."""
+    tiles, workers = len(tile_entries) // TILE_ENTRIES, len(bounds) - 1
+    total, longest = 0, 1
+    for tile in range(tiles):
+        longest = max(longest, tile_entries[TILE_ENTRIES * tile + 1])
+        total += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+    bounds[0] = 0
+    worker, done = 1, 0
+    for tile in range(tiles):
+        while worker < workers and done * workers >= total * worker:
+            bounds[worker] = tile
+            worker += 1
+        done += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+    bounds[worker:] = tiles
+    return longest
 
 
 @kernel

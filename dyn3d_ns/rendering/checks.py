@@ -5,7 +5,6 @@ import operator
 from collections.abc import Sequence
 from typing import SupportsFloat
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +65,7 @@ def check_device(means: object) -> None:
 
 
 def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None:
-    """Check type, device, dtype, shape and finiteness of one tensor."""
+    """Check type, device, dtype and shape of one tensor."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} is {type(tensor).__name__}; it must be a tensor of shape {like}")
     if not tensor.is_cpu:
@@ -77,16 +76,21 @@ def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None
         raise ValueError(f"{name} has dtype {tensor.dtype}; it must be torch.float32 (use .float())")
     if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, that is {like}")
-    # A sum is one cheap pass and is finite unless a value is not, or it overflows: only then look closely.
-    if (
-        tensor.numel()
-        and not math.isfinite(tensor.detach().sum().item())
-        and not bool(tensor.isfinite().all())
-    ):
-        bad = (~tensor.detach().isfinite()).nonzero()
-        raise ValueError(
-            f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}"
-        )
+
+
+def _check_finite(**tensors: Tensor | None) -> None:
+    """Raise on the first tensor with a value that is not finite: one pass over all, then a close look."""
+    from dyn3d_ns.rendering.autograd import flat
+    from dyn3d_ns.rendering.finite import all_finite
+
+    if all_finite(*map(flat, tensors.values())):
+        return
+    for name, tensor in tensors.items():
+        bad = [] if tensor is None else (~tensor.detach().isfinite()).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}"
+            )
 
 
 def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -> None:
@@ -110,14 +114,24 @@ def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -
         )
 
 
+def _determinant(rows: list[list[float]]) -> float:
+    """Expand along the first row: for a few numbers quicker than a call of a linear algebra library."""
+    if len(rows) == 1:
+        return rows[0][0]
+    minors = ([row[:k] + row[k + 1 :] for row in rows[1:]] for k in range(len(rows)))
+    return sum((-1) ** k * rows[0][k] * _determinant(minor) for k, minor in enumerate(minors))
+
+
 def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
     """Raise on cameras that project nothing: a singular matrix or rotation part, or a zero focal length."""
-    whole = viewmats.detach().numpy().astype(np.float64)
-    for c, determinants in enumerate(zip(np.linalg.det(whole), np.linalg.det(whole[:, :3, :3]), strict=True)):
-        if min(map(abs, determinants)) < 1e-12:
+    for c, rows in enumerate(viewmats.tolist()):
+        rotation = [row[:3] for row in rows[:3]]
+        if abs(_determinant(rotation)) < 1e-12 or (
+            rows[3] != [0.0, 0.0, 0.0, 1.0] and abs(_determinant(rows)) < 1e-12
+        ):
             raise ValueError(f"viewmats[{c}] is singular; it must be an invertible transform")
-    for c, K in enumerate(Ks.detach().numpy()):
-        if K[0, 0] == 0.0 or K[1, 1] == 0.0:
+    for c, rows in enumerate(Ks.tolist()):
+        if rows[0][0] == 0.0 or rows[1][1] == 0.0:
             raise ValueError(f"Ks[{c}] has a focal length of 0 pixels")
 
 
@@ -138,10 +152,15 @@ def check_tensors(
     if cameras == 0:
         raise ValueError("viewmats holds no camera; give at least one [C, 4, 4]")
     _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
-    _check_cameras(viewmats, Ks)
     _check_colors(colors, cameras, n, sh_degree)
     if backgrounds is not None:
         channels = 3 if sh_degree is not None else colors.shape[-1]
         if render_mode in ("D", "ED"):
             channels = backgrounds.shape[-1]  # ignored by gsplat in these modes
         _check("backgrounds", backgrounds, (cameras, channels), "[C, D]")
+    shape = {"covars": covars, "scales": None} if covars is not None else {"quats": quats, "scales": scales}
+    _check_finite(
+        means=means, **shape, opacities=opacities, viewmats=viewmats, Ks=Ks, colors=colors,
+        backgrounds=backgrounds,
+    )  # fmt: skip
+    _check_cameras(viewmats, Ks)
