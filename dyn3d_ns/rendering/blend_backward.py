@@ -28,7 +28,7 @@ from dyn3d_ns.rendering.blend_forward import (
     exponent,
 )
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs, vmax
+from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs
 from dyn3d_ns.rendering.vector_channels import (
     channels_dot,
     channels_fma_planes,
@@ -226,9 +226,8 @@ def _walk_back(
     """Replace each step's alpha and transmittance by the factors of its shape and of its colour gradient."""
     stride, plane = len(tag), LANES * len(step_places)
     v = channels_load(tag, grads, LANES * (stride + 2 + DEPTH_ROWS) if expected else 0)
-    v_depth, mean, rest = (
-        load(grads, LANES * (stride + 2)), load(grads, LANES * (stride + 3)), load(grads, LANES * (stride + 4))
-    )  # fmt: skip
+    depth = LANES * (stride + 2)
+    v_depth, mean, rest = load(grads, depth), load(grads, depth + LANES), load(grads, depth + 2 * LANES)
     v_alpha, behind = load(grads, LANES * stride), load(grads, LANES * stride + LANES)
     for k in range(count - 1, -1, -1):
         r = np.int64(ranks[np.uint64(step_places[np.uint64(k)])])

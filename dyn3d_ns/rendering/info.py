@@ -115,9 +115,11 @@ def collect_info(
     radii_per_axis: bool,
 ) -> RasterInfo:
     """Collect what strategies read, [C, N, …], or packed to the visible pairs [nnz, …] as gsplat does."""
+    if opacities.dim() == 1:
+        opacities = opacities[None]
     info: dict[str, Any] = {
         "camera_ids": None, "gaussian_ids": None, "means2d": means2d, "depths": depths,
-        "conics": conics, "opacities": opacities if opacities.dim() > 1 else opacities[None], "width": width, "height": height, "tile_size": tile_size,
+        "conics": conics, "opacities": opacities, "width": width, "height": height, "tile_size": tile_size,
         "tile_width": -(-width // tile_size), "tile_height": -(-height // tile_size),
         "n_cameras": len(means2d),
     }  # fmt: skip
