@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# One interpreter forks twenty that start two threads, rasterise and exit: a start of torch for each would
-# take a minute. It rasterises on one thread before, so that it has no workers to lose.
+# One interpreter forks those that start two threads, rasterise and exit: starting torch in each would take
+# a minute. It rasterises on one thread before, so that it has no workers to lose.
 CODE = """
 import os, sys, threading, time
 sys.path.insert(0, sys.argv[1])
@@ -29,7 +29,7 @@ def loop():
 
 set_num_threads(1)
 once()
-for k in range(20):
+for k in range(int(sys.argv[3])):
     child = os.fork()
     if child == 0:
         set_num_threads(2)
@@ -44,11 +44,18 @@ for k in range(20):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("kind", ["daemon", "plain"])
-def test_no_exit_beside_rasterising_threads_is_aborted(kind):
+@pytest.mark.parametrize(
+    ("kind", "times"),
+    [
+        ("daemon", 6),
+        pytest.param("daemon", 20, marks=pytest.mark.slow),
+        pytest.param("plain", 20, marks=pytest.mark.slow),
+    ],
+)
+def test_no_exit_beside_rasterising_threads_is_aborted(kind, times):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CODE, str(Path(__file__).parent), kind],
-        capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-W", "ignore", "-c", CODE, str(Path(__file__).parent), kind, str(times)],
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "terminate called" not in done.stderr and "Fatal" not in done.stderr
