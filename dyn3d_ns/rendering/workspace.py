@@ -29,12 +29,13 @@ def _take_back() -> None:
         stack = _idle.pop(key, [])
         stack.append(buffer)
         _idle[key] = stack
-    left = sum(map(len, _idle.values())) - _KEPT
-    while left > 0:
+    surplus = sum(map(len, _idle.values())) - _KEPT
+    while surplus > 0:
         key = next(iter(_idle))
-        _idle[key].pop(0)
-        left -= 1
-        if not _idle[key]:
+        if _idle[key]:
+            _idle[key].pop(0)
+            surplus -= 1
+        else:
             del _idle[key]
 
 
