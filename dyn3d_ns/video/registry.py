@@ -67,6 +67,12 @@ def part(kind: str, name: str) -> Any:
         raise StageError(f"{kind} {name!r} ({target}) cannot be imported: {error}") from error
 
 
+def make_part(kind: str, name: str, settings: Any) -> Any:
+    """Build an exchangeable part: by its class method `from_settings`, or without arguments."""
+    cls = part(kind, name)
+    return cls.from_settings(settings) if hasattr(cls, "from_settings") else cls()
+
+
 def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
     return getattr(import_module(module), attribute)

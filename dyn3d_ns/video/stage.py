@@ -44,6 +44,8 @@ class Stage(ABC):
     """Stages whose files this one reads and cannot do without."""
     uses: ClassVar[tuple[str, ...]] = ()
     """Stages whose files this one reads where they exist."""
+    accepts_given: ClassVar[bool] = True
+    """Whether files that lie in the tree without a record are taken as the result."""
     version: ClassVar[int] = 1
     """Raise it when the same inputs and settings give another result: finished runs are then redone."""
 

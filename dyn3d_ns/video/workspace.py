@@ -92,11 +92,17 @@ class Workspace:
         """Write the times of the frames."""
         write_json(self.clip_path, asdict(clip))
 
+    @property
+    def cache_dir(self) -> Path:
+        """What can be computed again; the runner's records lie beside it."""
+        return self.root / ".dyn3d"
+
     # -- flow ---------------------------------------------------------------------------------------
 
     def flow_path(self, i: int, j: int) -> Path:
-        """File of the flow from frame i to frame j."""
-        return self.root / "flow" / f"{i:05d}_{j:05d}.npz"
+        """File of the flow from frame i to frame j; over more than one frame it is a cache."""
+        folder = self.root / "flow" if abs(i - j) == 1 else self.cache_dir / "flow"
+        return folder / f"{i:05d}_{j:05d}.npz"
 
     def has_flow(self, i: int, j: int) -> bool:
         """Whether the flow from frame i to frame j is on disk."""
@@ -109,6 +115,14 @@ class Workspace:
     def write_flow(self, i: int, j: int, flow: Flow) -> None:
         """Write the flow from frame i to frame j."""
         write_flow_npz(self.flow_path(i, j), flow.flow, flow.valid)
+
+    @property
+    def flow_info_path(self) -> Path:
+        return self.root / "flow" / "flow_info.json"
+
+    def flow_model(self) -> str:
+        """Return the name of the method that estimated the flow."""
+        return str(self._json(self.flow_info_path, "flow").get("method", "unknown"))
 
     # -- keyframes ----------------------------------------------------------------------------------
 
