@@ -1,0 +1,114 @@
+"""Depth of all frames of a clip's folder, as the settings of the stage say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from dyn3d_ns.video.depth.densify import densify
+from dyn3d_ns.video.depth.moving import place_objects
+from dyn3d_ns.video.depth.triangulation import (
+    FlowView,
+    InverseDepth,
+    relative_transform,
+    triangulate_flow,
+)
+from dyn3d_ns.video.depth.views import FlowSource, PointsByFrame, grown, matching_frames
+from dyn3d_ns.video.stage import Report
+from dyn3d_ns.video.types import Cameras
+from dyn3d_ns.video.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dyn3d_ns.video.stages.depth import DepthSettings
+
+_POINT_WEIGHT = 4.0
+"""What a located track counts for, where a pixel's median weight is 1."""
+_GROW = 3
+"""Pixels around what moves in which flow is not believed."""
+
+
+def estimate_depth(
+    workspace: Workspace, report: Report, settings: DepthSettings
+) -> Iterator[Float32[np.ndarray, "H W"]]:
+    """Yield planar z of every frame."""
+    return triangulated_depth(workspace, report, settings)
+
+
+def triangulated_depth(
+    workspace: Workspace, report: Report, settings: DepthSettings
+) -> Iterator[Float32[np.ndarray, "H W"]]:
+    """Yield depth triangulated from flow and points, spread over each image; objects stand on the ground."""
+    cameras = workspace.cameras(adjusted=False)
+    if len(workspace.points().xyz) == 0:
+        report.note("the camera's motion does not tell depth: a floor and a wall are assumed")
+    frames = _static_disparity(workspace, report, settings, cameras)
+    for disparity in place_objects(frames):
+        yield (1.0 / np.maximum(disparity, 1e-3)).astype(np.float32)
+
+
+def _static_disparity(
+    workspace: Workspace, report: Report, settings: DepthSettings, cameras: Cameras
+) -> Iterator[tuple[Float32[np.ndarray, "H W"], Int32[np.ndarray, "H W"]]]:
+    count = len(cameras.Ks)
+    seen = PointsByFrame(workspace.points(), count)
+    flows = FlowSource(workspace)
+    guessed = 0
+    for frame in report.track(range(count), "depth"):
+        image = flows.image(frame)
+        labels = workspace.labels(frame) if workspace.has_masks() else np.zeros(image.shape[:2], np.int32)
+        measured = measure_frame(frame, cameras, seen, flows, settings.neighbours)
+        weight = np.where(grown(labels > 0, _GROW), 0.0, measured.weight).astype(np.float32)
+        if (weight > 0).any():
+            yield densify(measured.value, weight, image, settings.smoothness), labels
+        else:
+            guessed += 1
+            yield floor_and_wall(*image.shape[:2]), labels
+    if 0 < guessed < count:
+        report.note(
+            f"{guessed} of {count} frames show nothing whose depth is known: a floor and a wall are assumed"
+        )
+
+
+def measure_frame(
+    frame: int, cameras: Cameras, seen: PointsByFrame, flows: FlowSource, neighbours: int
+) -> InverseDepth:
+    """Return the inverse depth that a frame's flow to its neighbours and its located tracks give."""
+    image = flows.image(frame)
+    height, width = image.shape[:2]
+    views = []
+    for other in matching_frames(frame, cameras, seen, width, neighbours):
+        flow = flows(frame, int(other))
+        move = relative_transform(cameras.camera_to_worlds[frame], cameras.camera_to_worlds[other])
+        views.append(FlowView(flow.flow, flow.valid, cameras.Ks[other], move))
+    if views:
+        measured = triangulate_flow(cameras.Ks[frame], views)
+    else:
+        measured = InverseDepth(np.zeros((height, width), np.float32), np.zeros((height, width), np.float32))
+    return _with_points(measured, cameras.camera_to_worlds[frame], *seen[frame])
+
+
+def _with_points(
+    measured: InverseDepth,
+    pose: np.ndarray,
+    points: np.ndarray,
+    pixels: np.ndarray,
+) -> InverseDepth:
+    """Put located tracks in."""
+    value, weight = measured.value.copy(), measured.weight.copy()
+    depth = (points - pose[:3, 3]) @ pose[:3, 2]
+    ahead = depth > 1e-6
+    columns = np.clip(np.rint(pixels[ahead, 0]).astype(int), 0, value.shape[1] - 1)
+    rows = np.clip(np.rint(pixels[ahead, 1]).astype(int), 0, value.shape[0] - 1)
+    value[rows, columns] = 1.0 / depth[ahead]
+    known = weight > 0
+    weight[rows, columns] = _POINT_WEIGHT * (float(np.median(weight[known])) if known.any() else 1.0)
+    return InverseDepth(value, weight)
+
+
+def floor_and_wall(height: int, width: int) -> Float32[np.ndarray, "H W"]:
+    """Return the inverse depth of a wall at distance 2 and a floor that comes to 1 at the lower border."""
+    down = np.linspace(0.0, 1.0, height, dtype=np.float32)
+    return np.repeat(np.maximum(0.5, down)[:, None], width, axis=1)
