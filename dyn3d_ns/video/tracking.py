@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from dyn3d_ns.video.types import Tracks
+from dyn3d_ns.video.types import Flow, Tracks
 
 Gray = UInt8[np.ndarray, "H W"]
 
@@ -18,18 +18,23 @@ Gray = UInt8[np.ndarray, "H W"]
 class LucasKanade:
     """Pyramidal Lucas-Kanade (Bouguet, 2001), each step checked by following the point back.
 
+    Where dense flow is at hand it guides every step: a point is lost where the two disagree, and else goes to
+    the middle of both. Lucas-Kanade drifts less, dense flow holds better at the edges of what moves.
+
     New points are picked every `interval` frames in those cells of a grid that hold no live track: the
     strongest corner of the cell. Every track runs from its first frame both ways until it is lost.
     """
 
-    window: int = 21
-    """Side of the window that is matched, pixels."""
+    window: int = 0
+    """Side of the window that is matched, pixels; 0: a thirtieth of the image's width, 11 to 21."""
     levels: int = 3
     """Pyramid levels above the full size."""
     max_error: float = 1.0
     """A point is lost if following it back misses it by more pixels."""
     max_tracks: int = 20_000
     """Most tracks of a clip: of later frames fewer cells are filled."""
+    guide: Callable[[int, int], Flow] | None = None
+    """Returns the dense flow from one frame to a neighbouring one."""
 
     @classmethod
     def from_settings(cls, settings: Any) -> LucasKanade:
@@ -52,7 +57,7 @@ class LucasKanade:
         for t in range(len(images)):
             current = _gray(images[t]) if t else first
             if t:
-                table.extend(t - 1, t, *self._follow(previous, current, *table.live(t - 1)))
+                table.extend(t - 1, t, *self._follow((t - 1, previous), (t, current), *table.live(t - 1)))
             if t % interval == 0:
                 # What earlier frames left of their share is there for the later ones.
                 share = budget * (t // interval + 1) - table.count
@@ -64,28 +69,47 @@ class LucasKanade:
             if t < len(images) - 1:
                 ids, xy = table.live(t + 1)
                 late = table.init_frames[ids] > t
-                table.extend(t + 1, t, *self._follow(previous, current, ids[late], xy[late]))
+                table.extend(t + 1, t, *self._follow((t + 1, previous), (t, current), ids[late], xy[late]))
             previous = current
             step()
         return table.tracks()
 
     def _follow(
-        self, a: Gray, b: Gray, ids: np.ndarray, xy: Float32[np.ndarray, "n 2"]
+        self,
+        a: tuple[int, Gray],
+        b: tuple[int, Gray],
+        ids: np.ndarray,
+        xy: Float32[np.ndarray, "n 2"],
     ) -> tuple[np.ndarray, Float32[np.ndarray, "m 2"], Float32[np.ndarray, "m"]]:
-        """Return those points of image a that are found in image b: ids, places, confidences."""
-        import cv2
-
+        """Return those points of frame a that are found in frame b: ids, places, confidences."""
         if len(xy) == 0:
             return ids, xy, np.zeros(0, np.float32)
-        options = {"winSize": (self.window, self.window), "maxLevel": self.levels}
-        there, found, _ = cv2.calcOpticalFlowPyrLK(a, b, xy[:, None], None, **options)  # type: ignore[call-overload]
-        back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, there, None, **options)  # type: ignore[call-overload]
-        there, back = there[:, 0], back[:, 0]
-        error = np.linalg.norm(back - xy, axis=1)
-        inside = ((there >= 0) & (there <= np.array(a.shape[::-1]) - 1)).all(axis=1)
-        good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (error < self.max_error) & inside
+        there, error = self._lucas_kanade(a[1], b[1], xy)
+        if self.guide is not None:
+            guided = xy + sample(self.guide(a[0], b[0]).flow, xy)
+            back = guided + sample(self.guide(b[0], a[0]).flow, guided)
+            error = np.maximum(error, np.linalg.norm(back - xy, axis=1))
+            error = np.maximum(error, np.linalg.norm(guided - there, axis=1))
+            there = (there + guided) / 2
+        inside = ((there >= 0) & (there <= np.array(a[1].shape[::-1]) - 1)).all(axis=1)
+        good = (error < self.max_error) & inside
         confidence = np.exp(-((error / self.max_error) ** 2)).astype(np.float32)
         return ids[good], there[good].astype(np.float32), confidence[good]
+
+    def _lucas_kanade(
+        self, a: Gray, b: Gray, xy: Float32[np.ndarray, "n 2"]
+    ) -> tuple[Float32[np.ndarray, "n 2"], Float32[np.ndarray, "n"]]:
+        """Return where points of image a are in image b, and by how much the way back misses (pixels)."""
+        import cv2
+
+        side = self.window or int(np.clip(a.shape[1] // 60 * 2 + 1, 11, 21))
+        window, levels = (side, side), self.levels
+        start, there, back = xy[:, None], np.zeros_like(xy[:, None]), np.zeros_like(xy[:, None])
+        _, found, _ = cv2.calcOpticalFlowPyrLK(a, b, start, there, winSize=window, maxLevel=levels)
+        _, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, there, back, winSize=window, maxLevel=levels)
+        error = np.linalg.norm(back[:, 0] - xy, axis=1)
+        error[(found[:, 0] == 0) | (found_back[:, 0] == 0)] = np.inf
+        return there[:, 0], error
 
 
 class _Table:
@@ -131,6 +155,16 @@ class _Table:
             self.init_frames[seen],
             *self.shape,
         )
+
+
+def sample(
+    values: Float32[np.ndarray, "H W C"], xy: Float32[np.ndarray, "n 2"]
+) -> Float32[np.ndarray, "n C"]:
+    """Read an image between its pixels, bilinearly; outside it the nearest pixel counts."""
+    import cv2
+
+    x, y = np.ascontiguousarray(xy[:, 0]), np.ascontiguousarray(xy[:, 1])
+    return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))[:, 0]
 
 
 def new_points(

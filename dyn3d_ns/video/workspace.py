@@ -17,7 +17,7 @@ manifest.json                           what ran, with which settings
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -357,7 +357,7 @@ class Workspace:
             file.write(content)
 
 
-class Images:
+class Images(Sequence[np.ndarray]):
     """The frames as a sequence; each image is read when it is asked for."""
 
     def __init__(self, paths: list[Path]) -> None:
@@ -366,7 +366,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> UInt8[np.ndarray, "H W 3"]:
+    def __getitem__(self, i: int) -> UInt8[np.ndarray, "H W 3"]:  # type: ignore[override]
         return read_png(self.paths[i], "RGB")
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

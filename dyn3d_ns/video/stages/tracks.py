@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report, Stage
+from dyn3d_ns.video.tracking import LucasKanade
 from dyn3d_ns.video.workspace import Workspace
 
 
@@ -21,8 +22,10 @@ class TracksSettings:
     """New points are picked every so many frames."""
     grid: int = 50
     """Points picked in one frame: at most the square of this, evenly spread."""
-    window: int = 21
-    """Lucas-Kanade: side of the matched window, pixels."""
+    window: int = 0
+    """Lucas-Kanade: side of the matched window, pixels; 0 takes one that fits the image."""
+    guided: bool = True
+    """Lucas-Kanade: follow points only where dense flow agrees, if the stage `flow` has run."""
     levels: int = 3
     """Lucas-Kanade: pyramid levels above the full size."""
     max_error: float = 1.0
@@ -35,7 +38,7 @@ class TracksSettings:
     """Where a network runs: cpu, cuda."""
 
     def __post_init__(self) -> None:
-        for name in ("interval", "grid", "window", "max_tracks"):
+        for name in ("interval", "grid", "max_tracks"):
             if getattr(self, name) < 1:
                 raise StageError(
                     f"--tracks.{name.replace('_', '-')} must be positive, got {getattr(self, name)}"
@@ -47,6 +50,7 @@ class TracksStage(Stage):
 
     name = "tracks"
     needs = ("frames",)
+    uses = ("flow",)
     settings: TracksSettings
 
     def external_inputs(self) -> list[Path]:
@@ -61,6 +65,13 @@ class TracksStage(Stage):
         """Write the tracks."""
         settings = self.settings
         tracker = make_part("tracker", settings.method, settings)
+        if isinstance(tracker, LucasKanade) and settings.guided:
+            if workspace.has_flow(0, 1):
+                tracker = replace(tracker, guide=workspace.flow)
+            else:
+                report.note(
+                    "points are followed without dense flow; run the stage `flow` first for better ones"
+                )
         images = workspace.images()
         with report.progress(2 * len(images), "tracks") as step:
             tracks = tracker(images, settings.interval, settings.grid, step)
