@@ -10,6 +10,8 @@ import tyro
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.registry import STAGES, stage_class
 from dyn3d_ns.video.stage import Stage
+from dyn3d_ns.video.stages.cameras import CamerasSettings
+from dyn3d_ns.video.stages.depth import DepthSettings
 from dyn3d_ns.video.stages.flow import FlowSettings
 from dyn3d_ns.video.stages.frames import FramesSettings, FramesStage
 from dyn3d_ns.video.stages.keyframes import KeyframesSettings
@@ -24,6 +26,8 @@ class PipelineSettings:
     flow: FlowSettings = field(default_factory=FlowSettings)
     keyframes: KeyframesSettings = field(default_factory=KeyframesSettings)
     tracks: TracksSettings = field(default_factory=TracksSettings)
+    cameras: CamerasSettings = field(default_factory=CamerasSettings)
+    depth: DepthSettings = field(default_factory=DepthSettings)
 
 
 def build_stages(source: Path, settings: PipelineSettings, names: list[str] | None = None) -> list[Stage]:
