@@ -141,6 +141,6 @@ class MasksStage(Stage):
             raise StageError(f"got masks of {frames} frames, but the clip has {count}")
         if full > 0.1 * count:
             report.note(
-                f"more than {_LARGE:.0%} of the picture counts as moving in {full} of {count} frames; cameras found "
-                "from so little may be wrong: give masks of your own with --masks.masks"
+                f"more than {_LARGE:.0%} of the picture counts as moving in {full} of {count} frames; cameras "
+                "found from the rest may be wrong: give masks of your own with --masks.masks"
             )
