@@ -38,7 +38,7 @@ def keep_large(mask: Bool[np.ndarray, "H W"], min_pixels: int) -> Bool[np.ndarra
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     large = np.zeros(count, bool)
     large[1:] = stats[1:, cv2.CC_STAT_AREA] >= min_pixels
-    return np.take(large, labels)
+    return large[labels.astype(np.intp)]
 
 
 def fill_small_holes(mask: Bool[np.ndarray, "H W"], max_pixels: int) -> Bool[np.ndarray, "H W"]:

@@ -96,6 +96,7 @@ class MasksStage(Stage):
             label_frames(workspace, flows, linker, settings, step)
         for i in range(count):
             workspace.motion_path(i, "later").unlink()
+        workspace.motion_path(0, "later").parent.rmdir()
         ids = final_ids(linker, min(settings.min_frames, count), settings.min_evidence)
         found = max(ids.values(), default=0)
         self._tell(report, kinds, found)
@@ -141,6 +142,6 @@ class MasksStage(Stage):
             raise StageError(f"got masks of {frames} frames, but the clip has {count}")
         if full > 0.1 * count:
             report.note(
-                f"more than {_LARGE:.0%} of the picture counts as moving in {full} of {count} frames; cameras "
-                "found from the rest may be wrong: give masks of your own with --masks.masks"
+                f"more than {_LARGE:.0%} of the picture counts as moving in {full} of {count} frames; "
+                "cameras found from the rest may be wrong: give masks of your own with --masks.masks"
             )
