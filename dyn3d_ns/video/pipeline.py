@@ -16,6 +16,7 @@ from dyn3d_ns.video.stages.flow import FlowSettings
 from dyn3d_ns.video.stages.frames import FramesSettings, FramesStage
 from dyn3d_ns.video.stages.keyframes import KeyframesSettings
 from dyn3d_ns.video.stages.masks import MasksSettings
+from dyn3d_ns.video.stages.masks import MasksSettings
 from dyn3d_ns.video.stages.tracks import TracksSettings
 
 
@@ -27,6 +28,7 @@ class PipelineSettings:
     flow: FlowSettings = field(default_factory=FlowSettings)
     keyframes: KeyframesSettings = field(default_factory=KeyframesSettings)
     tracks: TracksSettings = field(default_factory=TracksSettings)
+    masks: MasksSettings = field(default_factory=MasksSettings)
     masks: MasksSettings = field(default_factory=MasksSettings)
     cameras: CamerasSettings = field(default_factory=CamerasSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
