@@ -14,8 +14,8 @@ from dyn3d_ns.video.stages.cameras import CamerasSettings
 from dyn3d_ns.video.stages.depth import DepthSettings
 from dyn3d_ns.video.stages.flow import FlowSettings
 from dyn3d_ns.video.stages.frames import FramesSettings, FramesStage
+from dyn3d_ns.video.stages.fuse import FuseSettings
 from dyn3d_ns.video.stages.keyframes import KeyframesSettings
-from dyn3d_ns.video.stages.masks import MasksSettings
 from dyn3d_ns.video.stages.masks import MasksSettings
 from dyn3d_ns.video.stages.tracks import TracksSettings
 
@@ -29,9 +29,9 @@ class PipelineSettings:
     keyframes: KeyframesSettings = field(default_factory=KeyframesSettings)
     tracks: TracksSettings = field(default_factory=TracksSettings)
     masks: MasksSettings = field(default_factory=MasksSettings)
-    masks: MasksSettings = field(default_factory=MasksSettings)
     cameras: CamerasSettings = field(default_factory=CamerasSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
+    fuse: FuseSettings = field(default_factory=FuseSettings)
 
 
 def build_stages(source: Path, settings: PipelineSettings, names: list[str] | None = None) -> list[Stage]:
