@@ -12,6 +12,7 @@ from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.export import Export
 from dyn3d_ns.cli.path import MakePath
 from dyn3d_ns.cli.process import Process
+from dyn3d_ns.cli.view import View
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.plain_errors import UNWRITABLE
 
@@ -33,6 +34,7 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json
 7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):
    dyn3d process video.mp4 scene
+   dyn3d view scene
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -41,10 +43,11 @@ Command = (
     | Annotated[Export, Plain, tyro.conf.subcommand("export")]
     | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
     | Annotated[Process, tyro.conf.subcommand("process")]
+    | Annotated[View, Plain, tyro.conf.subcommand("view")]
 )
 
 
-def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion | Process:
+def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion | Process | View:
     """Return the command that the given arguments (those of the process if None) describe."""
     return tyro.cli(
         Command,  # type: ignore[arg-type]
