@@ -75,7 +75,9 @@ class ConsoleReport:
 
         table = Table(title=f"{root}", title_justify="left")
         for name in ("stage", "state", "seconds", "peak MB", "notes"):
-            table.add_column(name, justify="right" if name in ("seconds", "peak MB") else "left")
+            table.add_column(
+                name, justify="right" if name in ("seconds", "peak MB") else "left", overflow="fold"
+            )
         for o in run.outcomes:
             notes = "\n".join(_plain(text) for text in (*o.notes, *([o.error] if o.error else [])))
             style = _STYLES.get(o.state, "red")

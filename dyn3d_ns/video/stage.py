@@ -51,6 +51,8 @@ class Stage(ABC):
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+        if hasattr(settings, "check"):
+            settings.check()
 
     def external_inputs(self) -> list[Path]:
         """Files and folders of the user (named in the settings) that the result depends on."""

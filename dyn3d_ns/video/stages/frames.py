@@ -35,7 +35,8 @@ class FramesSettings:
     folder_fps: float = 24.0
     """Frames per second at which a folder of images was taken."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise a StageError for values that make no sense."""
         if self.max_frames is not None and self.max_frames < 2:
             raise StageError(f"--max-frames must be at least 2, got {self.max_frames}")
         if self.fps is not None and self.fps <= 0:

@@ -35,7 +35,8 @@ class KeyframesSettings:
     create_merged: bool = False
     """Copy the keyframes into merged_high_motion_frames/ as well."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise a StageError for values that make no sense."""
         if not 0 < self.ratio <= 1:
             raise StageError(f"--keyframes.ratio must lie in (0, 1], got {self.ratio}")
         if self.min_gap < 1:

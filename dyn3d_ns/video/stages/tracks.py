@@ -37,7 +37,8 @@ class TracksSettings:
     device: str = "cpu"
     """Where a network runs: cpu, cuda."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise a StageError for values that make no sense."""
         for name in ("interval", "grid", "max_tracks"):
             if getattr(self, name) < 1:
                 raise StageError(
