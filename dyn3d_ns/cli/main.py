@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.export import Export
+from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
 from dyn3d_ns.cli.process import Process
 from dyn3d_ns.cli.view import View
@@ -35,6 +36,8 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):
    dyn3d process video.mp4 scene
    dyn3d view scene
+8. Say what a folder is, and what can be done with it:
+   dyn3d info scene
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -44,10 +47,19 @@ Command = (
     | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
     | Annotated[Process, tyro.conf.subcommand("process")]
     | Annotated[View, Plain, tyro.conf.subcommand("view")]
+    | Annotated[Info, Plain, tyro.conf.subcommand("info")]
 )
 
 
-def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion | Process | View:
+class Runnable(Protocol):
+    """A command with its arguments."""
+
+    def run(self) -> None:
+        """Do what it says."""
+        ...
+
+
+def parse(args: list[str] | None = None) -> Runnable:
     """Return the command that the given arguments (those of the process if None) describe."""
     return tyro.cli(
         Command,  # type: ignore[arg-type]
