@@ -32,6 +32,7 @@ class Record:
     own: list[str] = field(default_factory=list)
     """Those that the stage wrote itself, and may remove."""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     peak_memory_mb: float = 0.0
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)

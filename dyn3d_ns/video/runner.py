@@ -31,6 +31,7 @@ class Outcome:
     stage: str
     state: State
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     peak_memory_mb: float = 0.0
     notes: list[str] = field(default_factory=list)
     error: str = ""
@@ -96,7 +97,7 @@ class Runner:
         self.report.begin(stage.name)
         before = self.records.listing()
         self.records.begin(stage.name)
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         error = ""
         with PeakMemory() as memory:
             try:
@@ -107,10 +108,10 @@ class Runner:
                 raise
             except DatasetError as failure:
                 error = str(failure)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         notes = self.report.take_notes()
         if error:
-            return Outcome(stage.name, "failed", seconds, memory.mb, notes, error)
+            return Outcome(stage.name, "failed", seconds, cpu, memory.mb, notes, error)
         after = self.records.listing()
         wanted = {path.relative_to(self.workspace.root).as_posix() for path in stage.outputs(self.workspace)}
         written = {name for name, state in after.items() if before.get(name) != state}
@@ -119,12 +120,13 @@ class Runner:
             self.records.states(written | wanted),
             sorted(written),
             seconds=seconds,
+            cpu_seconds=cpu,
             peak_memory_mb=memory.mb,
             notes=notes,
             settings=plain(stage.settings),
         )
         self.records.write(stage.name, record)
-        return Outcome(stage.name, "done", seconds, memory.mb, notes)
+        return Outcome(stage.name, "done", seconds, cpu, memory.mb, notes)
 
     def _keep(self, stage: Stage, fingerprint: str) -> Outcome | None:
         """Return the outcome of a stage that needs no run, None for one that does."""
@@ -145,7 +147,9 @@ class Runner:
             ]
         self.records.write(stage.name, record)
         state: State = "given" if record.given else "kept"
-        return Outcome(stage.name, state, record.seconds, record.peak_memory_mb, record.notes)
+        return Outcome(
+            stage.name, state, record.seconds, record.cpu_seconds, record.peak_memory_mb, record.notes
+        )
 
     def _adopt(self, stage: Stage, fingerprint: str) -> Outcome | None:
         """Take files that lie there without a record as the user's own."""
@@ -183,6 +187,7 @@ class Runner:
             stages[stage.name] = {
                 "state": outcome.state if outcome is not None else "not reached",
                 "seconds": round(outcome.seconds, 3) if outcome is not None else 0.0,
+                "cpu_seconds": round(outcome.cpu_seconds, 3) if outcome is not None else 0.0,
                 "peak_memory_mb": round(outcome.peak_memory_mb, 1) if outcome is not None else 0.0,
                 "settings": plain(stage.settings),
                 "fingerprint": record.fingerprint if record is not None else None,
