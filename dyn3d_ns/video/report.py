@@ -37,7 +37,10 @@ class ConsoleReport:
 
         title = text if text.startswith(self._stage) else f"{self._stage}: {text}"
         columns = (TextColumn("{task.description:32.32}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as bar:
+        # A log file shows no bar, and would get an empty line for each.
+        quiet = not self.console.is_terminal
+        columns = (*columns, TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
             task = bar.add_task(title, total=total)
             yield lambda: bar.advance(task)
 

@@ -1,18 +1,4 @@
-"""The folder that a clip becomes: DynamicVerse's tree, with a reader and a writer for each kind of file.
-
-rgb/00000.png …                         frames (`clip.json`: their times)
-flow/00000_00001.npz, .flo              flow from one frame to another, with its consistency mask
-key_frames/rgb/<scene>_high_motion_…    frames with much motion; keyframe_info.json, processing_summary.json
-cotrackerv3_<interval>_<grid>/results.npz
-motion/dyna_avg/00000.png, dyna_max/…   how likely each pixel moves by itself, 0 to 255
-segmentation/label/00000.png            instance ids, 0 = static; frames/, videos/, instance_labels.json
-qwen/Annotations/frame_00000.png        the same ids in colours, as DynamicVerse names them
-cameras/poses.npz, points.npz           cameras and static points before adjustment
-unidepth/depth.npy, intrinsics.npy      depth (F,1,H,W) before adjustment
-dynamicBA/<experiment>/                 adjusted cameras and depth, fused_4d.npz
-transforms.json                         what Nerfstudio reads
-manifest.json                           what ran, with which settings
-"""
+"""A reader and a writer for each kind of file in a clip's folder."""
 
 from __future__ import annotations
 
@@ -29,48 +15,13 @@ from dyn3d_ns.io.atomic import atomic_open, atomic_path, write_json
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz, write_flow_npz
 from dyn3d_ns.video.arrays import encode_png, read_npz, read_png, write_npz
+from dyn3d_ns.video.tree import Tree
 from dyn3d_ns.video.types import Cameras, Clip, Flow, SparsePoints, Tracks
-
-EXPERIMENT = "base"
-"""Folder of dynamicBA/ that is written."""
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """Paths, readers and writers of one clip's folder. Frames are numbered from 0."""
-
-    root: Path
-
-    # -- frames -------------------------------------------------------------------------------------
-
-    @property
-    def scene(self) -> str:
-        """Name of the scene: that of its folder."""
-        return self.root.resolve().name
-
-    @property
-    def rgb_dir(self) -> Path:
-        return self.root / "rgb"
-
-    @property
-    def clip_path(self) -> Path:
-        return self.root / "clip.json"
-
-    def frame_path(self, i: int) -> Path:
-        """Image of a frame, where the stage `frames` writes it."""
-        return self.rgb_dir / f"{i:05d}.png"
-
-    def frames(self) -> list[Path]:
-        """List the images of the clip in order."""
-        found = sorted(p for p in self.rgb_dir.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-        if not found:
-            raise MissingFileError(f"{self.rgb_dir} holds no frame; run the stage `frames` first")
-        return found
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames of the clip."""
-        return len(self.frames())
+class Workspace(Tree):
+    """Readers and writers of one clip's folder; see :class:`~dyn3d_ns.video.tree.Tree` for its paths."""
 
     def image(self, i: int) -> UInt8[np.ndarray, "H W 3"]:
         """Read one frame as RGB."""
@@ -92,18 +43,6 @@ class Workspace:
         """Write the times of the frames."""
         write_json(self.clip_path, asdict(clip))
 
-    @property
-    def cache_dir(self) -> Path:
-        """What can be computed again; the runner's records lie beside it."""
-        return self.root / ".dyn3d"
-
-    # -- flow ---------------------------------------------------------------------------------------
-
-    def flow_path(self, i: int, j: int) -> Path:
-        """File of the flow from frame i to frame j; over more than one frame it is a cache."""
-        folder = self.root / "flow" if abs(i - j) == 1 else self.cache_dir / "flow"
-        return folder / f"{i:05d}_{j:05d}.npz"
-
     def has_flow(self, i: int, j: int) -> bool:
         """Whether the flow from frame i to frame j is on disk."""
         return self.flow_path(i, j).is_file()
@@ -116,40 +55,13 @@ class Workspace:
         """Write the flow from frame i to frame j."""
         write_flow_npz(self.flow_path(i, j), flow.flow, flow.valid)
 
-    @property
-    def flow_info_path(self) -> Path:
-        return self.root / "flow" / "flow_info.json"
-
     def flow_model(self) -> str:
         """Return the name of the method that estimated the flow."""
         return str(self._json(self.flow_info_path, "flow").get("method", "unknown"))
 
-    # -- keyframes ----------------------------------------------------------------------------------
-
-    @property
-    def keyframes_dir(self) -> Path:
-        return self.root / "key_frames"
-
-    @property
-    def keyframe_info_path(self) -> Path:
-        return self.keyframes_dir / "keyframe_info.json"
-
     def keyframes(self) -> list[int]:
         """Return the numbers of the selected frames."""
         return [int(k["index"]) for k in self._json(self.keyframe_info_path, "keyframes")["selected"]]
-
-    # -- tracks -------------------------------------------------------------------------------------
-
-    def tracks_path(self, interval: int = 10, grid: int = 50) -> Path:
-        """File of the tracks, where the stage `tracks` writes it."""
-        return self.root / f"cotrackerv3_{interval}_{grid}" / "results.npz"
-
-    def find_tracks(self) -> Path:
-        """Return the newest file of tracks in the tree."""
-        found = sorted(self.root.glob("cotrackerv3_*/results.npz"), key=lambda p: p.stat().st_mtime_ns)
-        if not found:
-            raise MissingFileError(f"{self.root} holds no cotrackerv3_*/results.npz; run the stage `tracks`")
-        return found[-1]
 
     def tracks(self) -> Tracks:
         """Read the tracks."""
@@ -178,25 +90,6 @@ class Workspace:
             orig_shape=np.array([tracks.height, tracks.width]),
         )
 
-    # -- masks --------------------------------------------------------------------------------------
-
-    @property
-    def segmentation_dir(self) -> Path:
-        return self.root / "segmentation"
-
-    @property
-    def annotations_dir(self) -> Path:
-        """Colour masks under the name that DynamicVerse's adjustment reads."""
-        return self.root / "qwen" / "Annotations"
-
-    @property
-    def instance_labels_path(self) -> Path:
-        return self.segmentation_dir / "instance_labels.json"
-
-    def label_path(self, i: int) -> Path:
-        """Instance ids of frame i."""
-        return self.segmentation_dir / "label" / f"{i:05d}.png"
-
     def labels(self, i: int) -> Int32[np.ndarray, "H W"]:
         """Read the instance ids of frame i; 0 is static."""
         return read_png(self.label_path(i), None, stage="masks").astype(np.int32)
@@ -214,10 +107,6 @@ class Workspace:
         """Read where frame i moves by itself."""
         return self.labels(i) > 0
 
-    def motion_path(self, i: int, kind: str = "dyna_avg") -> Path:
-        """Probability of motion of frame i: `dyna_avg` or `dyna_max`."""
-        return self.root / "motion" / kind / f"{i:05d}.png"
-
     def motion(self, i: int, kind: str = "dyna_avg") -> Float32[np.ndarray, "H W"]:
         """Read how likely each pixel moves by itself, in [0, 1]."""
         return read_png(self.motion_path(i, kind), "L", stage="masks").astype(np.float32) / 255
@@ -225,24 +114,6 @@ class Workspace:
     def write_motion(self, i: int, probability: Float32[np.ndarray, "H W"], kind: str = "dyna_avg") -> None:
         """Write how likely each pixel moves by itself, in [0, 1]."""
         self._write(self.motion_path(i, kind), encode_png(np.rint(probability * 255).astype(np.uint8)))
-
-    # -- cameras ------------------------------------------------------------------------------------
-
-    @property
-    def cameras_path(self) -> Path:
-        return self.root / "cameras" / "poses.npz"
-
-    @property
-    def points_path(self) -> Path:
-        return self.root / "cameras" / "points.npz"
-
-    @property
-    def adjusted_dir(self) -> Path:
-        return self.root / "dynamicBA" / EXPERIMENT
-
-    @property
-    def adjusted_cameras_path(self) -> Path:
-        return self.adjusted_dir / "poses.npz"
 
     def cameras(self, adjusted: bool | None = None) -> Cameras:
         """Read the cameras: the adjusted ones (True), those before (False), the best there are (None)."""
@@ -274,16 +145,6 @@ class Workspace:
     def write_points(self, points: SparsePoints) -> None:
         """Write the static points that the cameras were found with."""
         write_npz(self.points_path, **{k: np.asarray(v) for k, v in vars(points).items()})
-
-    # -- depth --------------------------------------------------------------------------------------
-
-    @property
-    def depth_path(self) -> Path:
-        return self.root / "unidepth" / "depth.npy"
-
-    def adjusted_frame_path(self, i: int) -> Path:
-        """Adjusted frame: disparity, image and camera in one file, as DynamicVerse writes it."""
-        return self.adjusted_dir / f"{i:04d}.npz"
 
     def depth(self, i: int, adjusted: bool | None = None) -> Float32[np.ndarray, "H W"]:
         """Read planar z of frame i: adjusted (True), as estimated (False), the best there is (None).
@@ -324,22 +185,6 @@ class Workspace:
         except (OSError, ValueError, EOFError) as error:
             raise DamagedFileError(f"{self.depth_path} is not a readable array ({error})") from error
         return depths[..., 0] if depths.ndim == 4 and depths.shape[-1] == 1 else depths
-
-    # -- results ------------------------------------------------------------------------------------
-
-    @property
-    def fused_path(self) -> Path:
-        return self.adjusted_dir / "fused_4d.npz"
-
-    @property
-    def transforms_path(self) -> Path:
-        return self.root / "transforms.json"
-
-    @property
-    def manifest_path(self) -> Path:
-        return self.root / "manifest.json"
-
-    # -- helpers ------------------------------------------------------------------------------------
 
     def _json(self, path: Path, stage: str) -> dict[str, Any]:
         if not path.is_file():
