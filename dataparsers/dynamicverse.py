@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Bool, Float64, UInt8
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
@@ -124,15 +124,26 @@ class DynamicVerseDataParser(DataParser):
     @cached_property
     def _timeline(self) -> Timeline:
         times, fps = self._clip.times
-        return Timeline.from_times(times, self.config.t_obs, fps)
+        t_obs = self.config.t_obs
+        # A held-out moment was seen by no other camera: to the methods it is no frame of the recording.
+        recorded = self._trains | (times > (1.0 if t_obs is None else t_obs))
+        last = float(times[self._trains].max()) if t_obs is None else t_obs
+        return Timeline.from_times(times[recorded], last, fps)
+
+    @cached_property
+    def _trains(self) -> Bool[np.ndarray, "F"]:
+        """Frames that are not held out, the future left aside; the first and the last one always train."""
+        every, index = self.config.eval_interval, np.arange(self._clip.num_frames)
+        if every < 0 or every == 1:
+            raise DatasetError(f"eval_interval must be 0 or at least 2, got {every}")
+        if not every:
+            return np.ones(len(index), bool)
+        return (index % every != every // 2) | (index == len(index) - 1)
 
     @cached_property
     def _splits(self) -> list[Split]:
-        times, every = self._clip.times[0], self.config.eval_interval
-        if every < 0 or every == 1:
-            raise DatasetError(f"eval_interval must be 0 or at least 2, got {every}")
-        train = [not every or i % every != every // 2 for i in range(len(times))]
-        splits = self._timeline.split_of(times.tolist(), train)
+        times = self._clip.times[0]
+        splits = self._timeline.split_of(times.tolist(), self._trains.tolist())
         if "train" not in splits or len(set(splits)) < 2:
             raise EmptySplitError(
                 f"{self._clip.root}: of {len(times)} frames none is left to "
@@ -164,10 +175,15 @@ class DynamicVerseDataParser(DataParser):
 
     @cached_property
     def _raw_points(self) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
-        """Static points, and what moves as it lies in the first frame, in the clip's world."""
+        """Static points, and what moves as it lies in the middle of the observed time, in the clip's world.
+
+        The middle is where the methods have their canonical scene.
+        """
         fused = self._clip.fused()
         if fused is not None:
-            moving, colors, _ = fused.moving(0)
+            observed = self._timeline.observed_times
+            middle = int(np.abs(self._clip.times[0] - observed[len(observed) // 2]).argmin())
+            moving, colors, _ = fused.moving(middle)
             xyz, rgb = (
                 np.concatenate((fused.static_points, moving)),
                 np.concatenate((fused.static_rgbs, colors)),

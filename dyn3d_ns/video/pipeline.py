@@ -12,6 +12,7 @@ from dyn3d_ns.video.registry import STAGES, stage_class
 from dyn3d_ns.video.stage import Stage
 from dyn3d_ns.video.stages.cameras import CamerasSettings
 from dyn3d_ns.video.stages.depth import DepthSettings
+from dyn3d_ns.video.stages.describe import DescribeSettings
 from dyn3d_ns.video.stages.flow import FlowSettings
 from dyn3d_ns.video.stages.frames import FramesSettings, FramesStage
 from dyn3d_ns.video.stages.fuse import FuseSettings
@@ -31,6 +32,7 @@ class PipelineSettings:
     masks: MasksSettings = field(default_factory=MasksSettings)
     cameras: CamerasSettings = field(default_factory=CamerasSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
+    describe: DescribeSettings = field(default_factory=DescribeSettings)
     fuse: FuseSettings = field(default_factory=FuseSettings)
 
 

@@ -36,7 +36,10 @@ PARTS: dict[str, dict[str, str]] = {
     "cameras": {},
     "depth": {},
     "segmenter": {},
-    "describer": {},
+    "describer": {
+        "measured": "dyn3d_ns.video.describe.describers:MeasuredDescriber",
+        "server": "dyn3d_ns.video.describe.describers:ServerDescriber",
+    },
 }
 """Exchangeable parts. Other packages add theirs by entry points in the group `dyn3d_ns.video.<kind>`."""
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, UInt8
 
+from dyn3d_ns.video.describe.types import Description
 from dyn3d_ns.video.types import Cameras, SparsePoints, Tracks
 from dyn3d_ns.video.workspace import Workspace
 
@@ -116,6 +117,6 @@ class Segmenter(Protocol):
 class Describer(Protocol):
     """Names the objects of a clip."""
 
-    def __call__(self, workspace: Workspace, report: Report) -> dict[str, Any]:
-        """Return DynamicVerse's record: `dynamic` (names), `reasoning` (name to sentence)."""
+    def __call__(self, workspace: Workspace, report: Report) -> Description:
+        """Return names and captions."""
         ...
