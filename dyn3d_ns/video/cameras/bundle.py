@@ -263,16 +263,21 @@ def _eliminate_points(
     """Subtract the points' part from the cameras' equations, chunk by chunk."""
     size, count = len(gradient), len(inverse)
     chunk = max(1, _CHUNK_ENTRIES // (3 * size))
+    # With the Cholesky factor L of a point's inverse, its part is Y Y^T for Y = coupling L.
+    factor = np.linalg.cholesky(inverse)
     bounds = np.searchsorted(seen.points, np.arange(0, count + chunk, chunk))
     for k, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
         first, last = k * chunk, min((k + 1) * chunk, count)
-        coupling = np.zeros((size, last - first, 3))
-        cameras, points = seen.frames[low:high], seen.points[low:high] - first
-        coupling[6 * cameras[:, None] + np.arange(6), points[:, None]] = system.coupling[low:high]
-        coupling[-1] = system.focal_coupling[first:last]
-        carried = np.einsum("spi,pij->spj", coupling, inverse[first:last]).reshape(size, -1)
-        reduced -= carried @ coupling.reshape(size, -1).T
-        gradient -= carried @ system.point_gradient[first:last].ravel()
+        coupling = np.zeros((3, size, last - first))
+        rows, points = 6 * seen.frames[low:high, None] + np.arange(6), seen.points[low:high, None] - first
+        for axis in range(3):
+            coupling[axis, rows, points] = system.coupling[low:high, :, axis]
+        coupling[:, -1] = system.focal_coupling[first:last].T
+        lower, pull = factor[first:last], system.point_gradient[first:last]
+        for axis in range(3):
+            carried = (coupling[axis:] * lower[:, axis:, axis].T[:, None]).sum(0)
+            reduced -= carried @ carried.T
+            gradient -= carried @ (lower[:, :, axis] * pull).sum(1)
 
 
 def _hold_fixed(

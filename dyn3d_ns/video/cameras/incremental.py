@@ -68,6 +68,7 @@ def reconstruct(
     focal: float,
     robust_scale: float = 1.0,
     free_focal: bool = True,
+    last_iterations: int = 40,
 ) -> Reconstruction | None:
     """Reconstruct some frames, starting from a focal length (pixels) that may be wrong by a third.
 
@@ -99,7 +100,7 @@ def reconstruct(
             )
             growing = adjust_reconstruction(tracks, growing, prior)
             adjusted_at = count
-    last = replace(options, free_focal=free_focal, max_iterations=40, tolerance=1e-6)
+    last = replace(options, free_focal=free_focal, max_iterations=last_iterations, tolerance=1e-5)
     for _ in range(2):
         growing = adjust_reconstruction(tracks, triangulate_new(tracks, growing), last)
     return replace(growing, cost=_total_cost(tracks, growing, frames, robust_scale))

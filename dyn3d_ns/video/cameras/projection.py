@@ -95,6 +95,8 @@ def _span(
 
 def sum_rows(values: Float[np.ndarray, "O *k"], index: Int[np.ndarray, "O"], count: int) -> np.ndarray:
     """Sum rows that have the same index, for each index in 0..count-1."""
-    flat = values.reshape(len(values), -1)
-    columns = [np.bincount(index, flat[:, k], count) for k in range(flat.shape[1])]
-    return np.stack(columns, axis=1).reshape(count, *values.shape[1:])
+    from scipy.sparse import csr_matrix
+
+    ones = np.ones(len(index))
+    gather = csr_matrix((ones, (index, np.arange(len(index)))), shape=(count, len(index)))
+    return (gather @ values.reshape(len(values), -1)).reshape(count, *values.shape[1:])

@@ -27,8 +27,18 @@ DEFAULT_FOV = 53.0
 """Horizontal field of view in degrees where nothing tells it."""
 _SEARCH_FOVS = (35.0, 50.0, 65.0, 82.0)
 _PLAUSIBLE_FOV = (12.0, 130.0)
+_SEARCH_TRACKS = 1000
+"""Tracks that focal lengths are tried on."""
+_ADJUSTED_TRACKS = 3000
+"""Tracks that are adjusted together with the cameras; the others are located afterwards."""
 _ALL_FRAMES = 120
 """Clips up to this length are adjusted with all frames at once."""
+_FORGIVING = (2.0, 0.5, 0.5)
+"""Scales of the loss, in median errors, of the last adjustments.
+
+Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
+past it.
+"""
 _TURNING_RESIDUAL = 0.75
 """Pixels (at 640) that a camera may miss by and still count as one that only turns."""
 
@@ -153,13 +163,25 @@ def _search_focal(
     tracks: StaticTracks, keyframes: Int[np.ndarray, "K"], guess: FocalGuess | None
 ) -> Reconstruction | None:
     """Reconstruct a few frames from several focal lengths; return the one that explains most."""
+    tracks = thinned(tracks, _SEARCH_TRACKS)
     few = keyframes[np.linspace(0, len(keyframes) - 1, min(10, len(keyframes))).round().astype(int)]
     starts = [guess.focal] if guess is not None else [focal_of_fov(d, tracks.width) for d in _SEARCH_FOVS]
     free = guess is None or not guess.certain
-    found = [reconstruct(tracks, few, start, free_focal=free) for start in starts]
+    found = [reconstruct(tracks, few, start, free_focal=free, last_iterations=15) for start in starts]
     low, high = _PLAUSIBLE_FOV
     solved = [r for r in found if r is not None and low < fov_of_focal(r.bundle.focal, tracks.width) < high]
     return min(solved, key=lambda r: r.cost) if solved else None
+
+
+def thinned(tracks: StaticTracks, limit: int) -> StaticTracks:
+    """Keep some of the tracks, the chance of each growing with how long it is seen."""
+    length = tracks.usable.sum(0)
+    if (length > 1).sum() <= limit:
+        return tracks
+    keys = np.random.default_rng(0).random(len(length)) ** (1.0 / np.maximum(length - 1, 1e-9))
+    chosen = np.zeros(len(length), bool)
+    chosen[np.argsort(-keys)[:limit]] = True
+    return replace(tracks, usable=tracks.usable & chosen)
 
 
 def _full(
@@ -167,13 +189,14 @@ def _full(
 ) -> Reconstruction:
     """Reconstruct all keyframes from the focal length found, then tighten the loss to the tracks' noise."""
     free = guess is None or not guess.certain
+    tracks = thinned(tracks, _ADJUSTED_TRACKS)
     full = reconstruct(tracks, keyframes, start.bundle.focal, free_focal=free)
     if full is None or full.registered.sum() < start.registered.sum():
         full = start
     if len(tracks.usable) <= _ALL_FRAMES:
         full = extend_to_all(tracks, full)
-    for _ in range(2):
-        scale = noise_scale(tracks, full)
+    for forgiving in _FORGIVING:
+        scale = forgiving * median_error(tracks, full)
         fixed = int(np.flatnonzero(full.registered)[0])
         options = BundleOptions(free_focal=free, fixed_frames=(fixed,), robust_scale=scale)
         full = adjust_reconstruction(tracks, triangulate_new(tracks, full), options)
@@ -181,10 +204,10 @@ def _full(
     return full
 
 
-def noise_scale(tracks: StaticTracks, found: Reconstruction) -> float:
-    """Return twice the median reprojection error (0.05 to 1 pixel): where the loss begins to forgive."""
+def median_error(tracks: StaticTracks, found: Reconstruction) -> float:
+    """Return the median reprojection error in pixels, within 0.02 and 0.5."""
     seen = tracks.observations(found.registered, found.known)
-    return float(np.clip(2.0 * np.median(reprojection_errors(found.bundle, seen)), 0.05, 1.0))
+    return float(np.clip(np.median(reprojection_errors(found.bundle, seen)), 0.02, 0.5))
 
 
 def forget_worst(tracks: StaticTracks, found: Reconstruction, factor: float = 3.0) -> Reconstruction:
@@ -217,6 +240,8 @@ def _complete(
 ) -> CameraSolution:
     """Give every frame a pose, and the first one the world's axes."""
     full = extend_to_all(tracks, found)
+    if kind == "moving":
+        full = forget_worst(tracks, triangulate_new(tracks, full))
     bundle, registered = full.bundle, full.registered
     rotations, positions = interpolate_poses(bundle.rotations, bundle.positions, registered)
     lacking = np.flatnonzero(~registered)

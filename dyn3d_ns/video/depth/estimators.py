@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
 from dyn3d_ns.video.depth.densify import densify
+from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
+from dyn3d_ns.video.depth.info import TRIANGULATED, write_info
 from dyn3d_ns.video.depth.moving import place_objects
 from dyn3d_ns.video.depth.triangulation import (
     FlowView,
@@ -17,7 +19,8 @@ from dyn3d_ns.video.depth.triangulation import (
     triangulate_flow,
 )
 from dyn3d_ns.video.depth.views import FlowSource, PointsByFrame, grown, matching_frames
-from dyn3d_ns.video.stage import Report
+from dyn3d_ns.video.registry import make_part
+from dyn3d_ns.video.stage import DepthEstimator, Report
 from dyn3d_ns.video.types import Cameras
 from dyn3d_ns.video.workspace import Workspace
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
 _POINT_WEIGHT = 4.0
 """What a located track counts for, where a pixel's median weight is 1."""
+_MATCHED = 10
+"""Frames whose points tell the scale of given depth."""
+_POOR = 0.25
+"""Median relative error of given depth from which a warning is due."""
 _GROW = 3
 """Pixels around what moves in which flow is not believed."""
 
@@ -33,8 +40,61 @@ _GROW = 3
 def estimate_depth(
     workspace: Workspace, report: Report, settings: DepthSettings
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
-    """Yield planar z of every frame."""
-    return triangulated_depth(workspace, report, settings)
+    """Yield planar z of every frame.
+
+    Raises:
+        StageError: the settings name files, a model or an estimator that cannot be used.
+    """
+    if settings.files is not None:
+        files = DepthFiles(settings.files, workspace.num_frames, settings.png_scale)
+        return given_depth(workspace, report, settings, files.__getitem__, "files")
+    if settings.method == "triangulate":
+        return triangulated_depth(workspace, report, settings)
+    estimator: DepthEstimator = make_part("depth", settings.method, settings)
+    Ks = workspace.cameras(adjusted=False).Ks
+    return given_depth(
+        workspace, report, settings, lambda i: estimator(workspace.image(i), Ks[i]), settings.method
+    )
+
+
+def given_depth(
+    workspace: Workspace,
+    report: Report,
+    settings: DepthSettings,
+    maps: Callable[[int], Float32[np.ndarray, "H W"]],
+    source: str,
+) -> Iterator[Float32[np.ndarray, "H W"]]:
+    """Yield depth from elsewhere at the size of the frames and the scale of the cameras."""
+    import cv2
+
+    cameras = workspace.cameras(adjusted=False)
+    count = len(cameras.Ks)
+    height, width = workspace.image(0).shape[:2]
+
+    def sized(frame: int) -> Float32[np.ndarray, "H W"]:
+        depth = maps(frame)
+        return (
+            depth if depth.shape == (height, width) else cv2.resize(depth, (width, height), interpolation=0)
+        )
+
+    seen = PointsByFrame(workspace.points(), count)
+    truth = []
+    for frame in np.unique(np.linspace(0, count - 1, min(count, _MATCHED)).round().astype(int)):
+        points, pixels = seen[int(frame)]
+        pose = cameras.camera_to_worlds[frame]
+        depth = (points - pose[:3, 3]) @ pose[:3, 2]
+        if (depth > 0).any():
+            truth.append((int(frame), pixels[depth > 0].astype(np.float64), depth[depth > 0]))
+    match = match_to_cameras(sized, truth, settings.match)
+    if not truth and settings.match != "none":
+        report.note("no point of the cameras tells the scale of the given depth: it is taken as it is")
+    if match.error > _POOR:
+        report.note(
+            f"the given depth misses the points of the cameras by {100 * match.error:.0f} % in the median"
+        )
+    write_info(workspace, source, **match._asdict())
+    for frame in report.track(range(count), "depth"):
+        yield match.apply(sized(frame)).astype(np.float32)
 
 
 def triangulated_depth(
@@ -42,6 +102,7 @@ def triangulated_depth(
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Yield depth triangulated from flow and points, spread over each image; objects stand on the ground."""
     cameras = workspace.cameras(adjusted=False)
+    write_info(workspace, TRIANGULATED)
     if len(workspace.points().xyz) == 0:
         report.note("the camera's motion does not tell depth: a floor and a wall are assumed")
     frames = _static_disparity(workspace, report, settings, cameras)

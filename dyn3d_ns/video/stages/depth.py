@@ -24,7 +24,7 @@ class DepthSettings:
     device: str = "cpu"
     """Torch device of the Hugging Face model."""
     match: str = "auto"
-    """How other depth is brought to the cameras' scale: auto, none, scale, or disparity (scale and shift)."""
+    """How other depth is scaled to the cameras: auto, none, scale, disparity (scale and shift), inverse."""
     neighbours: int = 6
     """Frames that each frame is matched with by flow."""
     smoothness: float = 1.0
