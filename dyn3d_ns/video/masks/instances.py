@@ -47,6 +47,8 @@ class Linker:
         self.background_evidence: list[float] = []
         self._labels: Int32[np.ndarray, "H W"] | None = None
         self._frame = -1
+        self._next_id = 1
+        self._recalled: set[int] = set()
 
     def step(
         self,
@@ -64,6 +66,7 @@ class Linker:
             onward: Flow to the frame after (None for the last).
         """
         self._frame += 1
+        self._recalled.clear()
         carried = np.zeros(mask.shape, np.int32)
         if back is not None and self._labels is not None:
             carried = np.where(mask, carry_labels(self._labels, back), 0).astype(np.int32)
@@ -95,13 +98,16 @@ class Linker:
         best, best_likeness = 0, _SIMILAR_COLORS
         for key, item in self.instances.items():
             gone = self._frame - item.frames[-1]
-            if not 1 <= gone <= self.memory or item.histogram is None:
+            if not 1 <= gone <= self.memory or item.histogram is None or key in self._recalled:
                 continue
             distance = float(np.hypot(center[0] - item.center[0], center[1] - item.center[1]))
             likeness = float(np.minimum(colors, item.histogram).sum())
             if distance < reach and likeness > best_likeness:
                 best, best_likeness = key, likeness
-        return best or max(self.instances, default=0) + 1
+        if not best:
+            best, self._next_id = self._next_id, self._next_id + 1
+        self._recalled.add(best)
+        return best
 
     def _remember(
         self, image: np.ndarray, labels: Int32[np.ndarray, "H W"], evidence: np.ndarray, onward: Flow | None
@@ -128,12 +134,13 @@ class Linker:
                         self.instances[a].touches[b] = self.instances[a].touches.get(b, 0) + 1
 
 
-def final_ids(linker: Linker, min_frames: int, min_evidence: float) -> dict[int, int]:
+def final_ids(linker: Linker, min_frames: int, min_evidence: float, min_share: float = 0.0) -> dict[int, int]:
     """Decide which of the followed ids are objects, and number them from 1, the largest first.
 
     Pieces that mostly touch and move alike become one object. Dropped (mapped to 0) is what was seen in
-    fewer than `min_frames` frames, and what parallax of a static scene explains: its evidence of motion
-    is less than `min_evidence`, or than three times that of the background.
+    fewer than `min_frames` frames, what has less than `min_share` of the largest one's pixels, and what
+    parallax of a static scene explains: its evidence of motion is less than `min_evidence`, or than three
+    times that of the background.
     """
     groups = _merge(linker.instances)
     floor = max(min_evidence, 3.0 * float(np.mean(linker.background_evidence or [0.0])))
@@ -147,6 +154,7 @@ def final_ids(linker: Linker, min_frames: int, min_evidence: float) -> dict[int,
         if len(seen) >= min_frames and moves:
             kept.append((int(pixels.sum()), members))
     kept.sort(key=lambda pair: (-pair[0], pair[1]))
+    kept = [pair for pair in kept if pair[0] >= min_share * kept[0][0]]
     return {key: number for number, (_, members) in enumerate(kept, 1) for key in members}
 
 

@@ -8,6 +8,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from dyn3d_ns.video.masks.epipolar import (
+    INLIER,
+    fit_fundamental,
+    fit_homography,
+    homography_distance,
+    sampson_distance,
+)
+
 Kind = Literal["still", "planar", "parallax"]
 
 STILL_FLOW = 0.5
@@ -15,8 +23,6 @@ STILL_FLOW = 0.5
 PLANAR_SHARE = 0.9
 """If a homography explains this share of the epipolar inliers, the epipolar geometry is not determined."""
 _SAMPLES = 6000
-_EPIPOLAR_INLIER = 0.5
-_PLANAR_INLIER = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,30 +44,6 @@ def pixel_grid(height: int, width: int) -> Float64[np.ndarray, "H W 2"]:
     """Return the x and y of every pixel centre."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     return np.stack((x, y), axis=-1)
-
-
-def sampson_distance(
-    fundamental: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> Float64[np.ndarray, "*n"]:
-    """Return the first-order distance in pixels of matches a, b from b' F a = 0.
-
-    Hartley & Zisserman, Multiple View Geometry, equation 11.9 (its square root).
-    """
-    f = fundamental
-    line_b = a @ f[:, :2].T + f[:, 2]
-    line_a = b @ f[:2, :] + f[2, :]
-    product = b[..., 0] * line_b[..., 0] + b[..., 1] * line_b[..., 1] + line_b[..., 2]
-    norm = line_b[..., 0] ** 2 + line_b[..., 1] ** 2 + line_a[..., 0] ** 2 + line_a[..., 1] ** 2
-    return np.abs(product) / np.sqrt(np.maximum(norm, 1e-24))
-
-
-def homography_distance(
-    homography: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> Float64[np.ndarray, "*n"]:
-    """Return the distance in pixels of b from where a homography takes a."""
-    moved = a @ homography[:, :2].T + homography[:, 2]
-    depth = np.where(np.abs(moved[..., 2:]) < 1e-9, 1e-9, moved[..., 2:])
-    return np.linalg.norm(moved[..., :2] / depth - b, axis=-1)
 
 
 def robust_scale(residual: np.ndarray) -> float:
@@ -89,11 +71,14 @@ def pair_residual(
     speed = np.linalg.norm(flow, axis=-1).astype(np.float32)
     if len(a) < 16 or np.median(np.linalg.norm(b - a, axis=-1)) < STILL_FLOW:
         return PairResidual("still", speed, robust_scale(speed[usable]), None, 0.0, valid)
-    homography, planar_inliers = _fit_homography(a, b)
+    homography, on_plane = fit_homography(a, b)
     planar = homography_distance(homography, start, end).astype(np.float32)
     planar_scale = robust_scale(planar[usable])
-    fundamental, inliers = _fit_fundamental(a, b)
-    if fundamental is None or planar_inliers[inliers].mean() >= PLANAR_SHARE:
+    fundamental = fit_fundamental(a, b, homography)
+    if fundamental is None:
+        return PairResidual("planar", planar, planar_scale, None, 0.0, valid)
+    inliers = sampson_distance(fundamental, a, b) < INLIER
+    if not inliers.any() or on_plane[inliers].mean() >= PLANAR_SHARE:
         return PairResidual("planar", planar, planar_scale, None, 0.0, valid)
     epipolar = sampson_distance(fundamental, start, end).astype(np.float32)
     return PairResidual("parallax", planar, planar_scale, epipolar, robust_scale(epipolar[usable]), valid)
@@ -108,25 +93,3 @@ def _matches(
     grid[step // 2 :: step, step // 2 :: step] = True
     grid &= usable
     return start[grid], end[grid]
-
-
-def _fit_homography(
-    a: Float64[np.ndarray, "n 2"], b: Float64[np.ndarray, "n 2"]
-) -> tuple[Float64[np.ndarray, "3 3"], Bool[np.ndarray, "n"]]:
-    import cv2
-
-    matrix, inliers = cv2.findHomography(a, b, cv2.USAC_MAGSAC, _PLANAR_INLIER, None, 2000, 0.999)
-    if matrix is None:
-        return np.eye(3), np.zeros(len(a), bool)
-    return matrix, inliers.ravel().astype(bool)
-
-
-def _fit_fundamental(
-    a: Float64[np.ndarray, "n 2"], b: Float64[np.ndarray, "n 2"]
-) -> tuple[Float64[np.ndarray, "3 3"] | None, Bool[np.ndarray, "n"]]:
-    import cv2
-
-    matrix, inliers = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, _EPIPOLAR_INLIER, 0.999, 2000)
-    if matrix is None or matrix.shape != (3, 3) or not inliers.any():
-        return None, np.zeros(len(a), bool)
-    return matrix, inliers.ravel().astype(bool)

@@ -97,7 +97,8 @@ class MasksStage(Stage):
         for i in range(count):
             workspace.motion_path(i, "later").unlink()
         workspace.motion_path(0, "later").parent.rmdir()
-        ids = final_ids(linker, min(settings.min_frames, count), settings.min_evidence)
+        fewest = min(settings.min_frames, max(2, count // 4))
+        ids = final_ids(linker, fewest, settings.min_evidence, settings.min_share)
         found = max(ids.values(), default=0)
         self._tell(report, kinds, found)
         return (renumber(workspace.labels(i), ids) for i in range(count)), [
