@@ -10,6 +10,7 @@ import tyro
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.registry import STAGES, stage_class
 from dyn3d_ns.video.stage import Stage
+from dyn3d_ns.video.stages.adjust import AdjustSettings
 from dyn3d_ns.video.stages.cameras import CamerasSettings
 from dyn3d_ns.video.stages.depth import DepthSettings
 from dyn3d_ns.video.stages.describe import DescribeSettings
@@ -32,6 +33,7 @@ class PipelineSettings:
     masks: MasksSettings = field(default_factory=MasksSettings)
     cameras: CamerasSettings = field(default_factory=CamerasSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
+    adjust: AdjustSettings = field(default_factory=AdjustSettings)
     describe: DescribeSettings = field(default_factory=DescribeSettings)
     fuse: FuseSettings = field(default_factory=FuseSettings)
 
