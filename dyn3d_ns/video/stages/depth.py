@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.video.stage import Report, Stage
 from dyn3d_ns.video.workspace import Workspace
 
@@ -46,10 +49,12 @@ class DepthStage(Stage):
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the depth of all frames."""
-        return [workspace.depth_path]
+        return [workspace.depth_path, workspace.depth_path.with_name("intrinsics.npy")]
 
     def run(self, workspace: Workspace, report: Report) -> None:
         """Estimate or read depth and write it."""
         from dyn3d_ns.video.depth.estimators import estimate_depth
 
         workspace.write_depths(estimate_depth(workspace, report, self.settings), workspace.num_frames)
+        with atomic_open(workspace.depth_path.with_name("intrinsics.npy")) as file:
+            np.save(file, workspace.cameras(adjusted=False).Ks.mean(axis=0))
