@@ -31,7 +31,8 @@ def object_caption(
 def _motion(track: InstanceTrack, fps: float, width: int, view: Float64[np.ndarray, "3 3"] | None) -> str:
     if view is not None and len(track.positions) >= 2 and len(track.positions) == len(track.frames):
         path = _smooth(np.stack(track.positions))
-        seconds = max((track.frames[-1] - track.frames[0]) / fps, 1e-9)
+        times = _smooth(np.array(track.frames, dtype=np.float64)[:, None] / fps)
+        seconds = max(float(times[-1, 0] - times[0, 0]), 1e-9)
         moved = view.T @ (path[-1] - path[0])
         words = _directions(moved, ("right", "left"), ("down", "up"), ("away", "closer"))
         speed = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum()) / seconds
@@ -55,11 +56,10 @@ def _directions(moved: Float64[np.ndarray, "3"], *words: tuple[str, str]) -> str
     return " and ".join(named) or "about"
 
 
-def _smooth(path: Float64[np.ndarray, "T 3"]) -> Float64[np.ndarray, "T 3"]:
-    """Average over five frames, so that the noise of depth does not count as speed."""
-    reach = min(2, (len(path) - 1) // 2)
-    padded = np.concatenate((path[:1].repeat(reach, 0), path, path[-1:].repeat(reach, 0)))
-    return np.stack([padded[i : i + 2 * reach + 1].mean(0) for i in range(len(path))])
+def _smooth(values: Float64[np.ndarray, "T d"]) -> Float64[np.ndarray, "t d"]:
+    """Average over five frames where there are ten, so that the noise of depth does not count as speed."""
+    width = 5 if len(values) >= 10 else 1
+    return np.stack([values[i : i + width].mean(0) for i in range(len(values) - width + 1)])
 
 
 def camera_caption(camera_to_worlds: Float64[np.ndarray, "F 4 4"], typical_depth: float | None = None) -> str:
