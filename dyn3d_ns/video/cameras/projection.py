@@ -97,6 +97,9 @@ def sum_rows(values: Float[np.ndarray, "O *k"], index: Int[np.ndarray, "O"], cou
     """Sum rows that have the same index, for each index in 0..count-1."""
     from scipy.sparse import csr_matrix
 
+    if len(index) == 0:
+        return np.zeros((count, *values.shape[1:]))
     ones = np.ones(len(index))
     gather = csr_matrix((ones, (index, np.arange(len(index)))), shape=(count, len(index)))
-    return (gather @ values.reshape(len(values), -1)).reshape(count, *values.shape[1:])
+    width = int(np.prod(values.shape[1:], dtype=int))
+    return (gather @ values.reshape(len(values), width)).reshape(count, *values.shape[1:])
