@@ -33,8 +33,12 @@ PARTS: dict[str, dict[str, str]] = {
         "lucas-kanade": "dyn3d_ns.video.tracking:LucasKanade",
         "cotracker": "dyn3d_ns.video.cotracker:CoTracker",
     },
-    "cameras": {},
-    "depth": {},
+    "cameras": {
+        "auto": "dyn3d_ns.video.cameras.estimators:AutoCameras",
+        "colmap": "dyn3d_ns.video.cameras.estimators:ColmapCameras",
+        "tracks": "dyn3d_ns.video.cameras.estimators:TrackCameras",
+    },
+    "depth": {"huggingface": "dyn3d_ns.video.depth.given:HuggingFaceDepth"},
     "segmenter": {},
     "describer": {
         "measured": "dyn3d_ns.video.describe.describers:MeasuredDescriber",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dyn3d_ns.video.cameras.incremental import StaticTracks
+from dyn3d_ns.video.cameras.incremental import Reconstruction, StaticTracks
 from dyn3d_ns.video.cameras.projection import sum_rows
-from dyn3d_ns.video.cameras.sfm import CameraSolution, FocalGuess, focal_of_fov, solve_cameras
+from dyn3d_ns.video.cameras.sfm import CameraSolution, FocalGuess, complete, focal_of_fov, solve_cameras
 from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.types import Cameras, SparsePoints
 from dyn3d_ns.video.workspace import Workspace
@@ -26,22 +28,61 @@ _MIN_STATIC = 50
 class TrackCameras:
     """Structure from motion and bundle adjustment on the clip's own tracks."""
 
-    def __init__(self, max_keyframes: int = 60) -> None:
+    def __init__(self, max_keyframes: int = 60, guess: FocalGuess | None = None) -> None:
         self.max_keyframes = max_keyframes
+        self.guess = guess
 
     @classmethod
     def from_settings(cls, settings: CamerasSettings) -> TrackCameras:
         """Build it from the settings of the stage `cameras`."""
         return cls(settings.max_keyframes)
 
-    def __call__(
-        self, workspace: Workspace, report: Report, guess: FocalGuess | None = None
-    ) -> tuple[Cameras, SparsePoints]:
+    def __call__(self, workspace: Workspace, report: Report) -> tuple[Cameras, SparsePoints]:
         """Return the cameras, and the static points that they were found with."""
         tracks = static_tracks(workspace, report)
+        guess = self.guess or exif_guess(workspace)
+        propose = self.proposal(workspace, report, tracks, guess)
         with report.progress(1, "cameras from tracks") as step:
-            solution = solve_cameras(tracks, guess, self.max_keyframes, report.note)
+            solution = solve_cameras(tracks, guess, self.max_keyframes, report.note, propose)
             step()
+        return cameras_of(solution), points_of(solution, tracks, workspace)
+
+    def proposal(
+        self, workspace: Workspace, report: Report, tracks: StaticTracks, guess: FocalGuess | None
+    ) -> Callable[[float], Reconstruction | None] | None:
+        """Return another way to reconstruct a moving camera; the tracks need none."""
+        return None
+
+
+class AutoCameras(TrackCameras):
+    """COLMAP where it succeeds and agrees with the tracks, else the tracks."""
+
+    def proposal(
+        self, workspace: Workspace, report: Report, tracks: StaticTracks, guess: FocalGuess | None
+    ) -> Callable[[float], Reconstruction | None] | None:
+        """Return COLMAP."""
+        from dyn3d_ns.video.cameras.colmap import colmap_reconstruction
+
+        return lambda focal: colmap_reconstruction(workspace, report, tracks, guess, focal)
+
+
+class ColmapCameras(TrackCameras):
+    """COLMAP alone."""
+
+    def __call__(self, workspace: Workspace, report: Report) -> tuple[Cameras, SparsePoints]:
+        """Return the cameras, and the clip's tracks located by them.
+
+        Raises:
+            StageError: COLMAP does not register enough frames.
+        """
+        from dyn3d_ns.video.cameras.colmap import colmap_reconstruction
+
+        tracks = static_tracks(workspace, report)
+        guess = self.guess or exif_guess(workspace)
+        found = colmap_reconstruction(workspace, report, tracks, guess, None)
+        if found is None:
+            raise StageError("COLMAP cannot register the clip; try --cameras.method tracks")
+        solution = complete(tracks, found, "moving", report.note)
         return cameras_of(solution), points_of(solution, tracks, workspace)
 
 
@@ -128,12 +169,18 @@ def estimate_cameras(
     Raises:
         StageError: the settings contradict each other or name something that does not exist.
     """
-    guess = _focal_guess(workspace, settings)
-    return TrackCameras.from_settings(settings)(workspace, report, guess)
+    if settings.poses is not None:
+        from dyn3d_ns.video.cameras.given import given_cameras
+
+        return given_cameras(workspace, report, settings)
+    estimator = make_part("cameras", settings.method, settings)
+    if isinstance(estimator, TrackCameras):
+        estimator.guess = focal_guess(workspace, settings)
+    return estimator(workspace, report)
 
 
-def _focal_guess(workspace: Workspace, settings: CamerasSettings) -> FocalGuess | None:
-    clip = workspace.clip()
+def focal_guess(workspace: Workspace, settings: CamerasSettings) -> FocalGuess | None:
+    """Return what the user says of the focal length, else what the file says."""
     if settings.focal is not None:
         if not settings.focal > 0:
             raise StageError(f"--cameras.focal must be positive (pixels), got {settings.focal}")
@@ -141,5 +188,11 @@ def _focal_guess(workspace: Workspace, settings: CamerasSettings) -> FocalGuess 
     if settings.fov is not None:
         if not 1 < settings.fov < 179:
             raise StageError(f"--cameras.fov must lie between 1 and 179 degrees, got {settings.fov}")
-        return FocalGuess(focal_of_fov(settings.fov, clip.width), certain=True)
-    return FocalGuess(clip.focal_px, certain=False) if clip.focal_px else None
+        return FocalGuess(focal_of_fov(settings.fov, workspace.clip().width), certain=True)
+    return exif_guess(workspace)
+
+
+def exif_guess(workspace: Workspace) -> FocalGuess | None:
+    """Return the focal length that the clip's file states, as a start."""
+    focal = workspace.clip().focal_px
+    return FocalGuess(focal, certain=False) if focal else None

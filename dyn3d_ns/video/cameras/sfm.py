@@ -92,12 +92,14 @@ def solve_cameras(
     guess: FocalGuess | None,
     max_keyframes: int = 60,
     note: Callable[[str], None] = lambda _: None,
+    propose: Callable[[float], Reconstruction | None] | None = None,
 ) -> CameraSolution:
     """Find the cameras of a clip from tracks of what does not move.
 
     A camera at rest and one that only turns are recognised first, as no point can be located from them.
     Otherwise focal lengths are tried on few frames, the best is refined on keyframes, and all other frames
-    are fitted to the points. What could not be done is told to `note`.
+    are fitted to the points. What could not be done is told to `note`. `propose` may give another way's
+    reconstruction, knowing the focal length that was found; without or failing that, the tracks are adjusted.
     """
     default = guess.focal if guess is not None else focal_of_fov(DEFAULT_FOV, tracks.width)
     if is_still(tracks):
@@ -110,18 +112,20 @@ def solve_cameras(
     turning = fit_turning(tracks, keyframes, default, guess is None or not guess.certain)
     if turning is not None and turning.residual < limit:
         note("the camera turns but stays in its place: depth cannot be told from it")
-        return _complete(tracks, turning.reconstruction, "turning", note)
+        return complete(tracks, turning.reconstruction, "turning", note)
     best = _search_focal(tracks, keyframes, guess)
     if best is None:
         if turning is not None:
             note(
                 "too few points, or too little parallax, to locate the camera: only its rotation is estimated"
             )
-            return _complete(tracks, turning.reconstruction, "turning", note)
+            return complete(tracks, turning.reconstruction, "turning", note)
         note("too few points can be followed to find the camera: one pose is used for all frames")
         return _still(tracks, default)
-    best = _full(tracks, keyframes, best, guess)
-    return _complete(tracks, best, "moving", note)
+    other = propose(best.bundle.focal) if propose is not None else None
+    if other is None or not other.known.any():
+        other = _full(tracks, keyframes, best, guess)
+    return complete(tracks, other, "moving", note)
 
 
 def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
@@ -235,10 +239,10 @@ def extend_to_all(tracks: StaticTracks, found: Reconstruction) -> Reconstruction
     return replace(found, bundle=fitted, registered=registered)
 
 
-def _complete(
+def complete(
     tracks: StaticTracks, found: Reconstruction, kind: str, note: Callable[[str], None]
 ) -> CameraSolution:
-    """Give every frame a pose, and the first one the world's axes."""
+    """Give every frame a pose, the first one the world's axes, and the world the unit of median depth."""
     full = extend_to_all(tracks, found)
     if kind == "moving":
         full = forget_worst(tracks, triangulate_new(tracks, full))
