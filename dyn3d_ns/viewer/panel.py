@@ -68,14 +68,14 @@ class PlaybackPanel:
         self._play.on_click(lambda _: playback.play())
         self._pause.on_click(lambda _: playback.pause())
         self._step.on_click(lambda _: playback.step(1 if self._step.value == "Next" else -1))
-        self._frame.on_update(lambda _: self._seek_frame())
+        self._frame.on_update(lambda event: self._seek_frame(by_hand=event.client is not None))
         self._speed.on_update(lambda _: playback.clock.set_speed(SPEEDS[self._speed.value], time.monotonic()))
         self._loop.on_update(lambda _: playback.clock.set_loop(self._loop.value, time.monotonic()))
 
-    def _seek_frame(self) -> None:
+    def _seek_frame(self, by_hand: bool) -> None:
         timeline = self._playback.timeline
-        # Our own updates of the slider come back here too; they ask for nothing new.
-        if self._frame.value != timeline.frame_index(self._playback.time):
+        # Our own updates of the slider come back here too, late; they ask for nothing new.
+        if by_hand and self._frame.value != timeline.frame_index(self._playback.time):
             self._playback.seek(timeline.frame_times[self._frame.value])
 
     def show_playing(self, playing: bool) -> None:
