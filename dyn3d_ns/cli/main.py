@@ -9,6 +9,7 @@ import tyro
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.eval_motion import EvalMotion
+from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
 from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
@@ -36,7 +37,9 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):
    dyn3d process video.mp4 scene
    dyn3d view scene
-8. Say what a folder is, and what can be done with it:
+8. Compare it with ground truth in Sintel's layout:
+   dyn3d eval-video scene --gt sintel --sequence alley_1 --output video_errors.json
+9. Say what a folder is, and what can be done with it:
    dyn3d info scene
 """
 
@@ -47,6 +50,7 @@ Command = (
     | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
     | Annotated[Process, tyro.conf.subcommand("process")]
     | Annotated[View, Plain, tyro.conf.subcommand("view")]
+    | Annotated[EvalVideo, Plain, tyro.conf.subcommand("eval-video")]
     | Annotated[Info, Plain, tyro.conf.subcommand("info")]
 )
 

@@ -32,6 +32,8 @@ _FOCAL_AGREES = 0.15
 """Difference of log focal from what the tracks say, up to which COLMAP is believed."""
 _MAX_FEATURES = 3000
 _SEED = 0
+_ERRORS = 2
+"""Level of COLMAP's log above which it speaks."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ def colmap_reconstruction(
     """
     count = len(tracks.usable)
     frames = np.unique(np.linspace(0, count - 1, min(count, _MAX_FRAMES)).round().astype(int))
-    model = run_colmap(workspace, frames, guess, report)
+    try:
+        model = run_colmap(workspace, frames, guess, report)
+    except (RuntimeError, ValueError) as error:
+        report.note(f"COLMAP stopped with an error ({str(error).splitlines()[0]})")
+        model = None
     if model is None:
         report.note("COLMAP could not register enough frames: the cameras are found from the tracks")
         return None
@@ -114,6 +120,7 @@ def run_colmap(
         raise StageError(
             f"pycolmap cannot be imported ({error}); install it, or use --cameras.method tracks"
         ) from error
+    pycolmap.logging.minloglevel = _ERRORS
     pycolmap.set_random_seed(_SEED)
     paths = workspace.frames()
     names = [paths[i].name for i in frames]
