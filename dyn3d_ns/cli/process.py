@@ -35,7 +35,7 @@ class Process(PipelineSettings):
 
         Raises:
             CommandError: a stage failed or could not run.
-            KeyboardInterrupt: after saying how to go on.
+            SystemExit: it was interrupted; with status 130, as a shell has it.
         """
         from dyn3d_ns.video.report import ConsoleReport
         from dyn3d_ns.video.runner import Runner
@@ -54,7 +54,7 @@ class Process(PipelineSettings):
             run = Runner(Workspace(self.out), stages, report).run(redo)
         except KeyboardInterrupt:
             report.console.print("stopped; run the same command again to go on where it stopped")
-            raise
+            raise SystemExit(130) from None
         report.summary(run, self.out)
         if run.failed:
             bad = ", ".join(o.stage for o in run.outcomes if o.state in ("failed", "left out"))

@@ -119,6 +119,20 @@ def test_clips_with_nothing_to_see_end_in_the_summary(tmp_path: Path, kind: str)
 
 
 @pytest.mark.slow
+def test_masks_that_cover_everything_leave_a_note_or_a_clear_error(tmp_path: Path) -> None:
+    clip = CardClip(frames=6)
+    source, masks = write_folder(tmp_path / "in", clip.images), tmp_path / "masks"
+    write_folder(masks, [np.full((96, 128, 3), 255, np.uint8)] * 6, "{:05d}.png")
+    out = tmp_path / "scene"
+    options = ["--stages", "frames,flow,tracks,masks,cameras,depth,fuse", "--masks.masks", str(masks)]
+    assert main(["process", str(source), str(out), *options]) in (0, 2)
+    stages = json.loads((out / "manifest.json").read_text())["stages"]
+    assert stages["masks"]["state"] == "done" and Workspace(out).dynamic_mask(3).all()
+    told = [*stages["masks"]["notes"], *stages["cameras"]["notes"], stages["cameras"]["error"]]
+    assert any("mov" in text or "cover" in text or "point" in text for text in told), told
+
+
+@pytest.mark.slow
 def test_eight_frames_of_walk_are_within_the_targets(shared_data: Path, tmp_path: Path) -> None:
     truth = shared_data / "walk/training"
     out = tmp_path / "walk"

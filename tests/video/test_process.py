@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +184,25 @@ def test_wrong_options_are_named(
     source = write_folder(tmp_path / "in", shifted_frames(3))
     assert process(source, tmp_path / "out", *options) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_ctrl_c_loses_only_the_running_stage(tmp_path: Path) -> None:
+    source, out = write_folder(tmp_path / "in", shifted_frames(60, 240, 320)), tmp_path / "out"
+    command = [sys.executable, "-m", "dyn3d_ns.cli.main", "process", str(source), str(out), "--stages", FIRST]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / "flow/00003_00004.npz").exists():
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=30)[1]
+    assert run.returncode == 130 and "go on where it stopped" in said and "Traceback" not in said
+    stages = json.loads((out / "manifest.json").read_text())["stages"]
+    assert (stages["frames"]["state"], stages["flow"]["state"]) == ("done", "interrupted")
+    assert process(source, out, "--flow.preset", "fast") == 0
+    stages = json.loads((out / "manifest.json").read_text())["stages"]
+    assert [stages[name]["state"] for name in FIRST.split(",")] == ["kept", "done", "done", "done"]
+    assert Workspace(out).flow(58, 59).valid.any()
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
