@@ -39,7 +39,10 @@ PARTS: dict[str, dict[str, str]] = {
         "tracks": "dyn3d_ns.video.cameras.estimators:TrackCameras",
     },
     "depth": {"huggingface": "dyn3d_ns.video.depth.given:HuggingFaceDepth"},
-    "segmenter": {},
+    "segmenter": {
+        "sam2": "dyn3d_ns.video.masks.networks:Sam2",
+        "sa2va": "dyn3d_ns.video.masks.networks:Sa2VA",
+    },
     "describer": {
         "measured": "dyn3d_ns.video.describe.describers:MeasuredDescriber",
         "server": "dyn3d_ns.video.describe.describers:ServerDescriber",

@@ -280,18 +280,21 @@ class SceneViewer:
     # -- where the browser looks --------------------------------------------------------------------
 
     def _place(self, client: viser.ClientHandle) -> None:
-        """Start behind and above the first camera, looking at the middle of what it sees."""
+        """Start behind, above and beside the cameras, looking at the middle of what the first one sees."""
         pose = self.scene.c2w[0]
-        target = pose[:3, 3] + pose[:3, 2] * self._size
+        spread = float(np.ptp(self.scene.c2w[:, :3, 3], axis=0).max())
+        back = 0.5 * pose[:3, 2] + 0.35 * pose[:3, 1] - 0.3 * pose[:3, 0]
         with client.atomic():
-            back = 0.5 * pose[:3, 2] + 0.35 * pose[:3, 1] - 0.3 * pose[:3, 0]
-            client.camera.position = pose[:3, 3] - self._size * back
-            client.camera.look_at = target
+            client.camera.position = pose[:3, 3] - (self._size + spread) * back
+            client.camera.look_at = pose[:3, 3] + pose[:3, 2] * self._size
 
     def _look_through(self, client: viser.ClientHandle | None) -> None:
         if client is None:
             return
         pose, K = self.scene.c2w[self._frame], self.scene.Ks[self._frame]
+        # The drawn camera and its picture would stand in the way.
+        self._show_cameras_box.value = False
+        self._apply_options()
         with client.atomic():
             client.camera.position = pose[:3, 3]
             client.camera.look_at = pose[:3, 3] + pose[:3, 2] * self._size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from dyn3d_ns.cli.view import View
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
 from dyn3d_ns.video.stages.fuse import FuseSettings, FuseStage
 from dyn3d_ns.viewer.scene_4d import SceneViewer, trail_points
-from tests.video.cards import CardClip, QuietReport
+from tests.video.cards import MOVER, PILLAR, WALL, CardClip, QuietReport
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = CardClip(frames=6).write(tmp_path_factory.mktemp("view") / "cards")
+    # What moves lies in the left half, which no panel covers.
+    cards = (WALL, replace(PILLAR, center=(1.2, 0, 3)), replace(MOVER, center=(-0.5, -0.3, 4)))
+    workspace = CardClip(cards, frames=6).write(tmp_path_factory.mktemp("view") / "cards")
     FuseStage(FuseSettings(ply=False)).run(workspace, QuietReport())
     workspace.instance_labels_path.write_text('{"1": "sliding card"}')
     return workspace.root

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Int32
 
+    from dyn3d_ns.video.masks.prompts import Prompt
+
 _LARGE = 0.6
 
 
@@ -28,6 +30,16 @@ class MasksSettings(MotionSettings):
 
     masks: Path | None = None
     """Masks of your own instead: a folder with a .png or .npy a frame (instance ids, or 0 and 255)."""
+    boxes: Path | None = None
+    """Boxes of your own instead: JSON {"objects": [{"name", "frame", "box": [left, top, right, bottom]}]}."""
+    segmenter: str = "motion"
+    """motion, or a network: sam2 (what moves, or the boxes), sa2va (what is named), or module:Class."""
+    segmenter_path: Path | None = None
+    """Local folder of the network's model."""
+    objects: Path | None = None
+    """Names for sa2va: JSON {"dynamic": [...], "reasoning": {...}}; those of the stage describe if None."""
+    device: str = "cpu"
+    """Where the network runs."""
     pictures: bool = True
     """Write overlays and videos into segmentation/ as well."""
 
@@ -40,8 +52,9 @@ class MasksStage(Stage):
     settings: MasksSettings
 
     def external_inputs(self) -> list[Path]:
-        """Return the user's masks."""
-        return [self.settings.masks] if self.settings.masks is not None else []
+        """Return the user's masks, boxes, names and network."""
+        s = self.settings
+        return [path for path in (s.masks, s.boxes, s.objects, s.segmenter_path) if path is not None]
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the ids of every frame and their names."""
@@ -50,8 +63,15 @@ class MasksStage(Stage):
 
     def run(self, workspace: Workspace, report: Report) -> None:
         """Find or read the masks and write them."""
-        if self.settings.masks is not None:
+        settings = self.settings
+        if settings.masks is not None and settings.boxes is not None:
+            raise StageError("give --masks.masks or --masks.boxes, not both")
+        if settings.masks is not None:
             labels, names = self._given(workspace)
+        elif settings.segmenter != "motion":
+            labels, names = self._by_network(workspace, report)
+        elif settings.boxes is not None:
+            labels, names = self._followed(workspace, report)
         else:
             labels, names = self._found(workspace, report)
         self._write(workspace, report, labels, names)
@@ -63,6 +83,62 @@ class MasksStage(Stage):
         clip = workspace.clip()
         frames, codes = read_given(self.settings.masks, workspace.num_frames, clip.width, clip.height)
         return frames, [f"object {k}" for k in range(1, len(codes) + 1)]
+
+    def _boxes(self, workspace: Workspace) -> list[Prompt]:
+        from dyn3d_ns.video.masks.prompts import read_boxes
+
+        assert self.settings.boxes is not None
+        clip = workspace.clip()
+        return read_boxes(self.settings.boxes, workspace.num_frames, clip.width, clip.height)
+
+    def _followed(
+        self, workspace: Workspace, report: Report
+    ) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
+        from dyn3d_ns.video.masks.follow import follow_prompt, stack_labels
+        from dyn3d_ns.video.masks.motion import NeighbourFlows
+
+        prompts, count = self._boxes(workspace), workspace.num_frames
+        flows, clip = NeighbourFlows(workspace, count), workspace.clip()
+        masks = [
+            follow_prompt(workspace.image, flows.next_to, prompt, count)
+            for prompt in report.track(prompts, "objects in boxes")
+        ]
+        shape = (clip.height, clip.width)
+        return (stack_labels(masks, i, shape) for i in range(count)), [prompt.name for prompt in prompts]
+
+    def _by_network(
+        self, workspace: Workspace, report: Report
+    ) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
+        from dyn3d_ns.video.masks.prompts import read_names
+        from dyn3d_ns.video.registry import make_part
+
+        network = make_part("segmenter", self.settings.segmenter, self.settings)
+        if getattr(network, "wants", "places") == "names":
+            named = workspace.root / "analysis" / f"dynamic_objects_{workspace.scene}.json"
+            prompts = read_names(self.settings.objects or named)
+        elif self.settings.boxes is not None:
+            prompts = self._boxes(workspace)
+        else:
+            prompts = self._prompts_by_motion(workspace, report)
+        if not prompts:
+            report.note("nothing was found to move by itself, so the network was not asked")
+            clip = workspace.clip()
+            empty = np.zeros((clip.height, clip.width), np.int32)
+            return (empty for _ in range(workspace.num_frames)), []
+        return network(workspace.images(), prompts), [prompt.name for prompt in prompts]
+
+    def _prompts_by_motion(self, workspace: Workspace, report: Report) -> list[Prompt]:
+        """Return the masks of what moves, each in the frame that shows most of it."""
+        from dyn3d_ns.video.masks.prompts import Prompt
+
+        labels, names = self._found(workspace, report)
+        best: dict[int, tuple[int, int, np.ndarray]] = {}
+        for i, ids in enumerate(labels):
+            for k in range(1, len(names) + 1):
+                area = int((ids == k).sum())
+                if area > best.get(k, (0, 0, ids))[0]:
+                    best[k] = (area, i, ids == k)
+        return [Prompt(names[k - 1], best[k][1], mask=best[k][2]) for k in sorted(best)]
 
     def _found(
         self, workspace: Workspace, report: Report
