@@ -8,6 +8,7 @@ else is shown as before. ``DYN3D_TRACEBACK=1`` in the environment shows the trac
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -46,6 +47,12 @@ def explanation(error: BaseException, trace: TracebackType | None) -> str | None
             f"cannot use {error.filename or 'the file'}: {error.strerror}; free some space or choose "
             "another place (--output-dir of ns-train, --output-path of the other commands)"
         )
+    command = (_locals_of(trace, "main") or {}).get("self")
+    camera_path = getattr(command, "camera_path_filename", None)
+    if isinstance(error, OSError | ValueError | KeyError) and camera_path is not None:
+        wrong = _wrong_camera_path(camera_path, error)
+        if wrong is not None:
+            return wrong
     found = _locals_of(trace, "eval_setup")
     if found is None:
         return None
@@ -58,6 +65,20 @@ def _locals_of(trace: TracebackType | None, function: str) -> dict[str, Any] | N
         if trace.tb_frame.f_code.co_name == function:
             return trace.tb_frame.f_locals
         trace = trace.tb_next
+    return None
+
+
+def _wrong_camera_path(path: Path, error: BaseException) -> str | None:
+    """Explain what is wrong with the file of ``ns-render camera-path``, if it is that file."""
+    remedy = "`dyn3d path orbit --load-config … --output orbit.json` writes one, and so does the viewer"
+    if not path.is_file():
+        return f"--camera-path-filename {path} is {'a folder' if path.is_dir() else 'not there'}; {remedy}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as reason:
+        return f"--camera-path-filename {path} is no JSON ({reason}); {remedy}"
+    if isinstance(error, KeyError) and error.args[0] not in content:
+        return f"--camera-path-filename {path} lacks {error.args[0]!r}; {remedy}"
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.scripts.render import RenderCameraPath
 from nerfstudio.utils.eval_utils import eval_setup
 
 from dyn3d_ns.plain_errors import explanation
@@ -51,6 +52,27 @@ def test_a_damaged_scene_is_named(config_path: Path, tmp_path: Path) -> None:
     config.pipeline.datamanager.data = tmp_path / "nowhere"
     config_path.write_text(yaml.dump(config))
     assert "nowhere" in (explain(config_path) or "")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "not there"), ("{", "no JSON"), ('{"seconds": 1}', "lacks 'render_height'")],
+)
+def test_a_wrong_camera_path_is_named(
+    config_path: Path, tmp_path: Path, content: str | None, said: str
+) -> None:
+    path = tmp_path / "orbit.json"
+    if content is not None:
+        path.write_text(content)
+    command = RenderCameraPath(load_config=config_path, camera_path_filename=path)
+    with pytest.MonkeyPatch.context() as patch:
+        # The scene is loaded first; here only the camera path matters.
+        patch.setattr("nerfstudio.scripts.render.eval_setup", lambda *a, **k: (None, None, None, None))
+        with pytest.raises((OSError, ValueError, KeyError)) as caught:
+            command.main()
+    message = explanation(caught.value, caught.value.__traceback__)
+    assert message is not None
+    assert f"--camera-path-filename {path}" in message and said in message and "dyn3d path" in message
 
 
 def test_other_exceptions_keep_their_traceback() -> None:

@@ -125,7 +125,9 @@ class DynamicTrainer(Trainer):
             return super().train_iteration(step)
         optimizers = self.optimizers
         for optimizer in optimizers.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()

@@ -37,7 +37,7 @@ class VelocityField(nn.Module):
 
 class BasisVelocityField(VelocityField):
     """Twists on a :class:`TimeBasis`: a polynomial at all times, and a spline that vanishes at the last
-    observed one."""
+    observed one; and one frequency a motion, which :func:`fit_velocity` finds in what swings."""
 
     def __init__(self, basis: TimeBasis, num_motions: int) -> None:
         """Start at rest.
@@ -49,7 +49,14 @@ class BasisVelocityField(VelocityField):
         super().__init__()
         self.basis = basis
         self.weights = nn.Parameter(torch.zeros(basis.size, num_motions - 1, 6))
+        self.register_buffer("frequencies", torch.zeros(num_motions - 1))
+        self.register_buffer("swings", torch.zeros(2, num_motions - 1, 6))
         self._cache: dict[float, Tensor] = {}
+
+    frequencies: Tensor
+    """Radians per unit of time."""
+    swings: Tensor
+    """Factors of the cosine and the sine."""
 
     def twists(self, t: float) -> Float[Tensor, "K 6"]:
         """Evaluate the twists at any time, before, within or after the observed part."""
@@ -58,6 +65,8 @@ class BasisVelocityField(VelocityField):
                 self._cache.clear()
             self._cache[t] = self.basis(t)[0]
         moving = torch.tensordot(self._cache[t].to(self.weights), self.weights, dims=1)
+        phases = (t * self.frequencies)[:, None]
+        moving = moving + torch.cos(phases) * self.swings[0] + torch.sin(phases) * self.swings[1]
         return torch.cat([moving.new_zeros(1, 6), moving])
 
 

@@ -127,50 +127,6 @@ def hull_points(
     return SeedPoints(torch.cat(positions)[:count], torch.cat(colors)[:count])
 
 
-def consistent_points(
-    views: ViewSet,
-    box: Float[Tensor, "2 3"],
-    count: int,
-    generator: torch.Generator,
-    keep: float = 0.005,
-    candidates: int = 200_000,
-) -> SeedPoints | None:
-    """Draw points that look alike from the cameras that see them: surfaces of a scene without masks.
-
-    A point's look is its pixel and the means of two neighbourhoods around it. It is judged by its spread over
-    the best 70 % of the cameras, since some are blocked; of all candidates the fraction ``keep`` is kept.
-
-    Returns:
-        The points with their mean colour, or None where there are fewer than three views.
-    """
-    if len(views.images) < MIN_VIEWS:
-        return None
-    looks = torch.cat([views.images[..., :3], _box_blur(views.images, 2), _box_blur(views.images, 5)], dim=-1)
-    described = ViewSet(views.viewmats, views.Ks, looks)
-    positions, colors, left = [], [], count
-    while left > 0:
-        points = random_points(box, candidates, generator).positions
-        values, seen = sample_views(points, described)
-        number = seen.sum(0)
-        mean = (values * seen[..., None]).sum(0) / number[:, None].clamp_min(1)
-        spread = ((values - mean).square().mean(-1)).masked_fill(seen == 0, _UNSEEN).sort(dim=0).values
-        best = (0.7 * number).ceil().long().clamp(MIN_VIEWS, len(looks))
-        score = (spread.cumsum(0).gather(0, best[None] - 1)[0] / best).masked_fill(
-            number < MIN_VIEWS, _UNSEEN
-        )
-        chosen = score.topk(min(max(int(keep * candidates), 1), left), largest=False).indices
-        positions.append(points[chosen])
-        colors.append(mean[chosen, :3])
-        left -= len(chosen)
-    return SeedPoints(torch.cat(positions), torch.cat(colors))
-
-
-def _box_blur(images: UInt8[Tensor, "C H W D"], radius: int) -> UInt8[Tensor, "C H W 3"]:
-    planes = images[..., :3].permute(0, 3, 1, 2).float()
-    blurred = torch.nn.functional.avg_pool2d(planes, 2 * radius + 1, 1, radius, count_include_pad=False)
-    return blurred.permute(0, 2, 3, 1).round().to(torch.uint8)
-
-
 def neighbour_distance(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Float[Tensor, "N"]:
     """Return the mean distance of each point to its nearest neighbours, world units."""
     positions = points.detach().cpu().numpy().astype(np.float64)

@@ -23,10 +23,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from dyn3d_ns.data.datamanager import DynamicDataManager
-from dyn3d_ns.fields.continuation import MAX_DEGREE, fit_velocity
+from dyn3d_ns.fields.continuation import MAX_DEGREE
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
+from dyn3d_ns.fields.velocity_fit import fit_velocity
 from dyn3d_ns.gaussians.carried import (
     CarriedGaussians,
     MotionState,
@@ -38,11 +39,11 @@ from dyn3d_ns.gaussians.carried import (
 from dyn3d_ns.gaussians.initialize import (
     MIN_VIEWS,
     SeedPoints,
-    consistent_points,
     hull_points,
     join_views,
     random_points,
 )
+from dyn3d_ns.gaussians.stereo import stereo_points
 from dyn3d_ns.losses.motion import code_ambiguity
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
 from dyn3d_ns.rendering import rasterize
@@ -146,13 +147,16 @@ class Dyn3DVelocityModel(GaussianModel):
     def initialize_from(self, datamanager: DynamicDataManager) -> None:
         """Start on the scene's surfaces as the images show them, where there is no point cloud.
 
-        With masks that is the visual hull, without them points that look alike from several cameras. Three or
-        more views of the canonical time are taken; of a single moving camera views of all times.
+        With masks that is the visual hull, without them what plane-sweep stereo finds. Three or more views of
+        the canonical time are taken; of a single moving camera views of all times. Where neither finds enough
+        the random points stay.
         """
+        views = views_of(*datamanager.images_at(self.canonical_index))
+        if not self.has_alpha:
+            self.eval_background.copy_(views.images.float().mean((0, 1, 2)) / 255.0)
         if self.seed_points is not None and not self.config.random_init:
             return
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
-        views = views_of(*datamanager.images_at(self.canonical_index))
         together = len(views.images) >= MIN_VIEWS
         if not together:
             spread = np.linspace(0, len(self.observed_times) - 1, min(len(self.observed_times), 48)).round()
@@ -163,7 +167,7 @@ class Dyn3DVelocityModel(GaussianModel):
         else:
             # The cameras of a room leave its extent uncertain; a wider box costs only candidates.
             wider = box.mean(0) + 1.3 * (box - box.mean(0))
-            seeds = consistent_points(views, wider, count, generator)
+            seeds = stereo_points(views, wider, count)
         if seeds is not None:
             self._build_scene(seeds)
             self.to(self.eval_background.device)
@@ -309,9 +313,9 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def _settle_motion(self) -> list[str]:
         """Fit the velocity field to the motions by least squares; returns a line for each."""
-        weights = self.scene.codes() * torch.sigmoid(self.scene.params["opacities"])
-        points, field = self.scene.params["means"], cast(BasisVelocityField, self.scene.velocity)
-        chosen = fit_velocity(field, self.motions, points, weights, self.config.holdout)
+        points, mass = self.scene.params["means"], torch.sigmoid(self.scene.params["opacities"][:, 0])
+        field = cast(BasisVelocityField, self.scene.velocity)
+        chosen = fit_velocity(field, self.motions, points, self.scene.codes(), mass, self.config.holdout)
         kinds = Counter(c.candidate.describe() for c in chosen).most_common()
         worst = max((c.error for c in chosen), default=0.0)
         return [

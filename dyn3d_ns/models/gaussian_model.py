@@ -113,8 +113,8 @@ class GaussianModel(SplatfactoModel):
         self.camera_optimizer = self.config.camera_optimizer.setup(
             num_cameras=self.num_train_data, device="cpu"
         )
-        self.register_buffer("eval_background", torch.ones(3), persistent=False)
-        self.background_color = self.eval_background
+        self.register_buffer("eval_background", torch.ones(3))
+        self.background_color = None
         self.register_buffer("top_speed", torch.zeros(()))
         self.crop_box: OrientedBox | None = None
         self.step = 0
@@ -124,6 +124,9 @@ class GaussianModel(SplatfactoModel):
         self.resumed_strategy_state: dict[str, Any] = {}
 
     eval_background: Tensor
+    """Colour behind the scene in evaluation: white, or the images' mean where they have no alpha."""
+    background_color: Tensor | None
+    """Colour that the viewer has chosen instead."""
     top_speed: Tensor
 
     @property
@@ -260,9 +263,9 @@ class GaussianModel(SplatfactoModel):
         return LazyOutputs(ready, self._motion_outputs(gaussians, viewmats, Ks, width, height))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
-        """Return the colour behind the scene: white for scenes with alpha unless the viewer has set
-        another."""
-        return self.background_color.to(self.device)
+        """Return the colour behind the scene: that of the evaluation unless the viewer has set another."""
+        chosen = self.background_color
+        return self.eval_background if chosen is None else chosen.to(self.device)
 
     def _motion_outputs(
         self, gaussians: Gaussians, viewmats: Tensor, Ks: Tensor, width: int, height: int

@@ -67,9 +67,10 @@ def rasterize(
 
     Returns:
         Images, alphas, and a dict with gsplat's keys, among them what its strategies read (means2d, radii,
-        gaussian_ids, …). On the CPU "tiles_per_gauss", "isect_ids", "flatten_ids" and "isect_offsets" are
-        computed when they are first read (see `RasterInfo`); rows of Gaussians that a camera does not see
-        are zero; "radii" has the shape that the installed gsplat's strategies read, whatever the rule.
+        gaussian_ids, …). On the CPU "radii", "tiles_per_gauss", "isect_ids", "flatten_ids" and
+        "isect_offsets" are computed when they are first read (see `RasterInfo`); rows of Gaussians that a
+        camera does not see are zero; "radii" has the shape that the installed gsplat's strategies read,
+        whatever the rule.
 
     Raises:
         ValueError: on a wrong shape, dtype or option, or on values that are not finite; it names the

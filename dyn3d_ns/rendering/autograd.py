@@ -21,7 +21,7 @@ def flat(tensor: Tensor | None) -> np.ndarray:
     """View a tensor as a flat float32 array; None becomes an empty one."""
     if tensor is None:
         return _NONE
-    return np.ascontiguousarray(tensor.detach().numpy()).reshape(-1)
+    return tensor.detach().numpy().ravel()
 
 
 def _sparse_rows(tensor: Tensor, rows: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Project(torch.autograd.Function):
         arrays = [flat(t) for t in (means, quats, scales, covars, viewmats, Ks, radii, conics)]
         incoming = [
             flat(torch.zeros(cameras, n, 2) if v_means2d is None else v_means2d),
-            flat(torch.zeros(cameras, n) if v_depths is None else v_depths),
+            flat(v_depths),
             flat(torch.zeros(cameras, n, 3) if v_conics is None else v_conics),
             flat(v_compensations),
         ]

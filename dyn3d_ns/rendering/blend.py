@@ -20,8 +20,6 @@ from dyn3d_ns.rendering.workspace import Lease
 # Channel counts that kernels are compiled for; others are padded to the next one.
 _COMPILED_CHANNELS = (1, 3, 4, 6, 8, 12, 16, 24, 33)
 MAX_CHANNELS = 32
-# What a tile costs in the backward beside its steps, in steps.
-_TILE_COST = 64
 
 
 class AbsGradTarget:
@@ -153,14 +151,15 @@ class Blend(torch.autograd.Function):
         tiles = cameras * tiles_x * tiles_y
         workers = max(1, min(pool.get_num_threads(), tiles))
         image = torch.empty(cameras, s.height, s.width, channels)
-        rests = torch.empty(cameras, s.height, s.width, 1)
+        alphas = torch.empty(cameras, s.height, s.width, 1)
+        rests = torch.empty_like(alphas) if ctx.needs_input_grad[5] else None
         sums = lease.empty(cameras * s.height * s.width if s.expected_depth else 0)
         kept = _record(lease, s.record, tiles, packed.pairs, workers)
         scratch = lease.empty((workers, 256 * (2 + stride)))
         masks = lease.empty((workers, blend_forward.CHUNK), np.int32)
         counter, tag = np.zeros(2, dtype=np.int64), (0,) * stride
         behind, pixels = flat(backgrounds), _pixel_offsets(s.width, channels)
-        out = flat(image), flat(rests), sums
+        out = flat(image), flat(alphas), flat(rests), sums
 
         def work(worker: int) -> None:
             blend_forward.blend_forward(
@@ -172,7 +171,6 @@ class Blend(torch.autograd.Function):
             )  # fmt: skip
 
         pool.run(work, workers, "blend")
-        alphas = 1.0 - rests
         if s.record:
             ctx.lease, ctx.packed, ctx.kept, ctx.settings, ctx.stride = lease, packed, kept, s, stride
             ctx.rests, ctx.sums, ctx.pixels = rests, sums, pixels
@@ -192,9 +190,9 @@ class Blend(torch.autograd.Function):
         lease = Lease()
         accumulators = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
         v_means2d, v_conics = torch.zeros(cameras, n, 2), torch.zeros(cameras, n, 3)
-        v_opacities = torch.zeros(cameras, n)
+        v_opacities = torch.zeros(opacities.shape)
         v_abs = torch.zeros(cameras, n, 2) if s.absgrad is not None else None
-        v_colors = None if colors is None else torch.zeros(cameras, n, colors.shape[-1])
+        v_colors = None if colors is None else torch.zeros(colors.shape)
         v_depths = None if depths is None else torch.zeros(cameras, n)
         out = [flat(t) for t in (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths)]
         inputs, pieces = (flat(conics), flat(opacities)), pieces_for(int(packed.counts.sum()))
@@ -214,22 +212,14 @@ class Blend(torch.autograd.Function):
         return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
 
 
-def _runs(costs: np.ndarray, workers: int) -> np.ndarray:
-    """Cut the tiles into contiguous runs of equal cost; return their bounds."""
-    total = np.cumsum(costs)
-    inner = np.searchsorted(total, total[-1] * np.arange(1, workers) / workers)
-    return np.concatenate([[0], inner, [len(costs)]])
-
-
 def _accumulate(
     ctx, lease: Lease, v_image: Tensor, v_alphas: Tensor | None, backgrounds, image
 ) -> np.ndarray:
     """Run the backward blend; return each worker's sums [workers, ranks * width]."""
     s, packed, kept, tag = ctx.settings, ctx.packed, ctx.kept, (0,) * ctx.stride
-    entries = kept.tile_entries.reshape(-1, blend_forward.TILE_ENTRIES)
-    workers = max(1, min(pool.get_num_threads(), len(entries)))
-    bounds = _runs(entries[:, 2] + _TILE_COST, workers) if len(entries) else np.zeros(2, dtype=np.int64)
-    longest, absgrad = blend_forward.CHUNK * int(entries[:, 1].max(initial=1)), s.absgrad is not None
+    workers = max(1, min(pool.get_num_threads(), len(kept.tile_entries) // blend_forward.TILE_ENTRIES))
+    bounds, absgrad = np.empty(workers + 1, dtype=np.int64), s.absgrad is not None
+    longest = blend_forward.CHUNK * blend_backward.cut_runs(kept.tile_entries, bounds)
     floats, integers = blend_backward.scratch_sizes(longest, ctx.stride, absgrad)
     float_scratch, integer_scratch = (
         lease.empty((workers, floats)),

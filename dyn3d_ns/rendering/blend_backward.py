@@ -5,6 +5,10 @@ front. With B the colour (dotted with the pixel's gradient) of what lies behind,
 g is its own colour dotted with the gradient: the gradient of alpha is T d and B becomes B + alpha d. No
 division, and no cancellation for what lies deep.
 
+Expected depth E passes to a step its own depth minus E: taken as that difference, never as two products whose
+rounding a small alpha would blow up, and with the rounding of E put right by the weighted mean of the
+differences.
+
 Sums over the 16 pixels are not taken step by step: 16 steps are transposed so that a lane is a step, and the
 moments {1, x, y, xx, xy, yy} of the factors and the colour sums are small matrix products. They add up in
 rows of the tile's own list, which stay in the cache, and then go to the worker's accumulator. Each worker has
@@ -24,7 +28,7 @@ from dyn3d_ns.rendering.blend_forward import (
     exponent,
 )
 from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs, vmax
+from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs
 from dyn3d_ns.rendering.vector_channels import (
     channels_dot,
     channels_fma_planes,
@@ -33,6 +37,12 @@ from dyn3d_ns.rendering.vector_channels import (
     channels_zero,
 )
 from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread, store, transpose
+
+_TILE_COST = 64
+"""What a tile costs beside its steps, in steps."""
+
+DEPTH_ROWS = 3
+"""Behind the channels, alpha and the background: gradient, mean and rest of the mean of an expected depth."""
 
 MOMENTS = 8
 """Accumulator entries before the colours: the six moments and the two absolute sums of absgrad."""
@@ -47,8 +57,29 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
     """Return the floats and the integers of scratch a worker needs for tile lists of up to `longest`
     ranks."""
     width, planes = accumulator_width(channels), 4 if absgrad else 2
-    floats = (planes * LANES + 2 + width) * longest + LANES * (channels + 2) + 256 + LANES * width
+    grads = LANES * (2 * channels + 2 + DEPTH_ROWS)
+    floats = (planes * LANES + 2 + width) * longest + grads + 256 + LANES * width
     return floats, 2 * longest + longest // CHUNK
+
+
+@kernel
+def cut_runs(tile_entries, bounds):
+    """Cut the tiles into runs of about equal cost, one between two bounds; return the most chunks a tile
+    has, at least 1."""
+    tiles, workers = len(tile_entries) // TILE_ENTRIES, len(bounds) - 1
+    total, longest = 0, 1
+    for tile in range(tiles):
+        longest = max(longest, tile_entries[TILE_ENTRIES * tile + 1])
+        total += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+    bounds[0] = 0
+    worker, done = 1, 0
+    for tile in range(tiles):
+        while worker < workers and done * workers >= total * worker:
+            bounds[worker] = tile
+            worker += 1
+        done += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+    bounds[worker:] = tiles
+    return longest
 
 
 @kernel
@@ -65,7 +96,7 @@ def blend_backward(
     planes = 4 if absgrad else 2
     a, b = planes * LANES * longest, (planes * LANES + 2) * longest
     steps, step_offsets, local = floats[:a], floats[a:b], floats[b : b + row * longest]
-    c = b + row * longest + LANES * (stride + 2)
+    c = b + row * longest + LANES * (2 * stride + 2 + DEPTH_ROWS)
     grads, buffer = floats[b + row * longest : c], floats[c:]
     floats[b:] = 0.0  # what no step fills must be zero
     ranks, step_places, chunks = integers[:longest], integers[longest : 2 * longest], integers[2 * longest :]
@@ -92,7 +123,12 @@ def blend_backward(
                     stride, camera, pixel, inside, channels, expected, pixels,
                     image, sums, v_image, v_alphas, backgrounds, grads,
                 )  # fmt: skip
-                _walk_back(tag, count, absgrad, records, colors, px, py, grads, steps, ranks, step_places)
+                if expected:
+                    _refine_mean(stride, channels, count, colors, grads, steps, ranks, step_places)
+                _walk_back(
+                    tag, count, channels, expected, absgrad, records, colors, px, py, grads, steps, ranks,
+                    step_places,
+                )  # fmt: skip
                 _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer)
         _flush(listed, row, ranks, chunks, chunk_words, local, accumulator)
 
@@ -146,37 +182,59 @@ def _load_gradients(
     stride, camera, pixel, inside, channels, expected, pixels,
     image, sums, v_image, v_alphas, backgrounds, grads,
 ):  # fmt: skip
-    """Lay out the pixel gradients of a block: a vector a channel, of alpha, and of the background behind all.
-
-    Expected depth E = D / A passes its gradient on to D and to A, the sum of the weights.
+    """Lay out the pixel gradients of a block: a vector a channel, of alpha, of the background behind all,
+    then DEPTH_ROWS, and once more the channels, without that of an expected depth.
     """
     behind, v_alpha = splat(0.0), splat(0.0)
+    own = LANES * (stride + 2 + DEPTH_ROWS)
     if len(v_alphas) > 0:
         v_alpha = gather_at(v_alphas, pixel, pixels, LANES, 1, inside)
     for d in range(channels):
         value = gather_at(v_image, pixel * channels + d, pixels, 0, 1, inside)
         if expected and d == channels - 1:
             weight = gather_at(sums, pixel, pixels, LANES, 1, inside)
-            value = value / vmax(weight, 1e-10)
-            depth = gather_at(image, pixel * channels + d, pixels, 0, 1, inside)
-            v_alpha = v_alpha - select(weight > 1e-10, value * depth, splat(0.0))
-        if len(backgrounds) > 0:
-            behind = fma(value, spread(backgrounds, camera * channels + d), behind)
+            value = select(weight > 0.0, value / weight, splat(0.0))
+            store(grads, LANES * (stride + 2), value)
+            store(grads, LANES * (stride + 3), gather_at(image, pixel * channels + d, pixels, 0, 1, inside))
+        else:
+            if expected:
+                store(grads, own + LANES * d, value)
+            if len(backgrounds) > 0:
+                behind = fma(value, spread(backgrounds, camera * channels + d), behind)
         store(grads, LANES * d, value)
     store(grads, LANES * stride, v_alpha)
     store(grads, LANES * stride + LANES, behind)
 
 
 @inline
-def _walk_back(tag, count, absgrad, records, colors, px, py, grads, steps, ranks, step_places):
+def _refine_mean(stride, channels, count, colors, grads, steps, ranks, step_places):
+    """Store what rounding left out of the expected depth: the weighted mean of the differences to it."""
+    plane, depth = LANES * len(step_places), load(grads, LANES * (stride + 3))
+    total, weights = splat(0.0), splat(1e-30)
+    for k in range(count):
+        r = np.int64(ranks[np.uint64(step_places[np.uint64(k)])])
+        weight = load(steps, LANES * k) * load(steps, LANES * k + plane)
+        weights = weights + weight
+        total = fma(weight, spread(colors, stride * r + channels - 1) - depth, total)
+    store(grads, LANES * (stride + 4), total / weights)
+
+
+@inline
+def _walk_back(
+    tag, count, channels, expected, absgrad, records, colors, px, py, grads, steps, ranks, step_places
+):
     """Replace each step's alpha and transmittance by the factors of its shape and of its colour gradient."""
     stride, plane = len(tag), LANES * len(step_places)
-    v = channels_load(tag, grads, 0)
+    v = channels_load(tag, grads, LANES * (stride + 2 + DEPTH_ROWS) if expected else 0)
+    depth = LANES * (stride + 2)
+    v_depth, mean, rest = load(grads, depth), load(grads, depth + LANES), load(grads, depth + 2 * LANES)
     v_alpha, behind = load(grads, LANES * stride), load(grads, LANES * stride + LANES)
     for k in range(count - 1, -1, -1):
         r = np.int64(ranks[np.uint64(step_places[np.uint64(k)])])
         alpha, transmittance = load(steps, LANES * k), load(steps, LANES * k + plane)
         own = channels_dot(v, colors, stride * r, v_alpha)
+        if expected:
+            own = fma(v_depth, spread(colors, stride * r + channels - 1) - mean - rest, own)
         d = own - behind
         behind = fma(1.0 - alpha, behind, alpha * own)
         weight = alpha * transmittance

@@ -74,15 +74,15 @@ def touched_blocks(records, o, left, right, top, bottom):
 def blend_forward(
     tag, worker, counter, record, width, height, tiles_x, tiles_y, channels, expected,
     records, colors, rects, counts, backgrounds, constants, pixels,
-    image, rests, sums, chunk_ranks, chunk_words, chunk_next, tile_entries, scratch, masks,
+    image, alphas, rests, sums, chunk_ranks, chunk_words, chunk_next, tile_entries, scratch, masks,
 ):  # fmt: skip
     """Blend tiles until counter[0] has handed out all of them.
 
     `tag` has as many entries as a colour row has floats (more than `channels` if the depth is an expected
     one, whose ones give the weights for `sums`). With `record`, chunks are taken from counter[1] on and keep
     for the backward which ranks they hold and which bits each block walked; without, each worker has one.
-    `rests` receives what the last Gaussian lets through. `scratch` holds the state of 16 blocks, `masks` 64
-    integers."""
+    `rests`, if not empty, receives what the last Gaussian lets through. `scratch` holds the state of 16
+    blocks, `masks` 64 integers."""
     state = (2 + len(tag)) * LANES
     tiles, ranks = tiles_x * tiles_y, len(records) // RECORD
     row = ranks // len(counts)
@@ -135,7 +135,7 @@ def blend_forward(
             tile_entries[TILE_ENTRIES * tile + 2] = steps
         _write_tile(
             camera, tile_x * TILE, tile_y * TILE, width, height, columns, rows, channels, expected, state,
-            scratch, backgrounds, pixels, image, rests, sums,
+            scratch, backgrounds, pixels, image, alphas, rests, sums,
         )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def _blend_block(
 @inline
 def _write_tile(
     camera, x0, y0, width, height, columns, rows, channels, expected, state,
-    scratch, backgrounds, pixels, image, rests, sums,
+    scratch, backgrounds, pixels, image, alphas, rests, sums,
 ):  # fmt: skip
     """Copy the 16 blocks to the image, add the background, and turn depth into expected depth if asked.
 
@@ -230,7 +230,9 @@ def _write_tile(
         if bits(inside) != 0:
             pixel = (camera * height + by) * width + bx
             rest = load(scratch, o + LANES)
-            scatter_at(rests, pixel, pixels, LANES, 1, inside, rest)
+            scatter_at(alphas, pixel, pixels, LANES, 1, inside, 1.0 - rest)
+            if len(rests) > 0:
+                scatter_at(rests, pixel, pixels, LANES, 1, inside, rest)
             if expected:
                 scatter_at(sums, pixel, pixels, LANES, 1, inside, load(scratch, o + (2 + channels) * LANES))
             for d in range(channels):

@@ -28,7 +28,8 @@ def check_options(
     for name, number in (
         ("near_plane", near_plane), ("far_plane", far_plane), ("radius_clip", radius_clip), ("eps2d", eps2d),
     ):  # fmt: skip
-        if not isinstance(number, SupportsFloat) or math.isnan(float(number)):
+        # a protocol is slow to ask about: first what almost every number is
+        if not isinstance(number, (int, float, SupportsFloat)) or math.isnan(float(number)):
             raise ValueError(f"{name} is {number!r}; it must be a number")
     if not 0 <= eps2d < math.inf:
         raise ValueError(f"eps2d is {eps2d}; it must be 0 or more, and finite: it is added to the covariance")
@@ -64,27 +65,32 @@ def check_device(means: object) -> None:
 
 
 def _check(name: str, tensor: object, shape: tuple[int, ...], like: str) -> None:
-    """Check type, device, dtype, shape and finiteness of one tensor."""
+    """Check type, device, dtype and shape of one tensor."""
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} is {type(tensor).__name__}; it must be a tensor of shape {like}")
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise ValueError(
             f"{name} is on {tensor.device} but means is on the CPU; put all tensors on one device"
         )
     if tensor.dtype != torch.float32:
         raise ValueError(f"{name} has dtype {tensor.dtype}; it must be torch.float32 (use .float())")
-    if tuple(tensor.shape) != shape:
+    if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}, that is {like}")
-    # A sum is one cheap pass and is finite unless a value is not, or it overflows: only then look closely.
-    if (
-        tensor.numel()
-        and not math.isfinite(tensor.detach().sum().item())
-        and not bool(tensor.isfinite().all())
-    ):
-        bad = (~tensor.detach().isfinite()).nonzero()
-        raise ValueError(
-            f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}"
-        )
+
+
+def _check_finite(**tensors: Tensor | None) -> None:
+    """Raise on the first tensor with a value that is not finite: one pass over all, then a close look."""
+    from dyn3d_ns.rendering.autograd import flat
+    from dyn3d_ns.rendering.finite import all_finite
+
+    if all_finite(*map(flat, tensors.values())):
+        return
+    for name, tensor in tensors.items():
+        bad = [] if tensor is None else (~tensor.detach().isfinite()).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"{name} has {len(bad)} NaN or infinite values, the first at {tuple(bad[0].tolist())}"
+            )
 
 
 def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -> None:
@@ -108,18 +114,25 @@ def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -
         )
 
 
+def _determinant(rows: list[list[float]]) -> float:
+    """Expand along the first row: for a few numbers quicker than a call of a linear algebra library."""
+    if len(rows) == 1:
+        return rows[0][0]
+    minors = ([row[:k] + row[k + 1 :] for row in rows[1:]] for k in range(len(rows)))
+    return sum((-1) ** k * rows[0][k] * _determinant(minor) for k, minor in enumerate(minors))
+
+
 def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
     """Raise on cameras that project nothing: a singular matrix or rotation part, or a zero focal length."""
-    whole = viewmats.detach().double()
-    smallest = torch.minimum(torch.linalg.det(whole[:, :3, :3]).abs(), torch.linalg.det(whole).abs())
-    singular = smallest < 1e-12
-    if bool(singular.any()):
-        raise ValueError(
-            f"viewmats[{int(singular.nonzero()[0])}] is singular; it must be an invertible transform"
-        )
-    focal = Ks.detach()[:, (0, 1), (0, 1)]
-    if bool((focal == 0).any()):
-        raise ValueError(f"Ks[{int((focal == 0).nonzero()[0, 0])}] has a focal length of 0 pixels")
+    for c, rows in enumerate(viewmats.tolist()):
+        rotation = [row[:3] for row in rows[:3]]
+        if abs(_determinant(rotation)) < 1e-12 or (
+            rows[3] != [0.0, 0.0, 0.0, 1.0] and abs(_determinant(rows)) < 1e-12
+        ):
+            raise ValueError(f"viewmats[{c}] is singular; it must be an invertible transform")
+    for c, rows in enumerate(Ks.tolist()):
+        if rows[0][0] == 0.0 or rows[1][1] == 0.0:
+            raise ValueError(f"Ks[{c}] has a focal length of 0 pixels")
 
 
 def check_tensors(
@@ -139,10 +152,15 @@ def check_tensors(
     if cameras == 0:
         raise ValueError("viewmats holds no camera; give at least one [C, 4, 4]")
     _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
-    _check_cameras(viewmats, Ks)
     _check_colors(colors, cameras, n, sh_degree)
     if backgrounds is not None:
         channels = 3 if sh_degree is not None else colors.shape[-1]
         if render_mode in ("D", "ED"):
             channels = backgrounds.shape[-1]  # ignored by gsplat in these modes
         _check("backgrounds", backgrounds, (cameras, channels), "[C, D]")
+    shape = {"covars": covars, "scales": None} if covars is not None else {"quats": quats, "scales": scales}
+    _check_finite(
+        means=means, **shape, opacities=opacities, viewmats=viewmats, Ks=Ks, colors=colors,
+        backgrounds=backgrounds,
+    )  # fmt: skip
+    _check_cameras(viewmats, Ks)

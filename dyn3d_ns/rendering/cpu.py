@@ -10,10 +10,9 @@ from dyn3d_ns.rendering.projection import SQUARE_RADIUS, TIGHT_RADIUS
 
 
 def _per_camera(values: Tensor, cameras: int, dims: int) -> Tensor:
-    """Give Gaussian attributes [N, …] a leading camera axis; leave [C, N, …] as it is."""
-    if values.dim() == dims + 1:
-        return values
-    return values[None] if cameras == 1 else values.expand(cameras, *values.shape)
+    """Repeat Gaussian attributes [N, …] for each camera; [C, N, …], and all before a lone one, stay as they
+    are."""
+    return values if cameras == 1 or values.dim() == dims + 1 else values.expand(cameras, *values.shape)
 
 
 def _upper(covars: Tensor) -> Tensor:
@@ -114,8 +113,9 @@ def _blend_chunks(
         stop = min(start + chunk, total)
         has_depth = with_depth and stop == total
         last = stop - has_depth
-        part = rgb[..., start:last] if last > start else None
-        behind = None if backgrounds is None else backgrounds[:, start:last]
+        whole = last - start == rgb.shape[-1]  # a slice costs as much as a small kernel
+        part = rgb if whole else rgb[..., start:last] if last > start else None
+        behind = backgrounds if whole or backgrounds is None else backgrounds[:, start:last]
         if has_depth and behind is not None:
             behind = torch.cat([behind, behind.new_zeros(behind.shape[0], 1)], dim=-1)
         settings = BlendSettings(width, height, expected and has_depth, record, target)

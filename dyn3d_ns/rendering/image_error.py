@@ -66,7 +66,7 @@ class _MeanError(torch.autograd.Function):
             sums[piece] = _error(bounds[piece], bounds[piece + 1], factor, *arrays)
 
         run(work, len(sums))
-        return render.new_tensor(sums.sum() / render.numel())
+        return render.new_full((), float(sums.sum()) / render.numel())
 
     @staticmethod
     @once_differentiable

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-LAZY_KEYS = ("tiles_per_gauss", "isect_ids", "flatten_ids", "isect_offsets")
+_TILE_KEYS = ("tiles_per_gauss", "isect_ids", "flatten_ids", "isect_offsets")
+LAZY_KEYS = ("radii", *_TILE_KEYS)
 _LARGEST_RADIUS = 1e9  # beyond it a radius no longer fits an int32
 
 
@@ -23,7 +24,7 @@ def intersect_tiles(
     """List which Gaussian meets which tile as gsplat's isect_tiles and isect_offset_encode do.
 
     `grid` is (tiles in x, tiles in y). An isect id is camera | tile | bits of the depth, sorted; a flatten id
-    is the row in means2d. Returns the keys of LAZY_KEYS.
+    is the row in means2d. Returns the keys of _TILE_KEYS.
     """
     extent = torch.tensor(grid)
     centers, reach = means2d.reshape(-1, 2) / tile_size, radii.reshape(-1, 2) / tile_size
@@ -51,14 +52,21 @@ def intersect_tiles(
 
 
 class RasterInfo(dict[str, Any]):
-    """gsplat's `info`; "tiles_per_gauss", "isect_ids", "flatten_ids" and "isect_offsets" are computed when
-    they are first read, since our kernels keep lists of another kind. `keys()` shows them from then on."""
+    """gsplat's `info`; "radii" (whole numbers) and, since our kernels keep lists of another kind,
+    "tiles_per_gauss", "isect_ids", "flatten_ids" and "isect_offsets" are computed when they are first read.
+    `keys()` shows them from then on.
 
-    def __init__(self, values: dict[str, Any], radii: Float[Tensor, "C 2 N"]):
+    `radii_per_axis` gives radii gsplat 1.5's last axis (x, y); else they are the larger of the two.
+    """
+
+    def __init__(self, values: dict[str, Any], radii: Float[Tensor, "C 2 N"], radii_per_axis: bool):
         super().__init__(values)
-        self._radii = radii
+        self._radii, self._per_axis = radii, radii_per_axis
 
     def __missing__(self, key: str) -> Tensor:
+        if key == "radii":
+            self["radii"] = self._whole_radii()
+            return self["radii"]
         if key not in LAZY_KEYS:
             raise KeyError(key)
         both = self._radii.clamp_max(_LARGEST_RADIUS).int()
@@ -76,6 +84,13 @@ class RasterInfo(dict[str, Any]):
         )
         return self[key]
 
+    def _whole_radii(self) -> Tensor:
+        shown = self._radii.permute(0, 2, 1) if self._per_axis else self._radii.amax(dim=1)
+        shown = shown.clamp_max(_LARGEST_RADIUS).int()
+        if self["camera_ids"] is None:
+            return shown
+        return shown[self["camera_ids"], self["gaussian_ids"]]
+
     def __contains__(self, key: object) -> bool:
         return key in LAZY_KEYS or super().__contains__(key)
 
@@ -91,7 +106,7 @@ def collect_info(
     means2d: Float[Tensor, "C N 2"],
     depths: Float[Tensor, "C N"],
     conics: Float[Tensor, "C N 3"],
-    opacities: Float[Tensor, "C N"],
+    opacities: Float[Tensor, "*C N"],
     radii: Float[Tensor, "C 2 N"],
     width: int,
     height: int,
@@ -99,14 +114,11 @@ def collect_info(
     packed: bool,
     radii_per_axis: bool,
 ) -> RasterInfo:
-    """Collect what strategies read, [C, N, …], or packed to the visible pairs [nnz, …] as gsplat does.
-
-    `radii_per_axis` gives radii gsplat 1.5's last axis (x, y); else they are the larger of the two.
-    """
-    whole = radii.clamp_max(_LARGEST_RADIUS).int()
-    shown = whole.permute(0, 2, 1) if radii_per_axis else whole.amax(dim=1)
+    """Collect what strategies read, [C, N, …], or packed to the visible pairs [nnz, …] as gsplat does."""
+    if opacities.dim() == 1:
+        opacities = opacities[None]
     info: dict[str, Any] = {
-        "camera_ids": None, "gaussian_ids": None, "radii": shown, "means2d": means2d, "depths": depths,
+        "camera_ids": None, "gaussian_ids": None, "means2d": means2d, "depths": depths,
         "conics": conics, "opacities": opacities, "width": width, "height": height, "tile_size": tile_size,
         "tile_width": -(-width // tile_size), "tile_height": -(-height // tile_size),
         "n_cameras": len(means2d),
@@ -114,6 +126,6 @@ def collect_info(
     if packed:
         camera_ids, gaussian_ids = torch.where((radii > 0).all(dim=1))
         info["camera_ids"], info["gaussian_ids"] = camera_ids, gaussian_ids
-        for name in ("radii", "means2d", "depths", "conics", "opacities"):
+        for name in ("means2d", "depths", "conics", "opacities"):
             info[name] = info[name][camera_ids, gaussian_ids]
-    return RasterInfo(info, radii)
+    return RasterInfo(info, radii, radii_per_axis)

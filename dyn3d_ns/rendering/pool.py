@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
+from dyn3d_ns.rendering import at_exit
+
 
 class _State:
     """What changes while the process runs."""
@@ -105,6 +107,17 @@ def run(function: Callable[[int], None], pieces: int, stage: str = "other") -> N
 
 
 def _run(function: Callable[[int], None], pieces: int) -> None:
+    if threading.current_thread() is threading.main_thread():
+        _share(function, pieces)
+        return
+    at_exit.enter()
+    try:
+        _share(function, pieces)
+    finally:
+        at_exit.leave()
+
+
+def _share(function: Callable[[int], None], pieces: int) -> None:
     if pieces <= 1 or get_num_threads() == 1:
         for piece in range(pieces):
             function(piece)

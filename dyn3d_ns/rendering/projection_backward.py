@@ -105,7 +105,8 @@ def project_backward(
             gJ = rows_times_rotation_transposed(gA, R)
             vu, vv = gather(v_means2d, 2 * o, 2, lanes), gather(v_means2d, 2 * o + 1, 2, lanes)
             vx, vy, vz = image_point_grad(model, x, y, z, K, width, height, vu, vv, gJ)
-            vz = vz + gather(v_depths, o, 1, lanes)
+            if len(v_depths) > 0:
+                vz = vz + gather(v_depths, o, 1, lanes)
             _add(v_means, 3 * i, 3, lanes, keep, R[0] * vx + R[3] * vy + R[6] * vz, c == 0)
             _add(v_means, 3 * i + 1, 3, lanes, keep, R[1] * vx + R[4] * vy + R[7] * vz, c == 0)
             _add(v_means, 3 * i + 2, 3, lanes, keep, R[2] * vx + R[5] * vy + R[8] * vz, c == 0)

@@ -1,5 +1,6 @@
 """Buffers that outlive a call: fresh memory costs a page fault every 4 KB, more than the work done on it."""
 
+import math
 import threading
 from collections import deque
 
@@ -7,7 +8,8 @@ import numpy as np
 
 _KEPT = 48
 _lock = threading.Lock()
-_idle: dict[bool, list[np.ndarray]] = {False: [], True: []}
+# idle buffers by whether they are cleared and by capacity, the capacity used last at the end
+_idle: dict[tuple[bool, int], list[np.ndarray]] = {}
 # A lease may end in the garbage collector, at any point of any thread: it must not wait for the lock.
 _returned: deque[tuple[bool, np.ndarray]] = deque()
 
@@ -19,16 +21,35 @@ def _capacity(size: int) -> int:
     return -(-size // step) * step
 
 
-def _find(size: int, cleared: bool) -> np.ndarray | None:
-    """Take the smallest idle buffer that holds `size` bytes and is not much larger."""
-    idle = _idle[cleared]
+def _take_back() -> None:
+    """Sort the returned buffers in, and let go of what has been idle for longest."""
+    while _returned:
+        cleared, buffer = _returned.popleft()
+        key = (cleared, len(buffer))
+        stack = _idle.pop(key, [])
+        stack.append(buffer)
+        _idle[key] = stack
+    left = sum(map(len, _idle.values())) - _KEPT
+    while left > 0:
+        key = next(iter(_idle))
+        _idle[key].pop(0)
+        left -= 1
+        if not _idle[key]:
+            del _idle[key]
+
+
+def _find(capacity: int, cleared: bool) -> np.ndarray | None:
+    """Take an idle buffer of that capacity, or else the smallest that is larger, but not much."""
     with _lock:
-        while _returned:
-            was_cleared, buffer = _returned.popleft()
-            _idle[was_cleared].append(buffer)
-            del _idle[was_cleared][:-_KEPT]
-        fitting = [k for k, buffer in enumerate(idle) if size <= len(buffer) <= 4 * size + 65536]
-        return idle.pop(min(fitting, key=lambda k: len(idle[k]))) if fitting else None
+        if _returned:
+            _take_back()
+        stack = _idle.get((cleared, capacity))
+        if not stack:
+            larger = [k for k in _idle if k[0] == cleared and capacity <= k[1] <= 4 * capacity and _idle[k]]
+            if not larger:
+                return None
+            stack = _idle[min(larger)]
+        return stack.pop()
 
 
 class Lease:
@@ -46,13 +67,15 @@ class Lease:
         return self._borrow(shape, dtype, True)
 
     def _borrow(self, shape: int | tuple[int, ...], dtype: type, cleared: bool) -> np.ndarray:
-        count = int(np.prod(shape))
-        size = count * np.dtype(dtype).itemsize
-        buffer = _find(size, cleared)
+        size = (shape if isinstance(shape, int) else math.prod(shape)) * np.dtype(dtype).itemsize
+        if size == 0:
+            return np.empty(shape, dtype)
+        capacity = _capacity(size)
+        buffer = _find(capacity, cleared)
         if buffer is None:
-            buffer = (np.zeros if cleared else np.empty)(_capacity(size), dtype=np.uint8)
+            buffer = (np.zeros if cleared else np.empty)(capacity, dtype=np.uint8)
         self._held.append((cleared, buffer))
-        return buffer[:size].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, buffer)
 
     def drop(self) -> None:
         """Forget the buffers: an error left them in an unknown state."""

@@ -7,7 +7,6 @@ import torch
 
 from dyn3d_ns.gaussians.initialize import (
     ViewSet,
-    consistent_points,
     farthest_points,
     hull_points,
     neighbour_distance,
@@ -103,29 +102,6 @@ def test_viewmats_invert_the_poses(dtype: torch.dtype) -> None:
     origin = views.viewmats.to(dtype) @ torch.tensor([0, 0, 0, 1], dtype=dtype)
     torch.testing.assert_close(origin[:, :2], torch.zeros(3, 2, dtype=dtype), atol=1e-5, rtol=0)
     assert float(origin[:, 2].min()) > 3.0
-
-
-def test_consistent_points_lie_on_a_painted_floor() -> None:
-    """Five cameras look down on a random pattern on the plane z = 0; elsewhere nothing looks alike."""
-    generator = torch.Generator().manual_seed(0)
-    pattern = torch.randint(0, 255, (40, 40, 3), generator=generator, dtype=torch.uint8)
-    eyes = torch.tensor([[0.0, 0, 3], [1.2, 0, 3], [-1.2, 0, 3], [0, 1.2, 3], [0, -1.2, 3]])
-    looking_down = torch.eye(3).expand(5, 3, 3)
-    viewmats = viewmats_of(torch.cat([looking_down, eyes[:, :, None]], dim=2))
-    K = torch.tensor([[60.0, 0, SIZE / 2], [0, 60, SIZE / 2], [0, 0, 1]])
-    v, u = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
-    x, y = (u - SIZE / 2) / 60 * 3, -(v - SIZE / 2) / 60 * 3
-    images = []
-    for eye in eyes:
-        cell = lambda p: ((p + 4) * 5).long().clamp(0, 39)  # noqa: E731
-        images.append(pattern[cell(y + eye[1]), cell(x + eye[0])])
-    views = ViewSet(viewmats, K.expand(5, 3, 3), torch.stack(images))
-    seeds = consistent_points(views, BOX, 500, generator)
-    assert seeds is not None and len(seeds.positions) == 500
-    assert float(seeds.positions[:, 2].abs().quantile(0.8)) < 0.15
-    assert (
-        consistent_points(ViewSet(viewmats[:2], views.Ks[:2], views.images[:2]), BOX, 10, generator) is None
-    )
 
 
 def test_hull_tolerance_admits_views_of_other_times() -> None:

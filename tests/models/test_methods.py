@@ -1,12 +1,16 @@
 """Every registered method, driven as ns-train, ns-eval and the viewer drive it, on a tiny real scene."""
 
 import copy
+import json
+import shutil
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from nerfstudio.utils.eval_utils import eval_setup
+from PIL import Image
 
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 from dyn3d_ns.models.gaussian_model import GaussianModel
@@ -81,6 +85,30 @@ def test_gaussians_at_any_time_are_whole(trained: Path) -> None:
         )
     points = gaussians.means[:50]
     assert model.velocity_at(points, 0.5).shape == (50, 3)
+
+
+def test_a_scene_without_masks_has_the_mean_of_its_images_behind_it(tiny_scene: Path, tmp_path: Path) -> None:
+    scene = shutil.copytree(tiny_scene, tmp_path / "opaque")
+    for path in scene.glob("*/*.png"):
+        image = Image.open(path)
+        ground = Image.new("RGBA", image.size, (180, 90, 30, 255))
+        Image.alpha_composite(ground, image).convert("RGB").save(path)
+    config = small_config("dyn3d-velocity-fast", scene, tmp_path / "out", 20)
+    train(config)
+    _, pipeline, _, _ = eval_setup(config.get_base_dir() / "config.yml", test_mode="test")
+    model = pipeline.model
+    t = model.canonical_time
+    frames = json.loads((scene / "transforms_train.json").read_text())["frames"]
+    now = [scene / f"{f['file_path']}.png" for f in frames if abs(f["time"] - t) < 1e-6]
+    assert len(now) >= 3
+    mean = np.mean([np.asarray(Image.open(path)) for path in now], axis=(0, 1, 2)) / 255.0
+    np.testing.assert_allclose(model.eval_background, mean, atol=1e-5)
+    camera, _ = pipeline.datamanager.fixed_indices_eval_dataloader[0]
+    away = camera.camera_to_worlds.clone()
+    away[..., :3, [0, 2]] *= -1  # look the other way, where nothing is
+    camera.camera_to_worlds = away
+    rgb = model.get_outputs_for_camera(camera)["rgb"]
+    np.testing.assert_allclose(rgb, np.broadcast_to(mean, rgb.shape), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["mcmc", "default"])

@@ -217,6 +217,7 @@ def test_lazy_keys_are_there_when_asked_for():
     assert not set(LAZY_KEYS) & set(info.keys())
     assert all(key in info for key in LAZY_KEYS) and "isect" not in info
     assert info.get("flatten_ids").shape == (0,) and info["isect_offsets"].shape == (1, 3, 4)
+    assert info["radii"].shape[:2] == (1, 0) and info["radii"].dtype == torch.int32
     assert set(LAZY_KEYS) <= set(info.keys()) and info.get("nothing", 5) == 5
     with pytest.raises(KeyError, match="nothing"):
         info["nothing"]

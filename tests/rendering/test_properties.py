@@ -216,7 +216,7 @@ def test_moving_world_and_cameras_together_changes_nothing(arguments, options, s
 @FEW
 @given(scenes(odd=False, largest=12), OPTIONS)
 def test_small_scenes_equal_the_reference(arguments, options):
-    options = {**options, "render_mode": "RGB+D"}
+    options = dict(options)
     tight = options.pop("radius_rule") == "tight"
     near = 0.3  # Gaussians closer to the camera are hundreds of times as large as the image
     compare(arguments, image_tolerance=1e-5, grad_tolerance=5e-5, tight=tight, near_plane=near, **options)
