@@ -274,19 +274,22 @@ class SceneViewer:
 
     def _show_camera(self) -> None:
         picture = None if self.image is None else _thumbnail(self.image(self._frame))
-        camera = self._frustum("/camera", self._frame, 0.4 * self._size, (220, 60, 60), picture)
+        camera = self._frustum("/camera", self._frame, 0.25 * self._size, (220, 60, 60), picture)
         camera.visible = self._show_cameras_box.value
 
     # -- where the browser looks --------------------------------------------------------------------
 
     def _place(self, client: viser.ClientHandle) -> None:
-        """Start behind, above and beside the cameras, looking at the middle of what the first one sees."""
-        pose = self.scene.c2w[0]
+        """Start behind and above the middle camera; what it sees lies left of the panel."""
+        pose = self.scene.c2w[self.scene.num_frames // 2]
+        right, down, ahead, eye = pose[:3, :4].T
         spread = float(np.ptp(self.scene.c2w[:, :3, 3], axis=0).max())
-        back = 0.5 * pose[:3, 2] + 0.35 * pose[:3, 1] - 0.3 * pose[:3, 0]
+        aside = 0.2 * self._size * right
         with client.atomic():
-            client.camera.position = pose[:3, 3] - (self._size + spread) * back
-            client.camera.look_at = pose[:3, 3] + pose[:3, 2] * self._size
+            client.camera.position = (
+                eye - (0.3 * self._size + 0.3 * spread) * (ahead + 0.5 * down) - 0.5 * aside
+            )
+            client.camera.look_at = eye + ahead * self._size + aside
 
     def _look_through(self, client: viser.ClientHandle | None) -> None:
         if client is None:
