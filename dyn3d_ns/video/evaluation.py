@@ -49,11 +49,12 @@ class GroundTruth:
         """
         root = folder / "training" if (folder / "training").is_dir() else folder
         present = [kind for kind in _KINDS if (root / kind).is_dir()]
-        if not present:
-            raise MissingFileError(
-                f"{folder} holds no ground truth: expected {', '.join(_KINDS)} in it or in its training/"
-            )
         names = sorted({p.name for kind in present for p in (root / kind).iterdir() if p.is_dir()})
+        if not names:
+            raise MissingFileError(
+                f"{folder} holds no ground truth: expected {', '.join(_KINDS)} in it or in its training/, each "
+                "with a folder a sequence"
+            )
         if sequence is None and len(names) == 1:
             sequence = names[0]
         if sequence is None or sequence not in names:

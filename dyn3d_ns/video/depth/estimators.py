@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 
 from dyn3d_ns.video.depth.densify import densify
 from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
 from dyn3d_ns.video.depth.info import TRIANGULATED, write_info
-from dyn3d_ns.video.depth.moving import place_objects
+from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
 from dyn3d_ns.video.depth.triangulation import (
     FlowView,
     InverseDepth,
@@ -112,7 +112,7 @@ def triangulated_depth(
 
 def _static_disparity(
     workspace: Workspace, report: Report, settings: DepthSettings, cameras: Cameras
-) -> Iterator[tuple[Float32[np.ndarray, "H W"], Int32[np.ndarray, "H W"]]]:
+) -> Iterator[StaticFrame]:
     count = len(cameras.Ks)
     seen = PointsByFrame(workspace.points(), count)
     flows = FlowSource(workspace)
@@ -123,10 +123,12 @@ def _static_disparity(
         measured = measure_frame(frame, cameras, seen, flows, settings.neighbours)
         weight = np.where(grown(labels > 0, _GROW), 0.0, measured.weight).astype(np.float32)
         if (weight > 0).any():
-            yield densify(measured.value, weight, image, settings.smoothness), labels
+            spread = densify(measured.value, weight, image, settings.smoothness)
+            yield StaticFrame(spread, weight > 0, labels)
         else:
             guessed += 1
-            yield floor_and_wall(*image.shape[:2]), labels
+            assumed = floor_and_wall(*image.shape[:2])
+            yield StaticFrame(assumed, labels == 0, labels)
     if 0 < guessed < count:
         report.note(
             f"{guessed} of {count} frames show nothing whose depth is known: a floor and a wall are assumed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
@@ -13,10 +14,21 @@ from dyn3d_ns.video.depth.views import grown
 
 _CONTACT_BAND = 0.04
 """Height, as a part of the image's, above the lowest point of an object that counts as touching ground."""
-_BELOW = 3
-"""Pixels below an object at which the ground is read."""
+_REACH = 0.08
+"""Height, as a part of the image's, around an object in which its surroundings are read."""
+_MIN_MEASURED = 3
 _WINDOW = 4
 """Frames before and after over which an object's inverse depth is smoothed."""
+
+
+class StaticFrame(NamedTuple):
+    """Inverse depth of the static scene of a frame, and what moves in it."""
+
+    disparity: Float32[np.ndarray, "H W"]
+    measured: Bool[np.ndarray, "H W"]
+    """Where the inverse depth is measured, not spread."""
+    labels: Int32[np.ndarray, "H W"]
+    """Instance ids; 0 is static."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +39,19 @@ class _Held:
 
 
 def place_objects(
-    frames: Iterable[tuple[Float32[np.ndarray, "H W"], Int32[np.ndarray, "H W"]]],
+    frames: Iterable[StaticFrame],
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Give each moving object of each frame one inverse depth, smoothed over a few frames.
 
-    Takes and yields (inverse depth of the static scene, instance ids) frame by frame; as many frames as the
-    window has are held.
+    Yields the inverse depth of frame after frame; as many frames as the window has are held.
     """
     held: deque[_Held] = deque()
     position = 0
-    for disparity, labels in frames:
-        ids = [int(k) for k in np.unique(labels) if k]
-        found = {k: object_disparity(disparity, labels == k) for k in ids}
-        held.append(_Held(disparity, labels, found))
+    for frame in frames:
+        ids = [int(k) for k in np.unique(frame.labels) if k]
+        around = frame.measured & (frame.labels == 0)
+        found = {k: object_disparity(frame.disparity, frame.labels == k, around) for k in ids}
+        held.append(_Held(frame.disparity, frame.labels, found))
         if len(held) > 2 * _WINDOW + 1:
             held.popleft()
             position -= 1
@@ -64,22 +76,25 @@ def _placed(held: deque[_Held], position: int) -> Float32[np.ndarray, "H W"]:
 
 
 def object_disparity(
-    disparity: Float32[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]
+    disparity: Float32[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"], measured: Bool[np.ndarray, "H W"]
 ) -> tuple[float, bool]:
     """Return an object's inverse depth, and whether the ground that it touches is seen.
 
-    It is that of the ground just below its lowest part. Where the image's border cuts the object off, the
-    nearest of what surrounds it is taken, as it hides all that lies behind it.
+    It is that of the measured ground just below its lowest part. Where the image's border cuts the object
+    off, the nearest of what surrounds it is taken, as it hides all that lies behind it.
     """
     height = len(mask)
+    reach = max(4, round(_REACH * height))
     columns = np.flatnonzero(mask.any(0))
     lowest = height - 1 - mask[::-1, columns].argmax(0)
     band = lowest >= lowest.max() - _CONTACT_BAND * height
-    rows, columns = lowest[band] + _BELOW, columns[band]
-    inside = rows < height
-    inside[inside] &= ~mask[rows[inside], columns[inside]]
-    if inside.mean() >= 0.5:
-        return float(np.median(disparity[rows[inside], columns[inside]])), True
-    ring = grown(mask, _BELOW + 2) & ~grown(mask, _BELOW - 1)
-    around = disparity[ring] if ring.any() else disparity[mask]
-    return float(np.percentile(around, 90)), False
+    found = []
+    for column, row in zip(columns[band], lowest[band], strict=True):
+        below = np.flatnonzero(measured[row + 1 : row + 1 + reach, column])
+        if len(below):
+            found.append(disparity[row + 1 + below[0], column])
+    if len(found) >= max(_MIN_MEASURED, 0.3 * band.sum()):
+        return float(np.median(found)), True
+    ring = grown(mask, reach) & measured
+    around = disparity[ring] if ring.sum() >= _MIN_MEASURED else disparity[mask]
+    return float(np.percentile(around, 95)), False
