@@ -52,8 +52,8 @@ class GroundTruth:
         names = sorted({p.name for kind in present for p in (root / kind).iterdir() if p.is_dir()})
         if not names:
             raise MissingFileError(
-                f"{folder} holds no ground truth: expected {', '.join(_KINDS)} in it or in its training/, each "
-                "with a folder a sequence"
+                f"{folder} holds no ground truth: expected {', '.join(_KINDS)} in it or in its training/, "
+                "each with a folder a sequence"
             )
         if sequence is None and len(names) == 1:
             sequence = names[0]

@@ -37,7 +37,7 @@ def moving() -> np.ndarray:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Workspace:
-    """Return a processed clip that is right but for the scale of its world and a focal length 10 % too long."""
+    """Return a processed clip that is right but for the scale of its world and a focal length 10 % long."""
     workspace = Workspace(tmp_path / "clip")
     workspace.rgb_dir.mkdir(parents=True)
     for i in range(FRAMES):
