@@ -17,6 +17,8 @@ _CONTACT_BAND = 0.04
 _REACH = 0.08
 """Height, as a part of the image's, around an object in which its surroundings are read."""
 _MIN_MEASURED = 3
+_BORDER = 2
+"""Pixels from the image's border at which an object counts as cut off."""
 _WINDOW = 4
 """Frames before and after over which an object's inverse depth is smoothed."""
 
@@ -80,10 +82,11 @@ def object_disparity(
 ) -> tuple[float, bool]:
     """Return an object's inverse depth, and whether the ground that it touches is seen.
 
-    It is that of the measured ground just below its lowest part. Where the image's border cuts the object
-    off, the nearest of what surrounds it is taken, as it hides all that lies behind it.
+    It is that of the measured ground just below its lowest part. Where the lower border of the image cuts the
+    object off, it is at least as near as the ground along that border, and that is taken. Where a side cuts it
+    off, or nothing is measured below, it is the nearest of what surrounds it, as it hides what lies behind.
     """
-    height = len(mask)
+    height, width = mask.shape
     reach = max(4, round(_REACH * height))
     columns = np.flatnonzero(mask.any(0))
     lowest = height - 1 - mask[::-1, columns].argmax(0)
@@ -93,8 +96,12 @@ def object_disparity(
         below = np.flatnonzero(measured[row + 1 : row + 1 + reach, column])
         if len(below):
             found.append(disparity[row + 1 + below[0], column])
-    if len(found) >= max(_MIN_MEASURED, 0.3 * band.sum()):
+    cut_at_side = columns[band].min() <= _BORDER or columns[band].max() >= width - 1 - _BORDER
+    if len(found) >= max(_MIN_MEASURED, 0.3 * band.sum()) and not cut_at_side:
         return float(np.median(found)), True
+    last = disparity[height - reach :][measured[height - reach :]]
+    if lowest.max() >= height - 1 - _BORDER and len(last) >= _MIN_MEASURED:
+        return float(np.percentile(last, 90)), False
     ring = grown(mask, reach) & measured
     around = disparity[ring] if ring.sum() >= _MIN_MEASURED else disparity[mask]
     return float(np.percentile(around, 95)), False

@@ -89,6 +89,9 @@ def test_objects_stand_where_they_touch_the_ground() -> None:
     cut[30:, 20:30] = True
     value, touches = object_disparity(ground, cut, ~cut)
     assert not touches and value > ground[42, 0]
+    aside = np.zeros_like(mask)
+    aside[10:30, -10:] = True
+    assert not object_disparity(ground, aside, ~aside)[1]
     frames = [StaticFrame(ground, ~mask, mask.astype(np.int32) * 3) for _ in range(12)]
     placed = list(place_objects(frames))
     assert len(placed) == 12
