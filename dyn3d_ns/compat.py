@@ -214,6 +214,27 @@ def interpolated_camera_path(cameras: Any, steps: int, order_poses: bool) -> Any
     return path
 
 
+def _patch_nerfstudio_dataparser(module: ModuleType) -> None:
+    """Read the points of a transforms.json where open3d cannot be loaded, for want of a system library."""
+    stock = module.Nerfstudio._load_3D_points
+
+    @wraps(stock)
+    def load_points(parser: Any, ply_file_path: Path, transform_matrix: Any, scale_factor: float) -> Any:
+        try:
+            return stock(parser, ply_file_path, transform_matrix, scale_factor)
+        except (ImportError, OSError):
+            import torch
+
+            from dyn3d_ns.io.ply import read_points
+
+            cloud = read_points(ply_file_path)
+            xyz = torch.from_numpy(cloud.xyz.copy()).float()
+            xyz = (xyz @ transform_matrix[:, :3].T + transform_matrix[:, 3]) * scale_factor
+            return {"points3D_xyz": xyz, "points3D_rgb": torch.from_numpy(cloud.rgb.copy())}
+
+    _replace(module.Nerfstudio, "_load_3D_points", load_points)
+
+
 def _replace(owner: Any, name: str, value: Any) -> None:
     """Set an attribute once; a second repair of the same thing changes nothing."""
     if not getattr(getattr(owner, name), "_dyn3d_compat", False):
@@ -262,5 +283,6 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "torchmetrics.image.lpip": _patch_lpips,
     "nerfstudio.viewer.viewer": _patch_viewer,
     "nerfstudio.cameras.camera_paths": _patch_camera_paths,
+    "nerfstudio.data.dataparsers.nerfstudio_dataparser": _patch_nerfstudio_dataparser,
 }
 _IMPORT_HOOK = ImportHook(_PATCHES)

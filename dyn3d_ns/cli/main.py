@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.eval_motion import EvalMotion
+from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
+from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
+from dyn3d_ns.cli.process import Process
+from dyn3d_ns.cli.view import View
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.plain_errors import UNWRITABLE
 
-DESCRIPTION = """Camera paths, exports and motion metrics for scenes trained with the dyn3d-* methods.
+DESCRIPTION = """From a video to a scene; camera paths, exports and motion metrics for trained scenes.
 Examples (CONFIG is the config.yml that ns-train names at its end):
 1. Orbit while time runs on into the unobserved future, then render it:
    dyn3d path orbit --load-config CONFIG --output orbit.json
@@ -30,23 +34,43 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d export trajectories --load-config CONFIG --output trajectories.npz
 6. Compare the learned motion with the true one:
    dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json
+7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):
+   dyn3d process video.mp4 scene
+   dyn3d view scene
+8. Compare it with ground truth in Sintel's layout:
+   dyn3d eval-video scene --gt sintel --sequence alley_1 --output video_errors.json
+9. Say what a folder is, and what can be done with it:
+   dyn3d info scene
 """
 
+Plain = tyro.conf.OmitArgPrefixes
 Command = (
-    Annotated[MakePath, tyro.conf.subcommand("path")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[EvalMotion, tyro.conf.subcommand("eval-motion")]
+    Annotated[MakePath, Plain, tyro.conf.subcommand("path")]
+    | Annotated[Export, Plain, tyro.conf.subcommand("export")]
+    | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
+    | Annotated[Process, tyro.conf.subcommand("process")]
+    | Annotated[View, Plain, tyro.conf.subcommand("view")]
+    | Annotated[EvalVideo, Plain, tyro.conf.subcommand("eval-video")]
+    | Annotated[Info, Plain, tyro.conf.subcommand("info")]
 )
 
 
-def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion:
+class Runnable(Protocol):
+    """A command with its arguments."""
+
+    def run(self) -> None:
+        """Do what it says."""
+        ...
+
+
+def parse(args: list[str] | None = None) -> Runnable:
     """Return the command that the given arguments (those of the process if None) describe."""
     return tyro.cli(
         Command,  # type: ignore[arg-type]
         prog="dyn3d",
         description=DESCRIPTION,
         args=args,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        config=(tyro.conf.OmitSubcommandPrefixes,),
     )
 
 

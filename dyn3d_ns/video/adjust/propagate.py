@@ -1,0 +1,85 @@
+"""Carry what the adjusted points say of depth into the depth maps."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+_NEIGHBOURS = 3
+_CHECKED = 8
+"""Control points around each that its ratio is compared with."""
+
+
+def propagate_depth(
+    depth: Float32[np.ndarray, "H W"],
+    region: Bool[np.ndarray, "H W"],
+    pixels: Float[np.ndarray, "K 2"],
+    target: Float[np.ndarray, "K"],
+    focal: tuple[float, float],
+    center: tuple[float, float],
+) -> Float32[np.ndarray, "H W"]:
+    """Scale depth within a region by the ratios that its control points ask for.
+
+    Every pixel takes the mean ratio of the three control points nearest to it in space, weighted by the
+    inverse squared distance (Uni4D, depth propagation). Control points whose ratio disagrees with those
+    around it sit on an edge of the depth map and are left out. Without any, the depth stays.
+
+    Args:
+        depth: planar z; 0 where not known.
+        region: pixels to change.
+        pixels: where control points are seen.
+        target: their planar z.
+        focal: focal lengths in pixels.
+        center: principal point in pixels.
+    """
+    from scipy.spatial import KDTree
+
+    height, width = depth.shape
+    columns = np.rint(pixels[:, 0]).astype(int)
+    rows = np.rint(pixels[:, 1]).astype(int)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height) & (target > 0)
+    columns, rows, target = columns[inside], rows[inside], target[inside]
+    usable = region[rows, columns] & (depth[rows, columns] > 0)
+    columns, rows, target = columns[usable], rows[usable], target[usable]
+    if len(target) == 0:
+        return depth
+    ratio = np.log(target / depth[rows, columns])
+    control = _cloud(depth, rows, columns, focal, center)
+    keep = _agreeing(control, ratio)
+    if not keep.any():
+        return depth
+    control, ratio = control[keep], ratio[keep]
+    wanted = region & (depth > 0)
+    ys, xs = np.nonzero(wanted)
+    count = min(_NEIGHBOURS, len(ratio))
+    distance, index = KDTree(control).query(_cloud(depth, ys, xs, focal, center), k=count)
+    distance, index = distance.reshape(len(ys), count), index.reshape(len(ys), count)
+    weight = 1.0 / (distance**2 + 1e-8)
+    factor = np.exp((weight * ratio[index]).sum(1) / weight.sum(1))
+    out = depth.copy()
+    out[ys, xs] *= factor.astype(np.float32)
+    return out
+
+
+def _cloud(
+    depth: Float32[np.ndarray, "H W"],
+    rows: np.ndarray,
+    columns: np.ndarray,
+    focal: tuple[float, float],
+    center: tuple[float, float],
+) -> Float[np.ndarray, "M 3"]:
+    z = depth[rows, columns].astype(np.float64)
+    return np.stack(((columns - center[0]) / focal[0] * z, (rows - center[1]) / focal[1] * z, z), axis=1)
+
+
+def _agreeing(control: Float[np.ndarray, "K 3"], ratio: Float[np.ndarray, "K"]) -> Bool[np.ndarray, "K"]:
+    """Return the control points whose log ratio lies near the median of those around them."""
+    from scipy.spatial import KDTree
+
+    if len(ratio) <= _CHECKED:
+        return np.abs(ratio - np.median(ratio)) <= max(
+            0.05, 3.0 * float(np.median(np.abs(ratio - np.median(ratio))))
+        )
+    _, index = KDTree(control).query(control, k=_CHECKED + 1)
+    away = np.abs(ratio - np.median(ratio[index], axis=1))
+    return away <= max(0.05, 3.0 * float(np.median(away)))

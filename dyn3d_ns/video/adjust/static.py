@@ -1,0 +1,141 @@
+"""Adjust cameras and static points together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dyn3d_ns.geometry.rotations import so3_exp
+from dyn3d_ns.video.adjust.descent import Descent, DescentResult, descend
+from dyn3d_ns.video.adjust.energies import (
+    depth_prior,
+    reprojection_by_frame,
+    rotation_smoothness,
+    to_camera,
+    to_pixels,
+    translation_smoothness,
+)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where points were seen: one entry a frame and point."""
+
+    frames: Int[Tensor, "S"]
+    points: Int[Tensor, "S"]
+    pixels: Float[Tensor, "S 2"]
+    depth: Float[Tensor, "S"]
+    """Planar z of the depth map under the sample; 0 where not known."""
+
+
+@dataclass(frozen=True)
+class CameraState:
+    """Cameras of the clip; principal points are fixed."""
+
+    rotations: Float[Tensor, "F 3 3"]
+    """Camera to world."""
+    centers: Float[Tensor, "F 3"]
+    focal: Float[Tensor, "F 2"]
+    """Focal lengths x and y in pixels."""
+    center: Float[Tensor, "F 2"]
+
+    def project(
+        self, points: Float[Tensor, "S 3"], frames: Int[Tensor, "S"]
+    ) -> tuple[Float[Tensor, "S 2"], Float[Tensor, "S"]]:
+        """Return the pixels and the planar z of world points in the cameras of their frames."""
+        at = to_camera(self.rotations, self.centers, points, frames)
+        return to_pixels(at, self.focal[frames], self.center[frames]), at[:, 2]
+
+
+@dataclass(frozen=True)
+class StaticWeights:
+    """Weights of the energy's terms."""
+
+    reprojection: float = 1.0
+    smooth_translation: float = 1.0
+    smooth_rotation: float = 1.0
+    depth: float = 0.05
+
+
+def back_project(cameras: CameraState, samples: Samples) -> Float[Tensor, "S 3"]:
+    """Return the world positions of samples at the depth of their maps."""
+    at = (samples.pixels - cameras.center[samples.frames]) / cameras.focal[samples.frames]
+    local = torch.cat((at, torch.ones_like(at[:, :1])), dim=1) * samples.depth[:, None]
+    turned = torch.einsum("sij,sj->si", cameras.rotations[samples.frames], local)
+    return turned + cameras.centers[samples.frames]
+
+
+def mean_points(cameras: CameraState, samples: Samples, count: int) -> tuple[Tensor, Bool[Tensor, "N"]]:
+    """Return each point's mean back-projection, and whether it has any sample with depth."""
+    known = samples.depth > 0
+    world = back_project(cameras, samples)[known]
+    ids = samples.points[known]
+    total = world.new_zeros(count, 3).index_add(0, ids, world)
+    number = world.new_zeros(count).index_add(0, ids, torch.ones_like(world[:, 0]))
+    return total / number.clamp_min(1.0)[:, None], number > 0
+
+
+def adjust_static(
+    cameras: CameraState,
+    points: Float[Tensor, "N 3"],
+    samples: Samples,
+    weights: StaticWeights,
+    descent: Descent,
+    pose_rate: float = 1e-2,
+    focal_rate: float = 1e-4,
+    free_focal: bool = True,
+) -> tuple[CameraState, Float[Tensor, "N 3"], DescentResult]:
+    """Minimise reprojection, smoothness of the path and the depth prior over poses, points and focal lengths.
+
+    The first camera stays. All focal lengths change by one factor; `focal_rate` is relative to them.
+    """
+    count = len(cameras.centers)
+    turn = torch.zeros_like(cameras.centers).requires_grad_()
+    shift = torch.zeros_like(cameras.centers).requires_grad_()
+    moved = points.detach().clone().requires_grad_()
+    zoom = torch.zeros_like(cameras.focal[0]).requires_grad_()
+    held = torch.ones(count, 1).to(points)
+    held[0] = 0.0
+
+    def state() -> CameraState:
+        rotations = cameras.rotations @ so3_exp(turn * held)
+        return CameraState(
+            rotations, cameras.centers + shift * held, cameras.focal * zoom.exp(), cameras.center
+        )
+
+    known = samples.depth > 0
+
+    def energy() -> Tensor:
+        now = state()
+        pixels, depth = now.project(moved[samples.points], samples.frames)
+        total = weights.reprojection * reprojection_by_frame(pixels, samples.pixels, samples.frames, count)
+        total = total + weights.smooth_translation * translation_smoothness(now.centers)
+        total = total + weights.smooth_rotation * rotation_smoothness(now.rotations)
+        if weights.depth and known.any():
+            total = total + weights.depth * depth_prior(depth[known], samples.depth[known])
+        return total
+
+    groups = [([turn, shift, moved], pose_rate)]
+    if free_focal:
+        groups.append(([zoom], focal_rate))
+    result = descend(energy, groups, descent)
+    with torch.no_grad():
+        final = state()
+    return final, moved.detach(), result
+
+
+def isolated(
+    points: Float[np.ndarray, "N 3"], neighbours: int = 5, part: float = 0.02
+) -> Bool[np.ndarray, "N"]:
+    """Return the given part of the points that lies furthest from its nearest neighbours."""
+    from scipy.spatial import KDTree
+
+    if len(points) <= neighbours + 1:
+        return np.zeros(len(points), bool)
+    distance, _ = KDTree(points).query(points, k=neighbours + 1)
+    spread = (distance[:, 1:] ** 2).mean(1)
+    return spread > np.quantile(spread, 1.0 - part)

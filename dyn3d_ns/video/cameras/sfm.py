@@ -1,0 +1,301 @@
+"""Cameras from tracks: which kind of motion it is, the focal length, all poses, the points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from dyn3d_ns.video.cameras.bundle import (
+    Bundle,
+    BundleOptions,
+    reprojection_errors,
+)
+from dyn3d_ns.video.cameras.incremental import (
+    Reconstruction,
+    StaticTracks,
+    adjust_reconstruction,
+    reconstruct,
+    triangulate_new,
+)
+from dyn3d_ns.video.cameras.resection import refine_poses
+from dyn3d_ns.video.cameras.static_camera import fit_turning, interpolate_poses, is_still
+
+DEFAULT_FOV = 53.0
+"""Horizontal field of view in degrees where nothing tells it."""
+_SEARCH_FOVS = (35.0, 50.0, 65.0, 82.0)
+_PLAUSIBLE_FOV = (12.0, 130.0)
+_SEARCH_TRACKS = 1000
+"""Tracks that focal lengths are tried on."""
+_ADJUSTED_TRACKS = 3000
+"""Tracks that are adjusted together with the cameras; the others are located afterwards."""
+_ALL_FRAMES = 120
+"""Clips up to this length are adjusted with all frames at once."""
+_FORGIVING = (2.0, 0.5, 0.5)
+"""Scales of the loss, in median errors, of the last adjustments.
+
+Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
+past it.
+"""
+_TURNING_RESIDUAL = 0.75
+"""Pixels (at 640) that a camera may miss by and still count as one that only turns."""
+
+
+@dataclass(frozen=True)
+class FocalGuess:
+    """What is known of the focal length before."""
+
+    focal: float
+    """Pixels."""
+    certain: bool
+    """Do not adjust it."""
+
+
+@dataclass(frozen=True)
+class CameraSolution:
+    """Cameras and points of a clip."""
+
+    rotations: Float[np.ndarray, "F 3 3"]
+    """World to camera."""
+    translations: Float[np.ndarray, "F 3"]
+    focal: float
+    center: tuple[float, float]
+    registered: Bool[np.ndarray, "F"]
+    """False where a pose was filled in from the neighbours."""
+    points: Float[np.ndarray, "N 3"]
+    """One for each track."""
+    known: Bool[np.ndarray, "N"]
+    """Tracks whose point is a place in the world (none where the camera does not move)."""
+    kind: str
+    """"moving", "turning" or "still"."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """Return cameras and points as a bundle."""
+        return Bundle(self.rotations, self.translations, self.points, self.focal, self.center)
+
+
+def focal_of_fov(degrees: float, width: int) -> float:
+    """Return the focal length in pixels of a horizontal field of view."""
+    return width / 2.0 / float(np.tan(np.radians(degrees) / 2.0))
+
+
+def fov_of_focal(focal: float, width: int) -> float:
+    """Return the horizontal field of view in degrees of a focal length in pixels."""
+    return float(np.degrees(2.0 * np.arctan(width / 2.0 / focal)))
+
+
+def solve_cameras(
+    tracks: StaticTracks,
+    guess: FocalGuess | None,
+    max_keyframes: int = 60,
+    note: Callable[[str], None] = lambda _: None,
+    propose: Callable[[float], Reconstruction | None] | None = None,
+) -> CameraSolution:
+    """Find the cameras of a clip from tracks of what does not move.
+
+    A camera at rest and one that only turns are recognised first, as no point can be located from them.
+    Otherwise focal lengths are tried on few frames, the best is refined on keyframes, and all other frames
+    are fitted to the points. What could not be done is told to `note`. `propose` may give another way's
+    reconstruction, knowing the focal length that was found; without or failing that, the tracks are adjusted.
+    """
+    default = guess.focal if guess is not None else focal_of_fov(DEFAULT_FOV, tracks.width)
+    if is_still(tracks):
+        note(
+            "the camera does not move: its pose is the same for all frames" + _guessed(guess, tracks, default)
+        )
+        return _still(tracks, default)
+    keyframes = select_keyframes(tracks, max_keyframes)
+    limit = _TURNING_RESIDUAL * max(1.0, tracks.width / 640.0)
+    turning = fit_turning(tracks, keyframes, default, guess is None or not guess.certain)
+    if turning is not None and turning.residual < limit:
+        note("the camera turns but stays in its place: depth cannot be told from it")
+        return complete(tracks, turning.reconstruction, "turning", note)
+    best = _search_focal(tracks, keyframes, guess)
+    if best is None:
+        if turning is not None:
+            note(
+                "too few points, or too little parallax, to locate the camera: only its rotation is estimated"
+            )
+            return complete(tracks, turning.reconstruction, "turning", note)
+        note("too few points can be followed to find the camera: one pose is used for all frames")
+        return _still(tracks, default)
+    other = propose(best.bundle.focal) if propose is not None else None
+    if other is None or not other.known.any():
+        other = _full(tracks, keyframes, best, guess)
+    return complete(tracks, other, "moving", note)
+
+
+def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
+    """Pick frames between which points move by 4 % of the width, or half of the points are new.
+
+    The first and the last frame are among them; if there are more than `limit`, the spacing is widened.
+    """
+    step = 0.04 * tracks.width
+    while True:
+        chosen = [0]
+        for frame in range(1, len(tracks.usable)):
+            last = chosen[-1]
+            common = tracks.usable[last] & tracks.usable[frame]
+            if common.sum() < 0.5 * tracks.usable[last].sum() or (
+                np.median(np.linalg.norm(tracks.xy[frame, common] - tracks.xy[last, common], axis=1)) > step
+            ):
+                chosen.append(frame)
+        if chosen[-1] != len(tracks.usable) - 1:
+            chosen.append(len(tracks.usable) - 1)
+        if len(chosen) <= limit or step > tracks.width:
+            break
+        step *= 1.4
+    if len(chosen) < min(8, len(tracks.usable)):
+        chosen = (
+            np.linspace(0, len(tracks.usable) - 1, min(8, len(tracks.usable))).round().astype(int).tolist()
+        )
+    ids = np.unique(chosen)
+    return ids if len(ids) <= limit else ids[np.linspace(0, len(ids) - 1, limit).round().astype(int)]
+
+
+def _guessed(guess: FocalGuess | None, tracks: StaticTracks, focal: float) -> str:
+    if guess is not None:
+        return ""
+    fov = fov_of_focal(focal, tracks.width)
+    return f"; its field of view is unknown and taken to be {fov:.0f} degrees (give --cameras.focal)"
+
+
+def _search_focal(
+    tracks: StaticTracks, keyframes: Int[np.ndarray, "K"], guess: FocalGuess | None
+) -> Reconstruction | None:
+    """Reconstruct a few frames from several focal lengths; return the one that explains most."""
+    tracks = thinned(tracks, _SEARCH_TRACKS)
+    few = keyframes[np.linspace(0, len(keyframes) - 1, min(10, len(keyframes))).round().astype(int)]
+    starts = [guess.focal] if guess is not None else [focal_of_fov(d, tracks.width) for d in _SEARCH_FOVS]
+    free = guess is None or not guess.certain
+    found = [reconstruct(tracks, few, start, free_focal=free, last_iterations=15) for start in starts]
+    low, high = _PLAUSIBLE_FOV
+    solved = [r for r in found if r is not None and low < fov_of_focal(r.bundle.focal, tracks.width) < high]
+    return min(solved, key=lambda r: r.cost) if solved else None
+
+
+def thinned(tracks: StaticTracks, limit: int) -> StaticTracks:
+    """Keep some of the tracks, the chance of each growing with how long it is seen."""
+    length = tracks.usable.sum(0)
+    if (length > 1).sum() <= limit:
+        return tracks
+    keys = np.random.default_rng(0).random(len(length)) ** (1.0 / np.maximum(length - 1, 1e-9))
+    chosen = np.zeros(len(length), bool)
+    chosen[np.argsort(-keys)[:limit]] = True
+    return replace(tracks, usable=tracks.usable & chosen)
+
+
+def _full(
+    tracks: StaticTracks, keyframes: Int[np.ndarray, "K"], start: Reconstruction, guess: FocalGuess | None
+) -> Reconstruction:
+    """Reconstruct all keyframes from the focal length found, then tighten the loss to the tracks' noise."""
+    free = guess is None or not guess.certain
+    tracks = thinned(tracks, _ADJUSTED_TRACKS)
+    full = reconstruct(tracks, keyframes, start.bundle.focal, free_focal=free)
+    if full is None or full.registered.sum() < start.registered.sum():
+        full = start
+    if len(tracks.usable) <= _ALL_FRAMES:
+        full = extend_to_all(tracks, full)
+    for forgiving in _FORGIVING:
+        scale = forgiving * median_error(tracks, full)
+        fixed = int(np.flatnonzero(full.registered)[0])
+        options = BundleOptions(free_focal=free, fixed_frames=(fixed,), robust_scale=scale)
+        full = adjust_reconstruction(tracks, triangulate_new(tracks, full), options)
+        full = forget_worst(tracks, full)
+    return full
+
+
+def median_error(tracks: StaticTracks, found: Reconstruction) -> float:
+    """Return the median reprojection error in pixels, within 0.02 and 0.5."""
+    seen = tracks.observations(found.registered, found.known)
+    return float(np.clip(np.median(reprojection_errors(found.bundle, seen)), 0.02, 0.5))
+
+
+def forget_worst(tracks: StaticTracks, found: Reconstruction, factor: float = 3.0) -> Reconstruction:
+    """Forget points whose RMS error is several times the usual one: tracks that slide along an edge."""
+    seen = tracks.observations(found.registered, found.known)
+    squared = np.minimum(reprojection_errors(found.bundle, seen), 10.0) ** 2
+    count = np.bincount(seen.points, minlength=len(found.known))
+    rms = np.sqrt(np.bincount(seen.points, squared, len(found.known)) / np.maximum(count, 1))
+    limit = max(factor * float(np.median(rms[found.known])), 0.1)
+    return replace(found, known=found.known & (rms < limit))
+
+
+def extend_to_all(tracks: StaticTracks, found: Reconstruction) -> Reconstruction:
+    """Fit the poses of all other frames to the points that they see."""
+    bundle = found.bundle
+    rotations, positions = interpolate_poses(bundle.rotations, bundle.positions, found.registered)
+    start = replace(bundle, rotations=rotations, translations=-np.einsum("fij,fj->fi", rotations, positions))
+    everywhere = np.ones(len(found.registered), bool)
+    seen = tracks.observations(~found.registered, found.known)
+    fitted = refine_poses(start, seen, ~found.registered)
+    errors = reprojection_errors(fitted, seen)
+    good = np.bincount(seen.frames, errors < 4.0, len(everywhere))
+    total = np.bincount(seen.frames, minlength=len(everywhere))
+    registered = found.registered | ((good >= 8) & (good > 0.4 * total))
+    return replace(found, bundle=fitted, registered=registered)
+
+
+def complete(
+    tracks: StaticTracks, found: Reconstruction, kind: str, note: Callable[[str], None]
+) -> CameraSolution:
+    """Give every frame a pose, the first one the world's axes, and the world the unit of median depth."""
+    full = extend_to_all(tracks, found)
+    if kind == "moving":
+        full = forget_worst(tracks, triangulate_new(tracks, full))
+    bundle, registered = full.bundle, full.registered
+    rotations, positions = interpolate_poses(bundle.rotations, bundle.positions, registered)
+    lacking = np.flatnonzero(~registered)
+    if len(lacking):
+        note(
+            f"{len(lacking)} of {len(registered)} frames have no pose of their own (the first is "
+            f"{lacking[0]}): they are interpolated"
+        )
+    first, origin = rotations[0], positions[0]
+    points = (bundle.points - origin) @ first.T
+    rotations, positions = rotations @ first.T, (positions - origin) @ first.T
+    known = full.known if kind == "moving" else np.zeros_like(full.known)
+    scale = _unit(tracks, points, rotations, positions, known)
+    return CameraSolution(
+        rotations,
+        -np.einsum("fij,fj->fi", rotations, positions) * scale,
+        bundle.focal,
+        bundle.center,
+        registered,
+        points * scale,
+        known,
+        kind,
+    )
+
+
+def _unit(
+    tracks: StaticTracks,
+    points: Float[np.ndarray, "N 3"],
+    rotations: Float[np.ndarray, "F 3 3"],
+    positions: Float[np.ndarray, "F 3"],
+    known: Bool[np.ndarray, "N"],
+) -> float:
+    """Return the scale at which the median depth of all observations is 1."""
+    if not known.any():
+        return 1.0
+    seen = tracks.observations(np.ones(len(rotations), bool), known)
+    towards = points[seen.points] - positions[seen.frames]
+    depth = np.einsum("oj,oj->o", rotations[seen.frames, 2], towards)
+    return 1.0 / float(np.median(depth[depth > 0]))
+
+
+def _still(tracks: StaticTracks, focal: float) -> CameraSolution:
+    count_f, count_n = tracks.usable.shape
+    return CameraSolution(
+        np.tile(np.eye(3), (count_f, 1, 1)),
+        np.zeros((count_f, 3)),
+        focal,
+        tracks.center,
+        np.ones(count_f, bool),
+        np.zeros((count_n, 3)),
+        np.zeros(count_n, bool),
+        "still",
+    )

@@ -1,0 +1,1 @@
+"""Depth of a clip: triangulated between known cameras, read from files, or from a network."""

@@ -1,0 +1,174 @@
+"""Depth from the user's files or from a network, brought to the scale of the cameras."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from dyn3d_ns.video.depth.matching import IDENTITY, DepthMatch, Model, best_match, fit_match
+from dyn3d_ns.video.errors import StageError
+
+_SUFFIXES = (".npy", ".npz", ".png", ".dpt")
+
+
+class DepthFiles:
+    """Depth maps of a clip from one array file, or from a folder with a file a frame."""
+
+    def __init__(self, path: Path, num_frames: int, png_scale: float = 1000.0) -> None:
+        """Open the files.
+
+        Raises:
+            StageError: there is nothing of the kind, or not one map a frame.
+        """
+        if not png_scale > 0:
+            raise StageError(f"--depth.png-scale must be positive, got {png_scale}")
+        self.path, self._scale = path, png_scale
+        self._array: np.ndarray | None = None
+        self._files: list[Path] = []
+        if path.is_dir():
+            self._files = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            count = len(self._files)
+        elif path.is_file():
+            self._array = _stack(path)
+            count = len(self._array)
+        else:
+            raise StageError(f"--depth.files {path} does not exist")
+        if count != num_frames:
+            raise StageError(
+                f"--depth.files {path} holds {count} depth maps, but the clip has {num_frames} frames; "
+                "give one for each"
+            )
+
+    def __getitem__(self, frame: int) -> Float32[np.ndarray, "H W"]:
+        """Return the depth of a frame as the file has it; 0 where it is not finite or not positive."""
+        if self._array is not None:
+            depth = np.array(self._array[frame], dtype=np.float32)
+        else:
+            depth = _read_one(self._files[frame], self._scale)
+        depth = np.squeeze(depth)
+        if depth.ndim != 2:
+            raise StageError(f"{self.path}: depth of frame {frame} has the shape {depth.shape}, not (H, W)")
+        return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
+
+
+def _stack(path: Path) -> np.ndarray:
+    """Open (F,H,W), (F,1,H,W) or (F,H,W,1) without reading it whole where the format allows."""
+    try:
+        if path.suffix == ".npy":
+            stack = np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                name = "depth" if "depth" in content else content.files[0]
+                stack = content[name]
+        else:
+            raise StageError(f"--depth.files {path}: expected .npy, .npz or a folder")
+    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise StageError(f"--depth.files {path} is not a readable array ({error})") from error
+    if stack.ndim not in (3, 4):
+        raise StageError(f"--depth.files {path} has the shape {stack.shape}; expected (F,H,W) or (F,1,H,W)")
+    return stack
+
+
+def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
+    from dyn3d_ns.io.sintel import read_dpt
+    from dyn3d_ns.video.arrays import read_png
+
+    if path.suffix == ".dpt":
+        return read_dpt(path)
+    if path.suffix == ".png":
+        image = read_png(path, None)
+        if image.dtype not in (np.uint16, np.int32):
+            raise StageError(f"{path} has {image.dtype} pixels; a depth map as PNG has 16 bits")
+        return (image / scale).astype(np.float32)
+    try:
+        content = np.load(path, allow_pickle=False)
+        values = content if isinstance(content, np.ndarray) else content[content.files[0]]
+    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise StageError(f"{path} is not a readable array ({error})") from error
+    return np.asarray(values, dtype=np.float32)
+
+
+class HuggingFaceDepth:
+    """A depth model of the transformers library from a local folder; nothing is downloaded."""
+
+    def __init__(self, model: Path, device: str = "cpu") -> None:
+        """Load it.
+
+        Raises:
+            StageError: transformers is not installed, or the folder holds no depth model.
+        """
+        try:
+            from transformers import (  # pyright: ignore[reportMissingImports]
+                AutoImageProcessor,
+                AutoModelForDepthEstimation,
+            )
+        except ImportError as error:
+            raise StageError(
+                f"a Hugging Face depth model needs transformers ({error}): pip install dyn3d-ns[nets]"
+            ) from error
+        if not model.is_dir():
+            raise StageError(f"--depth.model {model} is not a folder; give one with config.json and weights")
+        try:
+            self._processor: Any = AutoImageProcessor.from_pretrained(str(model), local_files_only=True)
+            self._model: Any = AutoModelForDepthEstimation.from_pretrained(str(model), local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise StageError(f"--depth.model {model} cannot be loaded: {error}") from error
+        self._device = device
+        self._model = self._model.to(device).eval()
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> HuggingFaceDepth:
+        """Build it from the settings of the stage `depth`."""
+        if settings.model is None:
+            raise StageError("--depth.method huggingface needs --depth.model, the folder of a model")
+        return cls(settings.model, settings.device)
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "H W 3"], K: Float64[np.ndarray, "3 3"] | None
+    ) -> Float32[np.ndarray, "H W"]:
+        """Return what the network answers (depth, or inverse depth) at the size of the image."""
+        import torch
+
+        inputs = self._processor(images=image, return_tensors="pt").to(self._device)
+        with torch.no_grad():
+            answer = self._model(**inputs).predicted_depth
+        if answer.ndim == 3:
+            answer = answer[:, None]
+        sized = torch.nn.functional.interpolate(answer, image.shape[:2], mode="bicubic", align_corners=False)
+        return sized[0, 0].float().cpu().numpy()
+
+
+def match_to_cameras(
+    maps: Callable[[int], Float32[np.ndarray, "H W"]],
+    truth: Sequence[tuple[int, Float64[np.ndarray, "M 2"], Float64[np.ndarray, "M"]]],
+    model: str,
+) -> DepthMatch:
+    """Fit one map for the whole clip from given depth to the planar z of located points.
+
+    Args:
+        maps: depth of a frame as given.
+        truth: frames, with pixels and planar z of points that they see.
+        model: `auto` or one of the models of :mod:`~dyn3d_ns.video.depth.matching`.
+    """
+    given, true = [], []
+    for frame, pixels, depth in truth:
+        here = maps(frame)
+        columns = np.clip(np.rint(pixels[:, 0]).astype(int), 0, here.shape[1] - 1)
+        rows = np.clip(np.rint(pixels[:, 1]).astype(int), 0, here.shape[0] - 1)
+        given.append(here[rows, columns].astype(np.float64))
+        true.append(depth)
+    if model == "none" or not given:
+        return IDENTITY
+    pair = np.concatenate(given), np.concatenate(true)
+    models: dict[str, Model] = {"scale": "scale", "disparity": "disparity", "inverse": "inverse"}
+    if model != "auto" and model not in models:
+        raise StageError(f"--depth.match must be auto, none, {', '.join(models)}; got {model!r}")
+    try:
+        return best_match(*pair) if model == "auto" else fit_match(*pair, models[model])
+    except ValueError as error:
+        raise StageError(f"the given depth cannot be brought to the cameras' scale: {error}") from error

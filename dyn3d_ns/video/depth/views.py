@@ -1,0 +1,103 @@
+"""Which frames a frame is matched with, and the flow to them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from dyn3d_ns.video.flow import DisFlow, flow_both_ways
+from dyn3d_ns.video.types import Cameras, Flow, SparsePoints
+from dyn3d_ns.video.workspace import Workspace
+
+_LARGEST_SHIFT = 0.15
+"""Median motion, as a part of the image's width, up to which flow is trusted."""
+_FURTHEST = 40
+"""Frames away that are looked at."""
+
+
+class PointsByFrame:
+    """The points that each frame saw, found without searching all observations."""
+
+    def __init__(self, points: SparsePoints, num_frames: int) -> None:
+        self.points = points
+        order = np.argsort(points.frame_ids, kind="stable")
+        self._order = order
+        self._bounds = np.searchsorted(points.frame_ids[order], np.arange(num_frames + 1))
+
+    def __getitem__(self, frame: int) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, "M 2"]]:
+        """Return the world positions and pixels of what one frame saw."""
+        mine = self._order[self._bounds[frame] : self._bounds[frame + 1]]
+        return self.points.xyz[self.points.point_ids[mine]].astype(np.float64), self.points.xy[mine]
+
+
+def matching_frames(
+    frame: int, cameras: Cameras, seen: PointsByFrame, width: int, count: int
+) -> Int[np.ndarray, "K"]:
+    """Pick frames before and after that share most of the view: the furthest such, and some on the way."""
+    points, _ = seen[frame]
+    num_frames = len(cameras.Ks)
+    if len(points) == 0 or cameras.static:
+        return np.empty(0, int)
+    here = _pixels(cameras, frame, points)
+    reach = []
+    for sign in (-1, 1):
+        furthest = frame
+        for other in range(frame + sign, frame + sign * (_FURTHEST + 1), sign):
+            if not 0 <= other < num_frames:
+                break
+            shift = np.linalg.norm(_pixels(cameras, other, points) - here, axis=1)
+            if np.median(shift) > _LARGEST_SHIFT * width:
+                break
+            furthest = other
+        reach.append(furthest)
+    before, after = frame - reach[0], reach[1] - frame
+    half = max(1, count // 2)
+    # What one side lacks at an end of the clip, the other gives.
+    counts = (min(before, max(half, count - after)), min(after, max(half, count - before)))
+    back = np.linspace(0, before, counts[0] + 1)[1:].round().astype(int)
+    ahead = np.linspace(0, after, counts[1] + 1)[1:].round().astype(int)
+    return np.unique(np.concatenate((frame - back, frame + ahead)))
+
+
+def _pixels(cameras: Cameras, frame: int, points: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 2"]:
+    pose = cameras.camera_to_worlds[frame]
+    at = (points - pose[:3, 3]) @ pose[:3, :3]
+    z = np.maximum(at[:, 2:], 1e-6)
+    K = cameras.Ks[frame]
+    return at[:, :2] / z * K[[0, 1], [0, 1]] + K[:2, 2]
+
+
+class FlowSource:
+    """Flow between any two frames: read where it is on disk, else computed and not kept."""
+
+    def __init__(self, workspace: Workspace, images_held: int = 96) -> None:
+        self.workspace = workspace
+        self._estimator = DisFlow()
+        self._images: OrderedDict[int, UInt8[np.ndarray, "H W 3"]] = OrderedDict()
+        self._held = images_held
+        self._paths = workspace.images()
+
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Return a frame; the last ones used are held."""
+        if frame not in self._images:
+            self._images[frame] = self._paths[frame]
+            if len(self._images) > self._held:
+                self._images.popitem(last=False)
+        self._images.move_to_end(frame)
+        return self._images[frame]
+
+    def __call__(self, source: int, target: int) -> Flow:
+        """Return the flow from one frame to another with its consistency mask."""
+        if self.workspace.has_flow(source, target):
+            return self.workspace.flow(source, target)
+        return flow_both_ways(self._estimator, self.image(source), self.image(target))[0]
+
+
+def grown(mask: Bool[np.ndarray, "H W"], pixels: int) -> Bool[np.ndarray, "H W"]:
+    """Return a mask widened by some pixels."""
+    import cv2
+
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0

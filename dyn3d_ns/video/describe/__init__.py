@@ -1,0 +1,1 @@
+"""What moves, in words: from a vision-language server, or from the measured motion."""

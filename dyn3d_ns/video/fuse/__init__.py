@@ -1,0 +1,1 @@
+"""Depth, masks, cameras and tracks as one set of points over time."""

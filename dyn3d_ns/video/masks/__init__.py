@@ -1,0 +1,1 @@
+"""What moves: residual motion against the camera's, cleaned into masks and linked into instances."""

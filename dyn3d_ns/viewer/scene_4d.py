@@ -1,0 +1,348 @@
+"""A fused scene as a viser page: points over time, cameras, trails of tracks, colours of objects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import viser
+from jaxtyping import Float32, Float64, UInt8
+
+from dyn3d_ns.io.fused_4d import FusedScene
+from dyn3d_ns.timeline import Timeline
+from dyn3d_ns.viewer.clock import PlaybackClock
+from dyn3d_ns.viewer.panel import PlaybackPanel
+
+FRAME_RATE = 30.0
+"""Most frames shown in a second."""
+_FRUSTUMS = 20
+_MOVING_BUDGET = 1_500_000
+_TRAILS = 400
+_PIECES = 4
+_PANEL_RATE = 10.0
+_PICTURE, _OBJECTS = "picture", "objects"
+
+
+@dataclass(frozen=True)
+class ViewLimits:
+    """How much is sent to the browser."""
+
+    static_points: int = 250_000
+    moving_points: int = 20_000
+    """Of each frame."""
+
+
+class SceneViewer:
+    """Serves a fused scene on one address until it is stopped.
+
+    Everything is sent once; while time runs, only what is visible changes, and the trails.
+    """
+
+    def __init__(
+        self,
+        scene: FusedScene,
+        timeline: Timeline,
+        names: dict[int, str],
+        image: Callable[[int], UInt8[np.ndarray, "H W 3"]] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 7008,
+        limits: ViewLimits | None = None,
+    ) -> None:
+        self.scene = scene
+        self.timeline = timeline
+        self.clock = PlaybackClock(timeline)
+        self.image = image
+        self._limits = limits or ViewLimits()
+        self._shown = timeline.frame_times[0]
+        self._frame = -1
+        self._lock = threading.Lock()
+        self._halt: threading.Event | None = None
+        self._thread: threading.Thread | None = None
+        self.server = viser.ViserServer(host=host, port=port, label="dyn3d", verbose=False)
+        self._size = _typical_size(scene)
+        self._add_scene()
+        self._panel = PlaybackPanel(self, self.server, order=0.0)
+        self._add_options(names)
+        self.server.on_client_connect(self._place)
+        self.seek(self._shown)
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    @property
+    def time(self) -> float:
+        """The normalised time that is shown."""
+        return self._shown
+
+    @property
+    def playing(self) -> bool:
+        """Whether time runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def play(self) -> None:
+        """Let time run from where it is, or from the start if it is at the end."""
+        if self.playing:
+            return
+        if self._shown >= self.timeline.frame_times[-1]:
+            self.seek(self.timeline.frame_times[0])
+        self.clock.restart(self._shown, time.monotonic())
+        self._halt = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._halt,), name="dyn3d-playback", daemon=True
+        )
+        self._panel.show_playing(True)
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Stop time where it is."""
+        thread, self._thread = self._thread, None
+        if self._halt is not None:
+            self._halt.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self._panel.show_playing(False)
+        self._panel.show_time(self._shown)
+
+    def seek(self, time_to_show: float) -> None:
+        """Show a normalised time; playback, if it runs, goes on from there."""
+        self.clock.restart(time_to_show, time.monotonic())
+        self._show(time_to_show)
+        self._panel.show_time(time_to_show)
+
+    def step(self, frames: int) -> None:
+        """Pause and show a frame before (negative) or after the one shown; wraps round in a loop."""
+        self.pause()
+        count = self.timeline.num_frames
+        target = self.timeline.frame_index(self._shown) + frames
+        target = target % count if self.clock.loop else min(max(target, 0), count - 1)
+        self.seek(self.timeline.frame_times[target])
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self.pause()
+        self.server.stop()
+
+    def _run(self, halt: threading.Event) -> None:
+        panel_updated = 0.0
+        while not halt.is_set():
+            began = time.monotonic()
+            shown, ended = self.clock.read(began)
+            self._show(shown)
+            if began - panel_updated > 1 / _PANEL_RATE:
+                self._panel.show_time(shown)
+                panel_updated = began
+            if ended:
+                break
+            halt.wait(max(0.0, began + 1 / FRAME_RATE - time.monotonic()))
+        if not halt.is_set():
+            self.pause()
+
+    def _show(self, time_to_show: float) -> None:
+        """Make the nearest frame the visible one."""
+        with self._lock:
+            self._shown = time_to_show
+            frame = self.timeline.frame_index(time_to_show)
+            if frame == self._frame:
+                return
+            before, self._frame = self._frame, frame
+            with self.server.atomic():
+                self._show_moving(before, frame)
+                self._show_trails()
+                self._show_camera()
+
+    # -- what is drawn ------------------------------------------------------------------------------
+
+    def _add_scene(self) -> None:
+        scene, server, limits = self.scene, self.server, self._limits
+        rng = np.random.default_rng(0)
+        server.scene.set_up_direction(tuple(-scene.c2w[:, :3, 1].mean(0)))
+        self._static_choice = _at_most(len(scene.static_points), limits.static_points, rng)
+        self._point_size = self._size / 250
+        self._static = self._add_static()
+        most = max(1, min(limits.moving_points, _MOVING_BUDGET // scene.num_frames))
+        self._moving_choice = [_at_most(len(scene.moving(i)[0]), most, rng) for i in range(scene.num_frames)]
+        self._moving = [self._add_moving(i, _PICTURE, False) for i in range(scene.num_frames)]
+        on_objects = np.flatnonzero(scene.traj_instance > 0)
+        longest = np.argsort(-scene.traj_vis[on_objects].sum(1), kind="stable")[:_TRAILS]
+        self._trail_ids = on_objects[longest]
+        self._frustums = [
+            self._frustum(f"/cameras/{i:05d}", i, 0.1 * self._size, (150, 150, 150))
+            for i in range(0, scene.num_frames, -(-scene.num_frames // _FRUSTUMS))
+        ]
+
+    def _add_static(self, visible: bool = True) -> viser.PointCloudHandle:
+        return self.server.scene.add_point_cloud(
+            "/static",
+            self.scene.static_points[self._static_choice].astype(np.float32),
+            self.scene.static_rgbs[self._static_choice],
+            point_size=self._point_size,
+            visible=visible,
+        )
+
+    def _add_moving(self, i: int, colors: str, visible: bool) -> viser.PointCloudHandle:
+        points, rgbs, instances = self.scene.moving(i)
+        if colors == _OBJECTS:
+            rgbs = self.scene.instance_colors[instances]
+        chosen = self._moving_choice[i]
+        return self.server.scene.add_point_cloud(
+            f"/moving/{i:05d}",
+            points[chosen].astype(np.float32),
+            rgbs[chosen],
+            point_size=self._point_size,
+            visible=visible,
+        )
+
+    def _frustum(
+        self,
+        name: str,
+        i: int,
+        scale: float,
+        color: tuple[int, int, int],
+        image: UInt8[np.ndarray, "H W 3"] | None = None,
+    ) -> viser.CameraFrustumHandle:
+        K, pose = self.scene.Ks[i], self.scene.c2w[i]
+        width, height = 2 * K[0, 2] + 1, 2 * K[1, 2] + 1
+        return self.server.scene.add_camera_frustum(
+            name,
+            fov=float(2 * np.arctan2(height / 2, K[1, 1])),
+            aspect=float(width / height),
+            scale=scale * 0.3,
+            color=color,
+            image=image,
+            wxyz=_quaternion(pose[:3, :3]),
+            position=pose[:3, 3],
+        )
+
+    def _add_options(self, names: dict[int, str]) -> None:
+        gui = self.server.gui
+        with gui.add_folder("Scene", order=1.0):
+            self._show_static_box = gui.add_checkbox("Static points", True)
+            self._show_moving_box = gui.add_checkbox("Moving points", True)
+            self._show_cameras_box = gui.add_checkbox("Cameras", True)
+            self._show_trails_box = gui.add_checkbox("Trails", True)
+            self._colors = gui.add_dropdown("Colours", (_PICTURE, _OBJECTS), _PICTURE)
+            self._trail_frames = gui.add_slider("Trail frames", 2, 60, 1, 15)
+            self._point_scale = gui.add_slider("Point size", 0.2, 5.0, 0.1, 1.0)
+            look = gui.add_button("Look through camera")
+        if names:
+            rows = "\n".join(f"{k}. {name}" for k, name in sorted(names.items()))
+            with gui.add_folder("Objects", order=2.0):
+                gui.add_markdown(rows)
+        boxes = (self._show_static_box, self._show_moving_box, self._show_cameras_box, self._show_trails_box)
+        for option in (*boxes, self._trail_frames):
+            option.on_update(lambda _: self._apply_options())
+        for option in (self._colors, self._point_scale):
+            option.on_update(lambda _: self._send_again())
+        look.on_click(lambda event: self._look_through(event.client))
+
+    def _apply_options(self) -> None:
+        """Show and hide what the options say."""
+        with self._lock, self.server.atomic():
+            self._static.visible = self._show_static_box.value
+            self._moving[self._frame].visible = self._show_moving_box.value
+            for frustum in self._frustums:
+                frustum.visible = self._show_cameras_box.value
+            self._show_camera()
+            self._show_trails()
+
+    def _send_again(self) -> None:
+        """Send all points with their present colours and sizes: neither can be changed once they are sent."""
+        with self._lock, self.server.atomic():
+            self._point_size = self._size / 250 * self._point_scale.value
+            self._static = self._add_static(self._show_static_box.value)
+            for i in range(self.scene.num_frames):
+                visible = i == self._frame and self._show_moving_box.value
+                self._moving[i] = self._add_moving(i, self._colors.value, visible)
+            self._show_trails()
+
+    def _show_moving(self, before: int, frame: int) -> None:
+        if before >= 0:
+            self._moving[before].visible = False
+        self._moving[frame].visible = self._show_moving_box.value
+
+    def _show_trails(self) -> None:
+        points, colors = trail_points(self.scene, self._trail_ids, self._frame, self._trail_frames.value)
+        self.server.scene.add_point_cloud(
+            "/trails",
+            points,
+            colors,
+            point_size=0.5 * self._point_size,
+            visible=self._show_trails_box.value and len(points) > 0,
+        )
+
+    def _show_camera(self) -> None:
+        picture = None if self.image is None else _thumbnail(self.image(self._frame))
+        camera = self._frustum("/camera", self._frame, 0.25 * self._size, (220, 60, 60), picture)
+        camera.visible = self._show_cameras_box.value
+
+    # -- where the browser looks --------------------------------------------------------------------
+
+    def _place(self, client: viser.ClientHandle) -> None:
+        """Start behind and above the middle camera; what it sees lies left of the panel."""
+        pose = self.scene.c2w[self.scene.num_frames // 2]
+        right, down, ahead, eye = pose[:3, :4].T
+        spread = float(np.ptp(self.scene.c2w[:, :3, 3], axis=0).max())
+        aside = 0.2 * self._size * right
+        with client.atomic():
+            client.camera.position = (
+                eye - (0.3 * self._size + 0.3 * spread) * (ahead + 0.5 * down) - 0.5 * aside
+            )
+            client.camera.look_at = eye + ahead * self._size + aside
+
+    def _look_through(self, client: viser.ClientHandle | None) -> None:
+        if client is None:
+            return
+        pose, K = self.scene.c2w[self._frame], self.scene.Ks[self._frame]
+        # The drawn camera and its picture would stand in the way.
+        self._show_cameras_box.value = False
+        self._apply_options()
+        with client.atomic():
+            client.camera.position = pose[:3, 3]
+            client.camera.look_at = pose[:3, 3] + pose[:3, 2] * self._size
+            client.camera.fov = float(2 * np.arctan2(K[1, 2] + 0.5, K[1, 1]))
+
+
+def trail_points(
+    scene: FusedScene, tracks: np.ndarray, frame: int, length: int
+) -> tuple[Float32[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"]]:
+    """Return the last steps of tracks as points along them, in their objects' colours, darker with age."""
+    first = max(0, frame - length)
+    path, seen = scene.traj[tracks, first : frame + 1], scene.traj_vis[tracks, first : frame + 1]
+    # A track is drawn where it is seen now, so that nothing trails behind what has left.
+    steps = seen[:, :-1] & seen[:, 1:] & seen[:, -1:]
+    which, at = np.nonzero(steps)
+    if not len(which):
+        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
+    share = (np.arange(_PIECES) / _PIECES).astype(np.float32)[None, :, None]
+    begin, end = path[which, at][:, None], path[which, at + 1][:, None]
+    points = begin + share * (end - begin)
+    colors = scene.instance_colors[scene.traj_instance[tracks[which]]].astype(np.float32)
+    age = (at + 1) / max(path.shape[1] - 1, 1)
+    colors = np.repeat(colors * (0.35 + 0.65 * age[:, None]), _PIECES, axis=0)
+    return points.reshape(-1, 3).astype(np.float32), np.rint(colors).astype(np.uint8)
+
+
+def _typical_size(scene: FusedScene) -> float:
+    """Return the median distance of the points from the first camera."""
+    points = scene.static_points if len(scene.static_points) else scene.dyn_points
+    if not len(points):
+        return 1.0
+    return float(np.median(np.linalg.norm(points[::10] - scene.c2w[0, :3, 3], axis=1))) or 1.0
+
+
+def _at_most(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    return np.arange(count) if count <= most else np.sort(rng.choice(count, most, replace=False))
+
+
+def _thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    step = max(1, image.shape[1] // 320)
+    return np.ascontiguousarray(image[::step, ::step])
+
+
+def _quaternion(rotation: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "4"]:
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
+    return np.array([w, x, y, z])
