@@ -11,6 +11,8 @@ from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.export import Export
 from dyn3d_ns.cli.path import MakePath
+from dyn3d_ns.cli.segment import Segment
+from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.plain_errors import UNWRITABLE
 
@@ -30,16 +32,22 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d export trajectories --load-config CONFIG --output trajectories.npz
 6. Compare the learned motion with the true one:
    dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json
+7. The parts of a dyn3d-velocity-planes scene that move rigidly, found without labels:
+   dyn3d segment --load-config CONFIG --output-dir masks
+8. The motion of one dyn3d-velocity-planes scene on the geometry of another:
+   dyn3d transfer-velocity --from CONFIG --to CONFIG --output-dir transferred
 """
 
 Command = (
     Annotated[MakePath, tyro.conf.subcommand("path")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[EvalMotion, tyro.conf.subcommand("eval-motion")]
+    | Annotated[Segment, tyro.conf.subcommand("segment")]
+    | Annotated[TransferVelocity, tyro.conf.subcommand("transfer-velocity")]
 )
 
 
-def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion:
+def parse(args: list[str] | None = None) -> MakePath | Export | EvalMotion | Segment | TransferVelocity:
     """Return the command that the given arguments (those of the process if None) describe."""
     return tyro.cli(
         Command,  # type: ignore[arg-type]

@@ -32,7 +32,13 @@ def test_examples_of_the_help_parse(example: str) -> None:
 
 
 def test_every_command_has_an_example() -> None:
-    assert {tuple(example.split()[1:2]) for example in EXAMPLES} == {("path",), ("export",), ("eval-motion",)}
+    assert {tuple(example.split()[1:2]) for example in EXAMPLES} == {
+        ("path",),
+        ("export",),
+        ("eval-motion",),
+        ("segment",),
+        ("transfer-velocity",),
+    }
 
 
 def test_options_reach_the_preset() -> None:
