@@ -6,7 +6,7 @@ from dyn3d_ns.data.pipeline import DynamicPipelineConfig
 from dyn3d_ns.data.rays import RayDataManagerConfig
 from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig
 from dyn3d_ns.engine.trainer import DynamicTrainerConfig
-from dyn3d_ns.models.dyn3d_velocity_planes import Dyn3DVelocityPlanesModelConfig
+from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
 
 
 def trainer(
@@ -54,7 +54,7 @@ dyn3d_velocity_planes_fast = MethodSpecification(
     config=trainer(
         "dyn3d-velocity-planes-fast",
         20_000,
-        1536,
+        768,
         Dyn3DVelocityPlanesModelConfig(
             keyframes=6,
             resolution=128,
@@ -66,15 +66,22 @@ dyn3d_velocity_planes_fast = MethodSpecification(
             density_shift=-6.0,
             velocity_width=64,
             velocity_layers=3,
+            velocity_octaves=4,
             time_octaves=2,
             occupancy_cells=64,
-            reach_part=0.15,
+            occupancy_period=6,
+            occupancy_warmup=0.01,
+            explore=0.1,
+            keyframe_share=0.4,
+            reach_part=0.25,
+            align_part=0.25,
             collocation_points=1024,
             collocation_period=2,
+            physics_ramp=0.3,
             steady_weight=0.01,
             planes_per_step=1,
         ),
-        {"planes": 2e-2, "networks": 2e-3, "velocity": 2e-3},
+        {"planes": 2e-2, "networks": 2e-3, "velocity": 5e-3},
         hold=0.35,
         final=0.05,
     ),

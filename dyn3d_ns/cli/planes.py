@@ -29,7 +29,7 @@ def load_planes(config_path: Path, option: str) -> tuple[Any, Any]:
 
 def planes_config(config_path: Path, option: str) -> Any:
     """Return a training's config after checking that it is volumetric and has a checkpoint."""
-    from dyn3d_ns.models.dyn3d_velocity_planes import Dyn3DVelocityPlanesModelConfig
+    from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
 
     config = load_config(config_path)
     if not isinstance(config.pipeline.model, Dyn3DVelocityPlanesModelConfig):

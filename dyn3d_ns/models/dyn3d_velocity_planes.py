@@ -6,11 +6,10 @@ on beyond the recording.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import (
@@ -18,10 +17,9 @@ from nerfstudio.engine.callbacks import (
     TrainingCallbackAttributes,
     TrainingCallbackLocation,
 )
-from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.models.base_model import Model
 from torch import Tensor, nn
 
-from dyn3d_ns.data.hull import hull_cells
 from dyn3d_ns.data.rays import RayDataManager
 from dyn3d_ns.engine.device import give_torch_the_cores
 from dyn3d_ns.fields.keyframe_bridge import KeyframeBridge
@@ -35,100 +33,16 @@ from dyn3d_ns.fields.keyframe_planes import (
 from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.fields.slots import SlotNetwork
-from dyn3d_ns.losses.physics import divergence, divergence_loss, steady_drive_loss, transport_loss
-from dyn3d_ns.losses.planes import space_sparsity, time_sparsity, total_variation
+from dyn3d_ns.losses.physics import divergence
 from dyn3d_ns.metrics.image import composite, mse, psnr_of_mse, quantize, ssim
 from dyn3d_ns.models.color_codes import divergence_colors, slot_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
+from dyn3d_ns.models.observed_matter import ObservedMatter
+from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
+from dyn3d_ns.models.planes_losses import physics_losses, plane_losses
 from dyn3d_ns.models.planes_scene import MatterOverTime, PlanesScene, Samples, accumulate
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.playback import TimePlayback
-
-COARSE = 40
-"""Cells along an axis of the silhouettes' first carving, which only bounds the scene."""
-
-
-@dataclass
-class Dyn3DVelocityPlanesModelConfig(ModelConfig):
-    """Settings of the volumetric method; the defaults are the paper's."""
-
-    _target: type = field(default_factory=lambda: Dyn3DVelocityPlanesModel)
-    """Target class to instantiate."""
-    enable_collider: bool = False
-    """Rays are cut by the scene box and the occupancy instead."""
-    eval_num_rays_per_chunk: int = 8192
-    """Rays rendered at once in evaluation."""
-    keyframes: int = 0
-    """Keyframes over the observed time; 0 for one every three observed frames (4 to 24)."""
-    keyframe_net: Literal["none", "bridge"] = "bridge"
-    """Network between keyframes beside the velocity field; none is NVFi exactly."""
-    start_resolution: int = 64
-    """Points along an axis of the space planes at the start."""
-    resolution: int = 200
-    """Points along an axis at the end."""
-    upsample_parts: tuple[float, ...] = (1 / 15, 2 / 15, 3 / 15, 4 / 15, 5 / 15)
-    """Parts of the training after which the planes are refined, evenly in the logarithm of the resolution."""
-    density_channels: int = 24
-    """Channels of the density planes."""
-    appearance_channels: int = 48
-    """Channels of the appearance planes."""
-    appearance_size: int = 32
-    """Features that the colour network gets from them."""
-    color_width: int = 128
-    """Units of the colour network's hidden layers."""
-    color_octaves: int = 6
-    """Octaves of position and direction that the colour network sees."""
-    density_shift: float = -10.0
-    """Added to the density before softplus: -10 for objects, -5 for rooms."""
-    density_scale: float = 50.0
-    """Density per half-width of the scene's cube of a field value of one (25 a world unit, a box of 4)."""
-    velocity_width: int = 128
-    """Units of a hidden layer of the velocity and the acceleration network."""
-    velocity_layers: int = 5
-    """Hidden layers of both."""
-    velocity_octaves: int = 3
-    """Octaves of sines and cosines of position that both see."""
-    time_octaves: int = 3
-    """The same of time."""
-    occupancy_cells: int = 128
-    """Cells along an axis of the occupancy cubes."""
-    occupancy_period: int = 16
-    """Steps between two updates of the occupancy, of one keyframe and its times each."""
-    occupancy_warmup: float = 0.02
-    """Part of the training before the first update."""
-    samples_per_voxel: float = 2.0
-    """Samples along a ray per spacing of the planes."""
-    explore: float = 1.0
-    """Part of the samples without weight that the networks see all the same; 1 for no proposal."""
-    max_samples_per_ray: int = 1024
-    """Most samples of a ray."""
-    keyframe_share: float = 0.5
-    """Part of the rays taken from images at keyframes, which need no advection."""
-    reach_part: float = 0.0
-    """Part of the training by the end of which times as far from keyframes as there are have been seen."""
-    align_part: float = 0.0
-    """Part of the training in which images off the keyframes train the motion alone, so that the planes
-    cannot explain it by blur."""
-    collocation_points: int = 65_536
-    """Points of a step at which the physics losses are taken; the paper has 262,144 for objects."""
-    collocation_period: int = 1
-    """Steps between two evaluations of the physics losses, whose weight grows accordingly."""
-    divergence_weight: float = 5.0
-    """Weight of the squared divergence."""
-    transport_weight: float = 0.1
-    """Weight of the squared difference of material and learned acceleration."""
-    physics_ramp: float = 0.0
-    """Part of the training over which the physics losses grow to their weights."""
-    steady_weight: float = 0.0
-    """Weight of the squared rate of the acceleration's coefficients along the matter; not in the paper."""
-    sparsity_weight: float = 8e-4
-    """Weight of the density planes' distance from empty and unchanging."""
-    variation_weight: float = 1e-2
-    """Weight of the planes' total variation."""
-    bridge_weight: float = 1e-3
-    """Weight of the bridge's mean squared displacement."""
-    planes_per_step: int = 0
-    """Planes that the regularisers see in a step, in turn and weighted accordingly; 0 for all."""
 
 
 class Dyn3DVelocityPlanesModel(Model):
@@ -179,8 +93,7 @@ class Dyn3DVelocityPlanesModel(Model):
         self.register_buffer("top_speed", torch.ones(()))
         self.background_color = self.eval_background
         self.playback = TimePlayback(self.timeline)
-        self.hulls: list[Bool[Tensor, "G G G"]] = []
-        self.matter: MatterOverTime | None = None
+        self.observed = ObservedMatter(self.scene, self.timeline)
         self.cube_cache: dict[float, MatterOverTime] = {}
         self.step, self.total_steps = 0, 1
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -190,28 +103,9 @@ class Dyn3DVelocityPlanesModel(Model):
     top_speed: Tensor
 
     def initialize_from(self, datamanager: RayDataManager) -> None:
-        """Fit the cube and carve the occupancy of every observed time by the silhouettes, where images have
-        alpha."""
-        if not self.has_alpha:
-            return
-        s, views = self.scene, [datamanager.images_at(f) for f in range(len(self.timeline.observed_times))]
-        s.fit_cube([self._carve(view, COARSE) for view in views[:: max(len(views) // 8, 1)] + views[-1:]])
-        self.hulls = [self._carve(view, s.occupancy.cells) for view in views]
-        for k, t in enumerate(s.key_times):
-            hull = self._hull_of(t)
-            if hull is not None:
-                s.occupancy.restrict(k, hull)
-
-    def _carve(self, view: tuple[Cameras, Tensor], cells: int) -> Bool[Tensor, "G G G"]:
-        cameras, images = view
-        kept = hull_cells(cameras, images.cpu(), self.scene.center, float(self.scene.half_width), cells)
-        return kept.to(self.device)
-
-    def _hull_of(self, t: float) -> Bool[Tensor, "G G G"] | None:
-        """Return the cells that silhouettes leave possible at a recorded time."""
-        frame = self.timeline.frame_index(t)
-        known = frame < len(self.hulls) and abs(self.timeline.frame_times[frame] - t) < 1e-5
-        return self.hulls[frame] if known else None
+        """Fit the cube and carve the occupancy by the silhouettes, where images have alpha."""
+        if self.has_alpha:
+            self.observed.carve([datamanager.images_at(f) for f in range(len(self.observed.times))])
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return planes, colour network, and the networks of motion."""
@@ -231,51 +125,35 @@ class Dyn3DVelocityPlanesModel(Model):
             name: o.param_groups[0].get("initial_lr", o.param_groups[0]["lr"])
             for name, o in self.optimizers.items()
         }
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.before_step)]
+        return [
+            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.before_step),
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.measure_speed),
+        ]
 
     def before_step(self, step: int) -> None:
         """Refine planes and occupancy where the schedule says so."""
         self.step = step
         c = self.config
-        self.scene.align_only = step < c.align_part * self.total_steps
+        self.scene.align_only = self.observed.widen = step < c.align_part * self.total_steps
         marks = [round(part * self.total_steps) for part in c.upsample_parts]
         if step in marks and step > 0:
             sizes = resolution_schedule(c.start_resolution, c.resolution, len(marks))
             upsample(self.scene.planes, sizes[marks.index(step)], self.optimizers.get("planes"))
         warm = step >= c.occupancy_warmup * self.total_steps
-        if self.matter is None:
-            self._build_matter()
-        elif warm and step % c.occupancy_period == 0:
-            self._update_occupancy(step // c.occupancy_period)
+        if warm and step % c.occupancy_period == 0:
+            self.observed.update(step // c.occupancy_period)
 
     @torch.no_grad()
-    def _build_matter(self) -> None:
-        """Make the cubes of all observed times."""
-        cubes = [self._cube(t) for t in self.timeline.observed_times]
-        codes, shifts = zip(*cubes, strict=True)
-        self.matter = MatterOverTime(torch.stack(codes), torch.stack(shifts))
-
-    @torch.no_grad()
-    def _update_occupancy(self, turn: int) -> None:
-        """Sample a keyframe's density anew, or carry it to one of its times, in turn."""
-        s, times = self.scene, self.timeline.observed_times
-        assert self.matter is not None
-        k = turn % len(s.key_times)
-
-        def density(x: Tensor, keyframe: int) -> Tensor:
-            return s.density(x, torch.full((len(x),), keyframe, device=x.device))
-
-        s.occupancy.update(k, density, self._hull_of(s.key_times[k]))
-        mine = [f for f, t in enumerate(times) if s.nearest(t) == k]
-        f = mine[(turn // len(s.key_times)) % len(mine)]
-        self.matter.codes[f], self.matter.shifts[f] = self._cube(times[f])
-
-    def _cube(self, t: float) -> tuple[Tensor, Tensor]:
-        s = self.scene
-        k = s.nearest(t)
-        key_time = s.key_times[k]
-        exact = t if abs(t - key_time) > 1e-6 else key_time
-        return s.occupancy.at(k, key_time, exact, s.carry, self._hull_of(t))
+    def measure_speed(self, step: int) -> None:
+        """Note the speed that the velocity's colours show at full range: of 98 % of the solid matter."""
+        s, speeds = self.scene, []
+        for k, t in enumerate(s.key_times):
+            solid = s.occupancy.density[k] * s.occupancy.size > 1
+            centers = s.occupancy.centers(solid.nonzero())
+            speeds.append(s.velocity(centers, t).norm(dim=-1) * s.half_width)
+        found = torch.cat(speeds)
+        if len(found):
+            self.top_speed.fill_(found[torch.randperm(len(found))[:100_000]].quantile(0.98).clamp_min(1e-3))
 
     def frame_weights(self, step: int) -> Float[Tensor, "F"]:
         """Return how often each recorded time is drawn: keyframes more often, others from near to far."""
@@ -290,17 +168,15 @@ class Dyn3DVelocityPlanesModel(Model):
         )
 
     def _training_samples(self, rays: RayBundle) -> Samples:
-        if self.matter is None:
-            self._build_matter()
-        assert rays.times is not None and self.matter is not None
-        observed = torch.tensor(self.timeline.observed_times, device=rays.times.device)
+        assert rays.times is not None
+        observed = torch.tensor(self.observed.times, device=rays.times.device)
         cubes = torch.searchsorted(observed - 0.5 * self.timeline.dt, rays.times[:, 0].contiguous()) - 1
         return self.scene.sample(
             rays.origins,
             rays.directions,
             self._exact(rays.times),
             cubes.clamp(0, len(observed) - 1),
-            self.matter,
+            self.observed.get(),
             torch.rand(len(rays.origins), device=rays.origins.device),
             self.config.max_samples_per_ray,
         )
@@ -342,11 +218,12 @@ class Dyn3DVelocityPlanesModel(Model):
         decay = self._decay()
         if c.bridge_weight and self.scene.bridge is not None:
             losses["bridge"] = c.bridge_weight * decay * outputs["samples"].bridge
-        losses |= {name: decay * value for name, value in self._plane_losses().items()}
+        losses |= {
+            name: decay * value for name, value in plane_losses(self.scene.planes, c, self.step).items()
+        }
         if self.step % c.collocation_period == 0:
-            losses |= {
-                name: decay * value for name, value in self._physics_losses(outputs["samples"]).items()
-            }
+            physics = physics_losses(self.scene, outputs["samples"], c, self.step / self.total_steps)
+            losses |= {name: decay * value for name, value in physics.items()}
         return losses
 
     def _decay(self) -> float:
@@ -355,68 +232,6 @@ class Dyn3DVelocityPlanesModel(Model):
         return (
             optimizer.param_groups[0]["lr"] / self.initial_rates["planes"] if optimizer is not None else 1.0
         )
-
-    def _plane_losses(self) -> dict[str, Tensor]:
-        """Return sparsity and total variation, of all planes or of some in turn."""
-        c, planes = self.config, self.scene.planes
-        terms: list[tuple[str, Tensor]] = [("space", p) for p in planes.density_planes.space]
-        terms += [("time", p) for p in planes.density_planes.time]
-        terms += [("appearance", p) for p in planes.appearance_planes.space]
-        count = min(c.planes_per_step or len(terms), len(terms))
-        chosen = [terms[(self.step * count + i) % len(terms)] for i in range(count)]
-        scale = len(terms) / count
-        sparsity = variation = self.scene.planes.density_planes.space[0].new_zeros(())
-        for kind, plane in chosen:
-            if kind == "space":
-                sparsity = sparsity + space_sparsity(plane)
-            elif kind == "time":
-                sparsity = sparsity + time_sparsity(plane)
-            variation = variation + total_variation(plane, 3.0 if kind == "time" else 1.0)
-        return {
-            "sparsity": c.sparsity_weight * scale * sparsity,
-            "variation": c.variation_weight * scale * variation,
-        }
-
-    @torch.no_grad()
-    def collocation(self, samples: Samples) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 1"]]:
-        """Draw points with matter and their times: half seen by the step's rays, half at any time up to 1.
-
-        The latter start in occupied cells of keyframes and are carried to times of the whole recording, the
-        unobserved future included.
-        """
-        c, s = self.config, self.scene
-        device, half = s.center.device, c.collocation_points // 2
-        pick = torch.randint(len(samples.rays), (half,), device=device) if len(samples.rays) else []
-        seen, seen_times = samples.points[pick], samples.times[pick]
-        times = torch.rand(c.collocation_points - half, 1, device=device)
-        rows = self.scene.keyframes[None].sub(times).abs().argmin(-1)
-        starts = torch.zeros(len(times), 3, device=device)
-        for k in range(len(s.key_times)):
-            mine, cells = (rows == k).nonzero()[:, 0], (s.occupancy.codes[k] > 0).nonzero()
-            if len(cells):
-                drawn = s.occupancy.centers(cells[torch.randint(len(cells), (len(mine),), device=device)])
-                starts[mine] = drawn + s.occupancy.size * (torch.rand_like(drawn) - 0.5)
-        carried = s.carry(starts, s.keyframes[rows][:, None], times)
-        return torch.cat([seen, carried]), torch.cat([seen_times, times])
-
-    def _physics_losses(self, samples: Samples) -> dict[str, Tensor]:
-        c = self.config
-        if not c.collocation_points:
-            return {}
-        motion = self.scene.velocity.kinematics(*self.collocation(samples))
-        ramp = min(self.step / (c.physics_ramp * self.total_steps), 1.0) if c.physics_ramp else 1.0
-        scale = ramp * c.collocation_period
-        losses = {
-            "divergence": c.divergence_weight * scale * divergence_loss(motion.jacobian),
-            "transport": c.transport_weight
-            * scale
-            * transport_loss(motion.velocity, motion.jacobian, motion.acceleration),
-        }
-        if c.steady_weight:
-            losses["steady"] = (
-                c.steady_weight * scale * steady_drive_loss(motion.velocity, motion.drive_gradient)
-            )
-        return losses
 
     @torch.no_grad()
     def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
@@ -505,7 +320,7 @@ class Dyn3DVelocityPlanesModel(Model):
         if time not in self.cube_cache:
             if len(self.cube_cache) >= 8:
                 self.cube_cache.pop(next(iter(self.cube_cache)))
-            codes, shifts = self._cube(time)
+            codes, shifts = self.observed.cube(time)
             self.cube_cache[time] = MatterOverTime(codes[None], shifts[None])
         return self.cube_cache[time]
 
@@ -527,12 +342,11 @@ class Dyn3DVelocityPlanesModel(Model):
 
     def training_state(self) -> dict[str, Any]:
         """Return what the occupancy remembers of other times, for an exact resume."""
-        return {} if self.matter is None else {"codes": self.matter.codes, "shifts": self.matter.shifts}
+        return self.observed.get_state()
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`training_state`."""
-        if "codes" in state:
-            self.matter = MatterOverTime(state["codes"].to(self.device), state["shifts"].to(self.device))
+        self.observed.set_state(state)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Any]

@@ -69,7 +69,7 @@ def test_the_order_goes_on_from_a_saved_state(datamanager: RayDataManager) -> No
 def test_the_hull_holds_all_matter_and_not_much_more(datamanager: RayDataManager) -> None:
     cameras, images = datamanager.images_at(0)
     cells = hull_cells(cameras, images, torch.zeros(3), 2.0, 32)
-    assert 0.005 < float(cells.float().mean()) < 0.35
+    assert 0.005 < float(cells.float().mean()) < 0.6
     # The stand's foot lies on the axis, below the middle; the corners of the cube are empty.
     assert not bool(cells[-1, 0, 0]) and bool(cells[:, 14:18, 14:18].any())
     more = hull_cells(cameras[:2], images[:2], torch.zeros(3), 2.0, 32)
