@@ -7,7 +7,7 @@ axis and the keyframes. It is only ever read at keyframes; other times are reach
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dyn3d_ns.fields.freegave import encode, mlp
@@ -35,20 +35,9 @@ class PlaneProduct(nn.Module):
             [nn.Parameter(torch.ones(keyframes, resolution, channels)) for _ in range(3)]
         )
 
-    def forward(
-        self, points: Float[Tensor, "N 3"], rows: Int[Tensor, "N"], trains: Bool[Tensor, "N"] | None = None
-    ) -> Float[Tensor, "N C"]:
-        """Evaluate the product at points in [-1, 1] and keyframes.
-
-        Where ``trains`` is False only the points get a gradient, not the planes.
-        """
-        planes = (*self.space, *self.time)
-        if trains is None:
-            return plane_product(points, rows, planes)
-        on, off = trains.nonzero()[:, 0], (~trains).nonzero()[:, 0]
-        fixed = plane_product(points[off], rows[off], tuple(p.detach() for p in planes))
-        out = fixed.new_empty(len(points), fixed.shape[-1])
-        return out.index_copy(0, on, plane_product(points[on], rows[on], planes)).index_copy(0, off, fixed)
+    def forward(self, points: Float[Tensor, "N 3"], rows: Int[Tensor, "N"]) -> Float[Tensor, "N C"]:
+        """Evaluate the product at points in [-1, 1] and keyframes."""
+        return plane_product(points, rows, (*self.space, *self.time))
 
     @property
     def resolution(self) -> int:
@@ -114,25 +103,16 @@ class KeyframePlanes(nn.Module):
         """Return the parameters of the colour network and of the layer before it."""
         return [*self.basis.parameters(), *self.color_network.parameters()]
 
-    def density(
-        self, points: Float[Tensor, "N 3"], rows: Int[Tensor, "N"], trains: Bool[Tensor, "N"] | None = None
-    ) -> Float[Tensor, "N"]:
-        """Return the density at points of a keyframe, not yet scaled to a unit of length.
-
-        Where ``trains`` is False only the points get a gradient, not the planes.
-        """
-        features = self.density_planes(points, rows, trains)
+    def density(self, points: Float[Tensor, "N 3"], rows: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """Return the density at points of a keyframe, not yet scaled to a unit of length."""
+        features = self.density_planes(points, rows)
         return nn.functional.softplus(features.sum(-1) + self.density_shift)
 
     def color(
-        self,
-        points: Float[Tensor, "N 3"],
-        rows: Int[Tensor, "N"],
-        directions: Float[Tensor, "N 3"],
-        trains: Bool[Tensor, "N"] | None = None,
+        self, points: Float[Tensor, "N 3"], rows: Int[Tensor, "N"], directions: Float[Tensor, "N 3"]
     ) -> Float[Tensor, "N 3"]:
-        """Return the colour at points of a keyframe, seen along unit directions; ``trains`` as above."""
-        features = self.basis(self.appearance_planes(points, rows, trains))
+        """Return the colour at points of a keyframe, seen along unit directions."""
+        features = self.basis(self.appearance_planes(points, rows))
         seen = encode(torch.cat([directions, points], dim=-1), self.color_octaves)
         return torch.sigmoid(self.color_network(torch.cat([features, seen], dim=-1)))
 

@@ -101,7 +101,6 @@ class KeyframeOccupancy(nn.Module):
         time: float,
         carry: Carry,
         allowed: Bool[Tensor, "G G G"] | None = None,
-        widen: bool = False,
     ) -> tuple[UInt8[Tensor, "G G G"], Float16[Tensor, "G G G 3"]]:
         """Return the cube of a time that is reached from a keyframe, and the way back from each of its cells.
 
@@ -111,28 +110,23 @@ class KeyframeOccupancy(nn.Module):
             time: The time wanted.
             carry: Moves points along the velocity field, in either direction of time.
             allowed: Cells that may hold matter then, if that is known.
-            widen: Take the allowed cells and the carried ones, instead of those that are both: while the
-                velocity is wrong, its error shows in what is only one of them.
         """
         codes = self.codes[keyframe]
         shifts = torch.zeros(*codes.shape, 3, dtype=torch.float16, device=codes.device)
         if time == key_time:
             return codes if allowed is None else torch.where(allowed, codes, torch.zeros_like(codes)), shifts
-        known = allowed
-        if allowed is None or widen:
+        if allowed is None:
             start = self.centers((codes > 0).nonzero())
             moved = torch.cat([carry(p, key_time, time) for p in start.split(CHUNK)]) if len(start) else start
             inside = moved.abs().amax(-1) < 1
             allowed = torch.zeros_like(codes, dtype=torch.bool)
             allowed[self.index_of(moved[inside])] = True
-            allowed = dilate(allowed) if known is None else dilate(allowed) | known
+            allowed = dilate(allowed)
         centers = self.centers(allowed.nonzero())
         back = (
             torch.cat([carry(p, time, key_time) for p in centers.split(CHUNK)]) if len(centers) else centers
         )
         cube = torch.zeros_like(codes)
         cube[allowed] = codes[self.index_of(back)]
-        if widen and known is not None:
-            cube = torch.where(known, cube.clamp_min(1), cube)
         shifts[allowed] = (back - centers).half()
         return cube, shifts

@@ -134,7 +134,6 @@ class Dyn3DVelocityPlanesModel(Model):
         """Refine planes and occupancy where the schedule says so."""
         self.step = step
         c = self.config
-        self.scene.align_only = self.observed.widen = step < c.align_part * self.total_steps
         marks = [round(part * self.total_steps) for part in c.upsample_parts]
         if step in marks and step > 0:
             sizes = resolution_schedule(c.start_resolution, c.resolution, len(marks))

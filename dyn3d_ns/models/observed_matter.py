@@ -25,8 +25,6 @@ class ObservedMatter:
         """Start without silhouettes; :meth:`carve` brings them."""
         self.scene, self.times, self.frame_index = scene, timeline.observed_times, timeline.frame_index
         self.hulls: list[Bool[Tensor, "G G G"]] = []
-        self.widen = False
-        """Whether cells that only the silhouettes, or only the motion, make possible count as occupied."""
         self._matter: MatterOverTime | None = None
 
     def carve(self, views: list[tuple[Cameras, UInt8[Tensor, "C H W 4"]]]) -> None:
@@ -87,7 +85,7 @@ class ObservedMatter:
         k = s.nearest(t)
         key_time = s.key_times[k]
         exact = key_time if abs(t - key_time) <= 1e-6 else t
-        return s.occupancy.at(k, key_time, exact, s.carry, self.hull_of(t), self.widen)
+        return s.occupancy.at(k, key_time, exact, s.carry, self.hull_of(t))
 
     def get_state(self) -> dict[str, Any]:
         """Return the occupancy of the observed times, for an exact resume."""

@@ -70,9 +70,6 @@ class Dyn3DVelocityPlanesModelConfig(ModelConfig):
     """Part of the rays taken from images at keyframes, which need no advection."""
     reach_part: float = 0.0
     """Part of the training by the end of which times as far from keyframes as there are have been seen."""
-    align_part: float = 0.0
-    """Part of the training in which images off the keyframes train the motion alone, so that the planes
-    cannot explain it by blur."""
     collocation_points: int = 65_536
     """Points of a step at which the physics losses are taken; the paper has 262,144 for objects."""
     collocation_period: int = 1

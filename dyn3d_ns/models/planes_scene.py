@@ -82,8 +82,6 @@ class PlanesScene(nn.Module):
         self.register_buffer("half_width", 0.5 * (aabb[1] - aabb[0]).float().max())
         self.register_buffer("only_keyframe", torch.tensor(-1))
         self.slots: SlotNetwork | None = None
-        self.align_only = False
-        """Whether samples off the keyframes leave the planes alone and train the motion only."""
         self.key_times = [float(t) for t in self.keyframes]
 
     keyframes: Tensor
@@ -159,11 +157,9 @@ class PlanesScene(nn.Module):
             raise ValueError("the scene has not been segmented; run dyn3d segment first")
         return self.slots(self.carry(x, t, torch.full_like(t, self.key_times[0])))
 
-    def density(
-        self, x: Float[Tensor, "N 3"], rows: Int[Tensor, "N"], trains: Bool[Tensor, "N"] | None = None
-    ) -> Float[Tensor, "N"]:
+    def density(self, x: Float[Tensor, "N 3"], rows: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
         """Return the density at points of keyframes per unit of normalised length."""
-        return self.density_scale * self.planes.density(x, rows, trains)
+        return self.density_scale * self.planes.density(x, rows)
 
     def sample(
         self,
@@ -196,10 +192,9 @@ class PlanesScene(nn.Module):
         way = directions[rays]
         points, t = origins[rays] + distances[:, None] * way, times[rays]
         x, rows, bridge = self.to_keyframe(points, t)
-        still = (t[:, 0] == self.keyframes[rows]) if self.align_only else None
-        weights = packed_weights(self.density(x, rows, still) * lengths, rays, len(origins))
+        weights = packed_weights(self.density(x, rows) * lengths, rays, len(origins))
         seen = (weights.detach() > VISIBLE).nonzero()[:, 0]
-        colors = self.planes.color(x[seen], rows[seen], way[seen], None if still is None else still[seen])
+        colors = self.planes.color(x[seen], rows[seen], way[seen])
         return Samples(
             rays[seen],
             points[seen],
