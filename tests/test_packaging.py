@@ -72,7 +72,7 @@ ALLOWED = {
     "geometry": {"timeline"},
     "io": {"geometry", "timeline"},
     "dataparsers": {"geometry", "io", "timeline"},
-    "fields": {"geometry", "timeline"},
+    "fields": {"geometry", "timeline", "rendering"},
     "rendering": {"geometry"},
     "gaussians": {"geometry", "io", "timeline", "fields", "rendering"},
     "losses": {"geometry", "timeline", "rendering"},

@@ -41,7 +41,7 @@ class EvalMotion:
             require_output_file(self.output, ".json")
         truth = load_motion_ground_truth(self.gt, self.time_unit)
         samples = sample_surfaces(truth)
-        model = load_model(self.load_config)
+        model = load_model(self.load_config, needs="velocity_at")
         errors = motion_error(model.velocity_at, truth, samples, model.timeline.t_obs)
         Console().print(motion_table(errors))
         if self.output is not None:

@@ -14,6 +14,8 @@ from dyn3d_ns.cli.export import Export
 from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
 from dyn3d_ns.cli.process import Process
+from dyn3d_ns.cli.segment import Segment
+from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.plain_errors import UNWRITABLE
@@ -41,6 +43,10 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d eval-video scene --gt sintel --sequence alley_1 --output video_errors.json
 9. Say what a folder is, and what can be done with it:
    dyn3d info scene
+10. The parts of a dyn3d-velocity-planes scene that move rigidly, found without labels:
+   dyn3d segment --load-config CONFIG --output-dir masks
+11. The motion of one dyn3d-velocity-planes scene on the geometry of another:
+   dyn3d transfer-velocity --from CONFIG --to CONFIG --output-dir transferred
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -48,6 +54,8 @@ Command = (
     Annotated[MakePath, Plain, tyro.conf.subcommand("path")]
     | Annotated[Export, Plain, tyro.conf.subcommand("export")]
     | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
+    | Annotated[Segment, Plain, tyro.conf.subcommand("segment")]
+    | Annotated[TransferVelocity, Plain, tyro.conf.subcommand("transfer-velocity")]
     | Annotated[Process, tyro.conf.subcommand("process")]
     | Annotated[View, Plain, tyro.conf.subcommand("view")]
     | Annotated[EvalVideo, Plain, tyro.conf.subcommand("eval-video")]

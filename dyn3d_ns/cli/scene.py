@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from dyn3d_ns.cli.export import MovingGaussians
 
 
-def load_model(config_path: Path) -> MovingGaussians:
-    """Load the model of a training's last checkpoint, through Nerfstudio's own loader."""
+def load_model(config_path: Path, needs: str = "gaussians_at") -> MovingGaussians:
+    """Load the model of a training's last checkpoint, through Nerfstudio's own loader.
+
+    ``needs`` is what the command asks of it, beside its timeline: ``gaussians_at`` or ``velocity_at``.
+    """
     from nerfstudio.utils.eval_utils import eval_setup
 
     config = load_config(config_path)
@@ -25,9 +28,10 @@ def load_model(config_path: Path) -> MovingGaussians:
         )
     _, pipeline, _, _ = eval_setup(config_path, test_mode="inference")
     model = pipeline.model
-    if not hasattr(model, "gaussians_at"):
+    if not hasattr(model, needs):
+        lacks = "Gaussians that move" if needs == "gaussians_at" else "velocity field"
         raise CommandError(
-            f"{config_path} is a training of {config.method_name}, which has no Gaussians that move; "
-            "this command takes the dyn3d-* methods"
+            f"{config_path} is a training of {config.method_name}, which has no {lacks}; "
+            "this command takes dyn3d-* methods that have"
         )
     return cast("MovingGaussians", model)

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig, TimeWindow
+from dyn3d_ns.data.rays import FrameWeights, RayDataManager
 from dyn3d_ns.metrics.evaluation import FrameScore, summarize
 from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
 
@@ -40,9 +41,10 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
 class DynamicPipeline(VanillaPipeline):
     """Train and evaluate a model of a scene that moves.
 
-    A model may offer two hooks, used in training only: ``time_window(step)`` returns the range of
-    normalised time to draw training images from, and ``initialize_from(datamanager)`` is called once
-    before training, for what must see the images (a visual hull, say).
+    A model may offer hooks, used in training only: ``time_window(step)`` returns the range of normalised
+    time to draw training images from, ``frame_weights(step)`` how often a datamanager of rays draws each
+    recorded time, and ``initialize_from(datamanager)`` is called once before training, for what must see the
+    images (a visual hull, say).
     """
 
     datamanager: DynamicDataManager
@@ -54,6 +56,9 @@ class DynamicPipeline(VanillaPipeline):
         window = getattr(self.model, "time_window", None)
         if callable(window):
             self.datamanager.time_window = cast(TimeWindow, window)
+        weights = getattr(self.model, "frame_weights", None)
+        if callable(weights) and isinstance(self.datamanager, RayDataManager):
+            self.datamanager.frame_weights = cast(FrameWeights, weights)
         initialize = getattr(self.model, "initialize_from", None)
         if callable(initialize):
             initialize(self.datamanager)

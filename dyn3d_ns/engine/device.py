@@ -30,3 +30,12 @@ def use_cpu_threads() -> None:
 
     torch.set_num_threads(1)
     set_num_threads(available_cores())
+
+
+def give_torch_the_cores() -> None:
+    """Give torch all cores that OMP_NUM_THREADS leaves it, for methods that spend their time in its networks.
+
+    Call it after :func:`use_cpu_threads`, which gives torch one.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(min(int(given), available_cores()) if given.isdigit() else available_cores())

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 Method = Literal["euler", "midpoint", "rk4"]
-Velocity = Callable[[Tensor, float], Tensor]
+Velocity = Callable[[Tensor, Any], Tensor]
 
 
 def step_count(t0: float, t1: float, max_step: float) -> int:
@@ -23,8 +23,8 @@ def step_count(t0: float, t1: float, max_step: float) -> int:
 def integrate(
     field: Velocity,
     x: Float[Tensor, "*B D"],
-    t0: float,
-    t1: float,
+    t0: float | Float[Tensor, "*B 1"],
+    t1: float | Float[Tensor, "*B 1"],
     max_step: float,
     method: Method = "midpoint",
 ) -> Float[Tensor, "*B D"]:
@@ -37,8 +37,9 @@ def integrate(
     Args:
         field: Rate of change of the state, called as ``field(x, t)``.
         x: State at ``t0``.
-        t0: Start time.
-        t1: End time.
+        t0: Start time, one for all or one for each row of ``x``.
+        t1: End time, likewise. All rows take the same number of steps, which the longest way needs; a row
+            whose times coincide does not move at all.
         max_step: Longest time step taken.
         method: ``euler``, ``midpoint`` (second order, NVFi's choice) or ``rk4``.
 
@@ -47,10 +48,12 @@ def integrate(
     """
     if method not in ("euler", "midpoint", "rk4"):
         raise ValueError(f"integration method {method!r} is unknown; use euler, midpoint or rk4")
-    n = step_count(t0, t1, max_step)
+    span = t1 - t0
+    longest = float(span.abs().amax()) if isinstance(span, Tensor) else span
+    n = step_count(0.0, longest, max_step)
     if n == 0:
         return x
-    h = (t1 - t0) / n
+    h = span / n
     for i in range(n):
         t = t0 + i * h
         k1 = field(x, t)

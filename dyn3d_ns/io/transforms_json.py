@@ -113,8 +113,8 @@ def read_transforms(path: Path, root: Path, label: str) -> TransformsFile:
     frames = tuple(
         Frame(
             image=index.find(file_path, f"{path}, {where}"),
-            time=_check_time(time, f"{path}, {where}"),
-            camera_to_world=_check_pose(pose, f"{path}, {where}"),
+            time=check_time(time, f"{path}, {where}"),
+            camera_to_world=check_pose(pose, f"{path}, {where}"),
         )
         for where, file_path, time, pose in entries
     )
@@ -189,7 +189,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _check_time(time: Any, where: str) -> float:
+def check_time(time: Any, where: str) -> float:
     if not _is_number(time) or not math.isfinite(time):
         raise TimeRangeError(f"{where}: `time` must be a finite number, got {time!r}")
     if not -1e-6 <= time <= 1 + 1e-6:
@@ -200,7 +200,7 @@ def _check_time(time: Any, where: str) -> float:
     return min(max(float(time), 0.0), 1.0)
 
 
-def _check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
+def check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
     """Return a pose as a 4x4 array after checking that it is a finite rigid transform."""
     try:
         matrix = np.array(pose, dtype=np.float64)

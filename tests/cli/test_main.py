@@ -33,7 +33,17 @@ def test_examples_of_the_help_parse(example: str) -> None:
 
 
 def test_every_command_has_an_example() -> None:
-    commands = {"path", "export", "eval-motion", "process", "view", "info", "eval-video"}
+    commands = {
+        "path",
+        "export",
+        "eval-motion",
+        "segment",
+        "transfer-velocity",
+        "process",
+        "view",
+        "info",
+        "eval-video",
+    }
     assert {example.split()[1] for example in EXAMPLES} == commands
 
 

@@ -27,7 +27,14 @@ def small_config(name: str, scene: Path, output: Path, steps: int) -> DynamicTra
     config.output_dir, config.experiment_name, config.timestamp = output, "tiny", "run"
     config.vis = "tensorboard"
     config.data = config.pipeline.datamanager.data = scene
-    config.pipeline.model.max_gaussians = 800
+    model = config.pipeline.model
+    if hasattr(model, "max_gaussians"):
+        model.max_gaussians = 800
+    else:
+        small = {"start_resolution": 12, "resolution": 24, "occupancy_cells": 24, "collocation_points": 128}
+        for key, value in {**small, "velocity_width": 16, "color_width": 16, "keyframes": 3}.items():
+            setattr(model, key, value)
+        config.pipeline.datamanager.rays_per_batch = 256
     return config
 
 
@@ -50,7 +57,7 @@ def trained(request: pytest.FixtureRequest, tiny_scene: Path, tmp_path_factory: 
 def test_a_trained_method_loads_measures_and_renders_at_any_time(trained: Path) -> None:
     _, pipeline, _, step = eval_setup(trained, test_mode="test")
     model = pipeline.model
-    assert step == 39 and isinstance(model, GaussianModel)
+    assert step == 39 and callable(model.velocity_at)
     metrics = pipeline.get_average_eval_image_metrics(get_std=True)
     for key in (
         "interp_psnr",
@@ -67,8 +74,9 @@ def test_a_trained_method_loads_measures_and_renders_at_any_time(trained: Path) 
     camera, _ = pipeline.datamanager.fixed_indices_eval_dataloader[0]
     camera.times = torch.tensor([[1.1]])
     outputs = model.get_outputs_for_camera(camera)
-    for name in ("rgb", "depth", "accumulation", "velocity", "flow", "dynamic_mask"):
-        image = outputs[name]
+    assert {"rgb", "depth", "accumulation", "velocity"} <= set(outputs)
+    assert isinstance(model, GaussianModel) == ({"flow", "dynamic_mask"} <= set(outputs))
+    for name, image in outputs.items():
         assert image.dtype == torch.float32 and image.shape[:2] == (48, 48) and image.shape[2] in (1, 3), name
         assert bool(torch.isfinite(image).all()), name
     camera.times = None
@@ -77,6 +85,10 @@ def test_a_trained_method_loads_measures_and_renders_at_any_time(trained: Path) 
 
 def test_gaussians_at_any_time_are_whole(trained: Path) -> None:
     model = eval_setup(trained, test_mode="inference")[1].model
+    if not isinstance(model, GaussianModel):
+        points = torch.rand(50, 3) - 0.5
+        assert all(bool(torch.isfinite(model.velocity_at(points, t)).all()) for t in (0.0, 0.75, 1.5))
+        return
     for t in (0.0, 0.33, 0.75, 0.99, 1.5):
         gaussians = model.gaussians_at(t)
         assert len(gaussians) == model.num_points

@@ -1,0 +1,58 @@
+"""Load a training of dyn3d-velocity-planes for the commands that change it, and write what they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.rig import load_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREFIX = "_model.scene."
+"""Where a checkpoint keeps the scene."""
+
+
+def load_planes(config_path: Path, option: str) -> tuple[Any, Any]:
+    """Return the config and the pipeline of a volumetric training; ``option`` named the config."""
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    from dyn3d_ns.models.dyn3d_velocity_planes import Dyn3DVelocityPlanesModel
+
+    config = planes_config(config_path, option)
+    _, pipeline, _, _ = eval_setup(config_path, test_mode="test")
+    assert isinstance(pipeline.model, Dyn3DVelocityPlanesModel)
+    return config, pipeline
+
+
+def planes_config(config_path: Path, option: str) -> Any:
+    """Return a training's config after checking that it is volumetric and has a checkpoint."""
+    from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
+
+    config = load_config(config_path)
+    if not isinstance(config.pipeline.model, Dyn3DVelocityPlanesModelConfig):
+        raise CommandError(
+            f"{option} {config_path} is a training of {config.method_name}; "
+            "this command takes dyn3d-velocity-planes and its presets"
+        )
+    if not any(config.get_checkpoint_dir().glob("step-*.ckpt")):
+        raise CommandError(
+            f"{config.get_checkpoint_dir()} holds no checkpoint; run the command in the folder in which the "
+            "training ran, or train first"
+        )
+    return config
+
+
+def read_checkpoint(config: Any) -> tuple[dict[str, Any], int]:
+    """Return a training's last checkpoint and its step."""
+    from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint
+
+    state = load_checkpoint(find_checkpoint(config.get_checkpoint_dir()))
+    return state, int(state["step"])
+
+
+def scene_tensors(state: dict[str, Any], part: str) -> dict[str, Tensor]:
+    """Return the tensors of a part of the scene by their full names."""
+    return {name: v for name, v in state["pipeline"].items() if name.startswith(PREFIX + part)}
