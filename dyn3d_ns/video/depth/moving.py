@@ -84,7 +84,8 @@ def object_disparity(
 
     It is that of the measured ground just below its lowest part. Where the lower border of the image cuts the
     object off, it is at least as near as the ground along that border, and that is taken. Where a side cuts
-    it off, or nothing is measured below, it is the nearest of what surrounds it, as it hides what lies behind.
+    it off, or nothing is measured below, it is the nearest of what surrounds it, since it hides what lies
+    behind.
     """
     height, width = mask.shape
     reach = max(4, round(_REACH * height))
