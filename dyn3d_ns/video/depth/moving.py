@@ -82,10 +82,9 @@ def object_disparity(
 ) -> tuple[float, bool]:
     """Return an object's inverse depth, and whether the ground that it touches is seen.
 
-    It is that of the measured ground just below its lowest part. Where the lower border of the image cuts the
-    object off, it is at least as near as the ground along that border, and that is taken. Where a side cuts
-    it off, or nothing is measured below, it is the nearest of what surrounds it, since it hides what lies
-    behind.
+    It is that of the measured ground just below its lowest part. Where the lower border of the image cuts
+    the object off, it is at least as near as the ground along that border, and that is taken. Where a side
+    cuts it off, or nothing is measured below, it is the nearest of what surrounds it, as it hides the rest.
     """
     height, width = mask.shape
     reach = max(4, round(_REACH * height))
