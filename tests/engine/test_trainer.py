@@ -61,14 +61,20 @@ def test_without_a_gpu_the_cpu_method_and_its_time_are_named(
 
 
 def test_a_forecast_is_near_what_the_training_takes(training) -> None:
-    config = training.config("forecast", max_num_iterations=200)
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    foreseen = forecast_seconds(config, trainer.pipeline.datamanager)
-    began = time.perf_counter()
-    trainer._train_steps(StopRequest())
-    taken = time.perf_counter() - began
-    assert 0.3 * taken < foreseen < 3 * taken, f"{foreseen:.2f} s foreseen, {taken:.2f} s taken"
+    """One of three tries has to hold, as other processes may take the machine in between."""
+    tries = []
+    for name in ("first", "second", "third"):
+        config = training.config(f"forecast-{name}", max_num_iterations=200)
+        trainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup()
+        foreseen = forecast_seconds(config, trainer.pipeline.datamanager)
+        began = time.perf_counter()
+        trainer._train_steps(StopRequest())
+        taken = time.perf_counter() - began
+        tries.append(f"{foreseen:.2f} s foreseen, {taken:.2f} s taken")
+        if 0.3 * taken < foreseen < 3 * taken:
+            return
+    pytest.fail("; ".join(tries))
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(40, "40 seconds"), (300, "5 minutes"), (9000, "2.5 hours")])
