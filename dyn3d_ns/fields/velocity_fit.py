@@ -6,8 +6,8 @@ comes before the last part of the observed time and judged by where they carry t
 motions together; the best ones are fitted again up to the last observed time.
 """
 
-import math
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,15 +124,21 @@ def fit_twists(mixtures: _Mixtures) -> Array:
     return np.stack(found)
 
 
-def _carry(points: Array, codes: Array, starts: Array, middles: Array, step: float) -> Array:
-    """Carry points [P, 3] by midpoint steps along mixtures of twists [T, K, 6]; returns [T, P, 3]."""
+def _velocity(twists: Array, points: Array) -> Array:
+    """Return ``u + w x p``, [..., P, 3]."""
+    ux, uy, uz, wx, wy, wz = np.moveaxis(twists, -1, 0)
+    x, y, z = np.moveaxis(points, -1, 0)
+    return np.stack([ux + wy * z - wz * y, uy + wz * x - wx * z, uz + wx * y - wy * x], axis=-1)
+
+
+def _carry(points: Array, starts: Array, middles: Array, step: float) -> Array:
+    """Carry points [P, 3] by midpoint steps along their twists [C, T, P, 6]; returns [C, T, P, 3]."""
     path = []
-    for start, middle in zip(starts, middles, strict=True):
-        first, second = codes @ start, codes @ middle
-        half = points + 0.5 * step * (first[:, :3] + np.cross(first[:, 3:], points))
-        points = points + step * (second[:, :3] + np.cross(second[:, 3:], half))
+    for t in range(starts.shape[1]):
+        half = points + 0.5 * step * _velocity(starts[:, t], points)
+        points = points + step * _velocity(middles[:, t], half)
         path.append(points)
-    return np.stack(path)
+    return np.stack(path, axis=1)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,16 @@ class _Trial:
     twists: Array
     """[C, 2, K, T, 6]: of each candidate and motion at the steps' starts and middles."""
 
+    def chosen(self, choices: Sequence[int]) -> Array:
+        """Return the twists of each motion's choice, [2, K, T, 6]."""
+        return self.twists[choices, :, range(len(choices))].transpose(1, 0, 2, 3)
+
+    def varied(self, choices: Sequence[int], motion: int) -> Array:
+        """Return the twists when one motion takes each candidate in turn, [C, 2, K, T, 6]."""
+        all_of_them = np.repeat(self.chosen(choices)[None], len(self.twists), axis=0)
+        all_of_them[:, :, motion] = self.twists[:, :, motion]
+        return all_of_them
+
 
 class _BackTest:
     """The last parts of the observed time, and how well choices of candidates predict them."""
@@ -158,34 +174,38 @@ class _BackTest:
         self.trials = [_trial(mixtures, pasts, part * holdout) for part in PARTS]
         self.own = [np.argsort(-share, kind="stable")[:POINTS] for share in self.shares.T]
 
-    def error(self, choices: Sequence[int], motion: int) -> float:
-        """Return the root mean square error of the points of one motion, world units."""
-        mine, motions = self.own[motion], np.arange(len(choices))
-        weights = self.shares[mine, motion]
+    def errors(self, motion: int, twists_of: Callable[[_Trial], Array]) -> Array:
+        """Return the root mean square errors of the points of one motion, world units, [C].
+
+        Args:
+            motion: The motion whose points are judged.
+            twists_of: Gives the twists of all motions in a trial, [C, 2, K, T, 6].
+        """
+        mine = self.own[motion]
+        weights = self.shares[mine, motion] / max(self.shares[mine, motion].sum(), 1e-12)
         total = 0.0
         for trial in self.trials:
-            starts, middles = (trial.twists[choices, half, motions].transpose(1, 0, 2) for half in (0, 1))
-            moved = _carry(trial.points[mine], self.codes[mine], starts, middles, self.step)
-            squared = np.square(moved - trial.truth[:, mine]).sum(-1).mean(0)
-            total += float((weights * squared).sum() / max(weights.sum(), 1e-12))
-        return math.sqrt(total / len(self.trials))
+            mixed = np.einsum("pk,chktd->hctpd", self.codes[mine], twists_of(trial), optimize=True)
+            moved = _carry(trial.points[mine], mixed[0], mixed[1], self.step)
+            squared = np.square(moved - trial.truth[:, mine]).sum(-1).mean(1)
+            total = total + squared @ weights
+        return np.sqrt(total / len(self.trials))
 
-    def score(self, choices: Sequence[int], motion: int) -> float:
-        """Return the error with a surcharge for what is fitted."""
-        return self.error(choices, motion) * (1 + SIMPLICITY * CANDIDATES[choices[motion]].freedom)
+    def error(self, choices: Sequence[int], motion: int) -> float:
+        """Return the error of one motion's points when the motions go on as chosen."""
+        return float(self.errors(motion, lambda trial: trial.chosen(choices)[None])[0])
 
     def choose(self) -> list[int]:
         """Pick every motion's candidate: the best one for all of them, then the best for each in turn."""
         weight = self.shares.sum(0)
+        surcharge = np.array([1 + SIMPLICITY * c.freedom for c in CANDIDATES])
         motions = range(len(weight))
-        together = [
-            sum(weight[k] * self.score([c] * len(weight), k) for k in motions) for c in range(len(CANDIDATES))
-        ]
+        together = sum(weight[k] * self.errors(k, lambda trial: trial.twists) for k in motions) * surcharge
         choices = [int(np.argmin(together))] * len(weight)
         for _ in range(SWEEPS):
             for k in sorted(motions, key=lambda k: -weight[k]):
-                scores = [self.score([*choices[:k], c, *choices[k + 1 :]], k) for c in range(len(CANDIDATES))]
-                choices[k] = int(np.argmin(scores))
+                errors = self.errors(k, functools.partial(_Trial.varied, choices=choices, motion=k))
+                choices[k] = int(np.argmin(errors * surcharge))
         return choices
 
 
