@@ -5,6 +5,7 @@ workqueue layer aborts when two threads call at once. Here a call is cut into pi
 caller take pieces until none is left. A late worker costs nothing: the caller does its share.
 """
 
+import atexit
 import os
 import threading
 import time
@@ -19,10 +20,11 @@ from dyn3d_ns.rendering import at_exit
 class _State:
     """What changes while the process runs."""
 
-    workers = 0
+    workers: "list[threading.Thread]" = []  # noqa: RUF012 (one state a process)
+    stopped = False
     num_threads: int | None = None
     lock = threading.Lock()
-    queue: "SimpleQueue[_Job]" = SimpleQueue()
+    queue: "SimpleQueue[_Job | None]" = SimpleQueue()
     seconds: dict[str, float] | None = None
 
 
@@ -56,8 +58,8 @@ class _Job:
 
 
 def _serve() -> None:
-    while True:
-        _State.queue.get().work()
+    while (job := _State.queue.get()) is not None:
+        job.work()
 
 
 def get_num_threads() -> int:
@@ -140,18 +142,29 @@ def pieces_of(rows: int, smallest: int = 2048) -> list[int]:
 
 
 def _grow(count: int) -> None:
-    if _State.workers >= count:
+    if len(_State.workers) >= count or _State.stopped:
         return
     with _State.lock:
-        while _State.workers < count:
-            threading.Thread(target=_serve, name=f"dyn3d-raster-{_State.workers}", daemon=True).start()
-            _State.workers += 1
+        while len(_State.workers) < count:
+            worker = threading.Thread(target=_serve, name=f"dyn3d-raster-{len(_State.workers)}", daemon=True)
+            worker.start()
+            _State.workers.append(worker)
+
+
+def _stop() -> None:
+    """End the workers while the interpreter is whole; callers then do all pieces themselves."""
+    _State.stopped = True
+    for _ in _State.workers:
+        _State.queue.put(None)
+    for worker in _State.workers:
+        worker.join(timeout=1.0)
 
 
 def _after_fork() -> None:
     """Threads do not survive a fork: start afresh in the child."""
-    _State.workers, _State.queue, _State.lock = 0, SimpleQueue(), threading.Lock()
+    _State.workers, _State.queue, _State.lock = [], SimpleQueue(), threading.Lock()
 
 
+atexit.register(_stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
