@@ -13,7 +13,7 @@ from dyn3d_ns.cli.main import main
 from dyn3d_ns.io.sintel import read_cam, read_dpt
 from dyn3d_ns.video.registry import STAGES
 from dyn3d_ns.video.workspace import Workspace
-from tests.video.cards import CardClip
+from tests.video.cards import WALL, Card, CardClip
 from tests.video.clips import write_folder, write_video
 
 TREE = (
@@ -43,6 +43,20 @@ TREE = (
     "manifest.json",
 )
 
+CARDS = (
+    WALL,
+    Card((-1.6, 0.2, 3.5), (0.9, 5), seed=1),
+    Card((1.7, 0.7, 3), (0.8, 0.9), seed=3),
+    Card((0.2, 1.2, 4.2), (1.4, 0.7), seed=4),
+    Card((0.4, -0.3, 4), (1.1, 1.1), (0.02, 0.07, 0), label=1, seed=2),
+)
+"""Several things that stand still before the wall, so that parallax can be told from motion."""
+FEW_STEPS = (
+    "--adjust.num-init-epochs", "50", "--adjust.num-ba-epochs", "50", "--adjust.num-dyn-epochs", "100",
+    "--adjust.num-flow-epochs", "10",
+)  # fmt: skip
+"""Enough for what is tested here; the adjustment has tests of its own."""
+
 
 def states(root: Path) -> dict[str, str]:
     stages = json.loads((root / "manifest.json").read_text())["stages"]
@@ -70,10 +84,10 @@ def overlap(workspace: Workspace, truth: list[np.ndarray]) -> float:
 
 @pytest.mark.slow
 def test_from_a_video_to_a_fused_scene(tmp_path: Path) -> None:
-    clip = CardClip(frames=10, width=192, height=144, camera_step=(0.08, 0.0, 0.02))
+    clip = CardClip(CARDS, frames=10, width=192, height=144, camera_step=(0.08, 0.0, 0.02))
     source = write_video(tmp_path / "cards.mp4", clip.images, fps=10)
     out = tmp_path / "scene"
-    assert main(["process", str(source), str(out)]) == 0
+    assert main(["process", str(source), str(out), *FEW_STEPS]) == 0
     assert states(out) == dict.fromkeys(STAGES, "done")
     assert [name for name in TREE if not (out / name).exists()] == []
     workspace = Workspace(out)
@@ -83,15 +97,15 @@ def test_from_a_video_to_a_fused_scene(tmp_path: Path) -> None:
     assert error < 0.05 * length
     transforms = json.loads(workspace.transforms_path.read_text())
     assert [frame["time"] for frame in transforms["frames"]] == pytest.approx(np.arange(10) / 9, abs=1e-3)
-    assert main(["process", str(source), str(out)]) == 0
+    assert main(["process", str(source), str(out), *FEW_STEPS]) == 0
     assert states(out) == dict.fromkeys(STAGES, "kept")
 
 
 @pytest.mark.slow
 def test_a_camera_that_stands_still_goes_all_the_way(tmp_path: Path) -> None:
     clip = CardClip(frames=8, width=160, height=120, camera_step=(0.0, 0.0, 0.0))
-    out = tmp_path / "scene"
-    assert main(["process", str(write_folder(tmp_path / "in", clip.images)), str(out)]) == 0
+    source, out = write_folder(tmp_path / "in", clip.images), tmp_path / "scene"
+    assert main(["process", str(source), str(out), *FEW_STEPS]) == 0
     stages = json.loads((out / "manifest.json").read_text())["stages"]
     assert "does not move" in " ".join(stages["cameras"]["notes"])
     cameras = Workspace(out).cameras()
@@ -136,7 +150,7 @@ def test_masks_that_cover_everything_leave_a_note_or_a_clear_error(tmp_path: Pat
 def test_eight_frames_of_walk_are_within_the_targets(shared_data: Path, tmp_path: Path) -> None:
     truth = shared_data / "walk/training"
     out = tmp_path / "walk"
-    assert main(["process", str(truth / "final/walk_1"), str(out), "--max-frames", "8"]) == 0
+    assert main(["process", str(truth / "final/walk_1"), str(out), "--max-frames", "8", *FEW_STEPS]) == 0
     assert set(states(out).values()) == {"done"}
     workspace = Workspace(out)
     names = [f"walk_1/frame_{i + 1:04d}" for i in range(8)]
