@@ -51,6 +51,7 @@ class Records:
     def __init__(self, workspace: Workspace) -> None:
         self.root = workspace.root
         self.folder = workspace.root / FOLDER
+        self.manifest_path = workspace.manifest_path
 
     def read(self, stage: str) -> Record | None:
         """Return the record of a stage; None if it never finished, or its record cannot be read."""
@@ -65,6 +66,13 @@ class Records:
         """Keep the record of a finished stage."""
         write_json(self.folder / f"{stage}.json", asdict(record), indent=None)
         (self.folder / f"{stage}.running").unlink(missing_ok=True)
+
+    def manifest_stages(self) -> dict[str, object]:
+        """Return what the manifest of earlier runs says of each stage; nothing if it cannot be read."""
+        try:
+            return dict(json.loads(self.manifest_path.read_text(encoding="utf-8"))["stages"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}
 
     def begin(self, stage: str) -> None:
         """Forget a stage's record and mark it as running; its own earlier files are removed."""

@@ -180,7 +180,8 @@ class Runner:
             write_json(self.workspace.manifest_path, self._manifest(run))
 
     def _manifest(self, run: Run) -> dict[str, object]:
-        stages: dict[str, object] = {}
+        # What an earlier run says of stages that are not part of this one still holds.
+        stages = self.records.manifest_stages()
         for stage in self.stages:
             outcome = next((o for o in run.outcomes if o.stage == stage.name), None)
             record = self.records.read(stage.name)

@@ -198,6 +198,14 @@ def test_the_manifest_tells_versions_settings_time_and_memory(tmp_path: Path, st
     assert stage["peak_memory_mb"] > 10 and stage["notes"] == ["note of b"]
 
 
+def test_a_run_of_a_part_keeps_what_the_manifest_says_of_the_rest(tmp_path: Path, steps: list[Step]) -> None:
+    go(tmp_path, steps)
+    go(tmp_path, steps[3:], force=("d",))
+    stages = json.loads((tmp_path / "out/manifest.json").read_text())["stages"]
+    assert list(stages) == ["a", "b", "c", "d"] and stages["a"]["seconds"] >= 0
+    assert stages["b"]["notes"] == ["note of b"] and stages["d"]["state"] == "done"
+
+
 def test_peak_memory_sees_what_was_freed_again() -> None:
     import numpy as np
 
