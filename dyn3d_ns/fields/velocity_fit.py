@@ -108,12 +108,12 @@ def fit_twists(mixtures: _Mixtures) -> Array:
     """
     z, share = mixtures.codes, mixtures.shares
     number = z.shape[1]
-    pairs = (share[:, :, None] * z[:, None, :]).reshape(len(z), -1)
+    pairs = np.ascontiguousarray((share[:, :, None] * z[:, None, :]).reshape(len(z), -1).T)
     found = []
     for paths, velocities, own in zip(mixtures.paths, mixtures.velocities, mixtures.twists, strict=True):
         rows = _bases(paths)
         squares = np.einsum("pia,pib->pab", rows, rows).reshape(len(rows), 36)
-        normal = (pairs.T @ squares).reshape(number, number, 6, 6).transpose(0, 2, 1, 3)
+        normal = (pairs @ squares).reshape(number, number, 6, 6).transpose(0, 2, 1, 3)
         right = share.T @ np.einsum("pia,pi->pa", rows, velocities)
         tie = RIDGE * (share.T @ squares).reshape(number, 6, 6) + 1e-9 * np.eye(6)
         right = right + np.einsum("kab,kb->ka", tie, own)
