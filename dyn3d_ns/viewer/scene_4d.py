@@ -58,6 +58,7 @@ class SceneViewer:
         self._limits = limits or ViewLimits()
         self._shown = timeline.frame_times[0]
         self._frame = -1
+        # viser's atomic() keeps its lock where what it groups fails, and then nothing is sent any more.
         self._lock = threading.Lock()
         self._halt: threading.Event | None = None
         self._thread: threading.Thread | None = None
@@ -147,10 +148,9 @@ class SceneViewer:
             if frame == self._frame:
                 return
             before, self._frame = self._frame, frame
-            with self.server.atomic():
-                self._show_moving(before, frame)
-                self._show_trails()
-                self._show_camera()
+            self._show_moving(before, frame)
+            self._show_trails()
+            self._show_camera()
 
     # -- what is drawn ------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class SceneViewer:
 
     def _apply_options(self) -> None:
         """Show and hide what the options say."""
-        with self._lock, self.server.atomic():
+        with self._lock:
             self._static.visible = self._show_static_box.value
             self._moving[self._frame].visible = self._show_moving_box.value
             for frustum in self._frustums:
@@ -249,7 +249,7 @@ class SceneViewer:
 
     def _send_again(self) -> None:
         """Send all points with their present colours and sizes: neither can be changed once they are sent."""
-        with self._lock, self.server.atomic():
+        with self._lock:
             self._point_size = self._size / 250 * self._point_scale.value
             self._static = self._add_static(self._show_static_box.value)
             for i in range(self.scene.num_frames):
@@ -258,9 +258,9 @@ class SceneViewer:
             self._show_trails()
 
     def _show_moving(self, before: int, frame: int) -> None:
+        self._moving[frame].visible = self._show_moving_box.value
         if before >= 0:
             self._moving[before].visible = False
-        self._moving[frame].visible = self._show_moving_box.value
 
     def _show_trails(self) -> None:
         points, colors = trail_points(self.scene, self._trail_ids, self._frame, self._trail_frames.value)
