@@ -24,7 +24,7 @@ from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import SceneFrames, assemble_scene, is_transparent
 from dyn3d_ns.io.ply import PointCloud, read_points
 from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
-from dyn3d_ns.timeline import Split, Timeline
+from dyn3d_ns.timeline import Timeline, wanted_splits
 
 compat.apply()
 
@@ -77,7 +77,7 @@ class DynamicObjectDataParser(DataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
         frames, timeline = self._scene
-        wanted = _wanted_splits(split, frames.splits)
+        wanted = wanted_splits(split, frames.splits)
         chosen = [i for i, s in enumerate(frames.splits) if s in wanted]
         metadata = {
             "timeline": timeline,
@@ -163,16 +163,6 @@ class DynamicObjectDataParser(DataParser):
                 f"need scene_box minimum < maximum and 0 <= near < far, got {aabb}, {near}, {far}"
             )
         return SceneBounds(aabb, float(near), float(far))
-
-
-def _wanted_splits(split: str, present: list[Split]) -> tuple[Split, ...]:
-    if split == "train":
-        return ("train",)
-    if split == "val":
-        return ("interp",) if "interp" in present else ("future",)
-    if split == "test":
-        return ("interp", "future")
-    raise ValueError(f"split must be train, val or test, got {split!r}")
 
 
 DynamicObjectDataParserSpecification = DataParserSpecification(

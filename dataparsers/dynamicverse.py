@@ -18,7 +18,7 @@ from dyn3d_ns import compat
 from dyn3d_ns.geometry.bounds import SceneBounds, bounds_of_points, group_poses, surrounding_bounds
 from dyn3d_ns.io.dynamicverse import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
-from dyn3d_ns.timeline import Split, Timeline
+from dyn3d_ns.timeline import Split, Timeline, wanted_splits
 
 compat.apply()
 
@@ -61,7 +61,7 @@ class DynamicVerseDataParser(DataParser):
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
         clip, timeline = self._clip, self._timeline
         splits = self._splits
-        wanted = _wanted_splits(split, splits)
+        wanted = wanted_splits(split, splits)
         chosen = [i for i, s in enumerate(splits) if s in wanted]
         transform, scale = self._world
         metadata = {
@@ -230,16 +230,6 @@ def _turn_to_z(up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + cross + cross @ cross / (1 + cosine)
-
-
-def _wanted_splits(split: str, present: list[Split]) -> tuple[Split, ...]:
-    if split == "train":
-        return ("train",)
-    if split == "val":
-        return ("interp",) if "interp" in present else ("future",)
-    if split == "test":
-        return ("interp", "future")
-    raise ValueError(f"split must be train, val or test, got {split!r}")
 
 
 DynamicVerseDataParserSpecification = DataParserSpecification(

@@ -123,3 +123,18 @@ def distinct_times(times: Iterable[float]) -> tuple[float, ...]:
         if not distinct or t - distinct[-1] > TIME_EPS:
             distinct.append(t)
     return tuple(distinct)
+
+
+def wanted_splits(asked: str, present: Sequence[Split]) -> tuple[Split, ...]:
+    """Return the splits of the frames that Nerfstudio means by ``train``, ``val`` or ``test``.
+
+    Raises:
+        ValueError: it asks for another one.
+    """
+    if asked == "train":
+        return ("train",)
+    if asked == "val":
+        return ("interp",) if "interp" in present else ("future",)
+    if asked == "test":
+        return ("interp", "future")
+    raise ValueError(f"split must be train, val or test, got {asked!r}")

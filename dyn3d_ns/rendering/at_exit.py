@@ -7,13 +7,16 @@ without the GIL, for the rest of the process.
 
 import atexit
 import os
+import selectors
+import sys
 import threading
 import time
 import weakref
 
-_PATIENCE = 0.5
-"""Seconds that the exit waits for daemon threads that have rasterised to come to a kernel, or to end."""
+_PATIENCE = 10.0
+"""Seconds at most that the exit waits for busy daemon threads that have rasterised to come to a kernel."""
 _LONGEST_KERNEL = 10.0
+_ASLEEP = frozenset({threading.__file__, selectors.__file__})
 
 
 class _State:
@@ -48,15 +51,25 @@ def leave() -> None:
         _State.inside -= 1
 
 
+def _busy() -> bool:
+    """Whether a thread that has rasterised is neither held nor ended nor asleep in a lock, queue or selector.
+
+    A sleeper, such as a viewer that waits for its next request, is killed in C code that stands that.
+    """
+    frames = sys._current_frames()
+    of_threads = [frames.get(thread.ident or 0) for thread in list(_State.free) if thread.is_alive()]
+    return any(frame is not None and frame.f_code.co_filename not in _ASLEEP for frame in of_threads)
+
+
 def _close() -> None:
-    """Wait until no kernel runs and, for a moment, until each daemon thread is held."""
+    """Wait until no kernel runs and no thread that has rasterised is on its way to the next one."""
     with _State.lock:
         _State.closing = True
     start = time.monotonic()
     while time.monotonic() < start + _LONGEST_KERNEL and _State.inside > 0:
         time.sleep(0.001)
     start = time.monotonic()
-    while time.monotonic() < start + _PATIENCE and any(t.is_alive() for t in list(_State.free)):
+    while time.monotonic() < start + _PATIENCE and _busy():
         time.sleep(0.001)
 
 

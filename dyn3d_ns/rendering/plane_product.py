@@ -58,7 +58,6 @@ def _forward(block, points, rows, sizes, xy, xz, yz, tx, ty, tz, out):
     channels, first = out.shape[1], block * 16
     nx, ny, nz = sizes[0], sizes[1], sizes[2]
     flat = out.reshape(-1)
-    one = np.float32(1)
     for n in range(points.shape[0]):
         ix, fx = _cell(points[n, 0], nx)
         iy, fy = _cell(points[n, 1], ny)
@@ -72,7 +71,7 @@ def _forward(block, points, rows, sizes, xy, xz, yz, tx, ty, tz, out):
         d, _ = _ends(tx, (k * nx + ix) * channels + first, right_x, fx)
         e, _ = _ends(ty, (k * ny + iy) * channels + first, right_y, fy)
         f, _ = _ends(tz, (k * nz + iz) * channels + first, right_z, fz)
-        store(flat, n * channels + first, (a * b) * (c * d) * (e * f) * splat(one))
+        store(flat, n * channels + first, (a * b) * (c * d) * (e * f))
 
 
 @inline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,8 @@ def _load(weights: Path, device: str) -> Callable[[Any, Any], Any]:
 
     if not weights.is_file():
         raise StageError(f"--tracks.weights: {weights} does not exist")
-    try:
+    if _is_torchscript(weights):
         return torch.jit.load(str(weights), map_location=device).eval()
-    except (RuntimeError, ValueError):
-        # Not TorchScript: a checkpoint, which needs the network's own code.
-        pass
     try:
         from cotracker.predictor import CoTrackerPredictor  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -99,3 +97,11 @@ def _load(weights: Path, device: str) -> Callable[[Any, Any], Any]:
         ) from error
     predictor = CoTrackerPredictor(checkpoint=str(weights)).to(device).eval()
     return lambda video, queries: predictor(video, queries=queries, backward_tracking=True)
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Tell an archive with code from a checkpoint, which needs the network's own code."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float32, UInt8
 
 from dyn3d_ns.video.stage import FlowEstimator
 from dyn3d_ns.video.types import Flow
-from dyn3d_ns.video.workspace import Workspace
 
 Preset = Literal["fast", "medium", "fine"]
 
@@ -82,16 +81,6 @@ def flow_both_ways(
     """Estimate the flow from a to b and back, each with its consistency mask."""
     forward, backward = estimator(a, b), estimator(b, a)
     return Flow(forward, consistent(forward, backward)), Flow(backward, consistent(backward, forward))
-
-
-def pair_flow(workspace: Workspace, i: int, j: int, estimator: FlowEstimator) -> tuple[Flow, Flow]:
-    """Return the flow from frame i to frame j and back; read it, or compute and keep it."""
-    if workspace.has_flow(i, j) and workspace.has_flow(j, i):
-        return workspace.flow(i, j), workspace.flow(j, i)
-    forward, backward = flow_both_ways(estimator, workspace.image(i), workspace.image(j))
-    workspace.write_flow(i, j, forward)
-    workspace.write_flow(j, i, backward)
-    return forward, backward
 
 
 def _gray(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:

@@ -68,9 +68,8 @@ class Tree:
         return self.root / ".dyn3d"
 
     def flow_path(self, i: int, j: int) -> Path:
-        """File of the flow from frame i to frame j; over more than one frame it is a cache."""
-        folder = self.root / "flow" if abs(i - j) == 1 else self.cache_dir / "flow"
-        return folder / f"{i:05d}_{j:05d}.npz"
+        """File of the flow from frame i to frame j."""
+        return self.root / "flow" / f"{i:05d}_{j:05d}.npz"
 
     @property
     def flow_info_path(self) -> Path:

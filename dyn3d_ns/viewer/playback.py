@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMachine
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-from dyn3d_ns.timeline import Timeline
-from dyn3d_ns.viewer.clock import PlaybackClock
 from dyn3d_ns.viewer.panel import PlaybackPanel
+from dyn3d_ns.viewer.player import TimePlayer
 from dyn3d_ns.viewer.start_view import look_through_training_camera
 
 if TYPE_CHECKING:
@@ -28,22 +27,14 @@ PANEL_RATE = 10.0
 _POLL_SECONDS = 0.003
 
 
-class TimePlayback(ViewerControl):
+class TimePlayback(TimePlayer, ViewerControl):
     """Play, pause, step and loop over a recording's time in the live viewer.
 
     Held as a public attribute of a model, it is set up by every viewer that shows the model. It then adds
-    a "Time playback" folder above the viewer's tabs and moves the viewer's own time slider. A thread exists
-    only while time runs. It asks for a frame only once the previous request is being rendered, so that
-    slow rendering drops frames and never falls behind.
+    a "Time playback" folder above the viewer's tabs and moves the viewer's own time slider. Its thread asks
+    for a frame only once the previous request is being rendered, so that slow rendering drops frames and
+    never falls behind.
     """
-
-    def __init__(self, timeline: Timeline) -> None:
-        self.timeline = timeline
-        self.clock = PlaybackClock(timeline)
-        self._shown = timeline.frame_times[0]
-        self._thread: threading.Thread | None = None
-        self._halt: threading.Event | None = None
-        self._panel: PlaybackPanel | None = None
 
     def _setup(self, viewer: Viewer) -> None:
         """Add the playback folder to a viewer; Nerfstudio calls this while it builds the viewer."""
@@ -67,16 +58,6 @@ class TimePlayback(ViewerControl):
 
         slider.cb_hook = on_time_slider
 
-    @property
-    def playing(self) -> bool:
-        """Whether time runs."""
-        return self._thread is not None and self._thread.is_alive()
-
-    @property
-    def time(self) -> float:
-        """The normalised time that the viewer shows."""
-        return self._shown
-
     def play(self) -> None:
         """Let time run from where it is, or from the start if it is at the end."""
         if self._panel is None:
@@ -84,42 +65,13 @@ class TimePlayback(ViewerControl):
                 "playback needs a running viewer of a scene with two or more times: "
                 "start ns-viewer, or ns-train with --vis viewer"
             )
-        if self.playing:
-            return
-        if self._shown >= self.timeline.frame_times[-1]:
-            self.seek(self.timeline.frame_times[0])
-        self.clock.restart(self._shown, time.monotonic())
-        self._halt = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._halt,), name="dyn3d-playback", daemon=True
-        )
-        self._panel.show_playing(True)
-        self._thread.start()
-
-    def pause(self) -> None:
-        """Stop time where it is and end the thread."""
-        thread, self._thread = self._thread, None
-        if self._halt is not None:
-            self._halt.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-        if self._panel is not None:
-            self._panel.show_playing(False)
-            self._panel.show_time(self._shown)
+        super().play()
 
     def seek(self, time_to_show: float) -> None:
         """Show a normalised time; playback, if it runs, goes on from there."""
         self._adopt(time_to_show)
         self.viewer.control_panel.time = time_to_show
         self._request_frames(coarse=False)
-
-    def step(self, frames: int) -> None:
-        """Pause and show a recorded frame before (negative) or after the one shown; wraps round in a loop."""
-        self.pause()
-        last = self.timeline.num_frames - 1
-        target = self.timeline.frame_index(self._shown) + frames
-        target = target % (last + 1) if self.clock.loop else min(max(target, 0), last)
-        self.seek(self.timeline.frame_times[target])
 
     def _adopt(self, time_shown: float) -> None:
         """Take over a time set by hand."""

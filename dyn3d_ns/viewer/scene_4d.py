@@ -13,8 +13,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
-from dyn3d_ns.viewer.clock import PlaybackClock
 from dyn3d_ns.viewer.panel import PlaybackPanel
+from dyn3d_ns.viewer.player import TimePlayer
 
 FRAME_RATE = 30.0
 """Most frames shown in a second."""
@@ -35,7 +35,7 @@ class ViewLimits:
     """Of each frame."""
 
 
-class SceneViewer:
+class SceneViewer(TimePlayer):
     """Serves a fused scene on one address until it is stopped.
 
     Everything is sent once; while time runs, only what is visible changes, and the trails.
@@ -51,17 +51,13 @@ class SceneViewer:
         port: int = 7008,
         limits: ViewLimits | None = None,
     ) -> None:
+        super().__init__(timeline)
         self.scene = scene
-        self.timeline = timeline
-        self.clock = PlaybackClock(timeline)
         self.image = image
         self._limits = limits or ViewLimits()
-        self._shown = timeline.frame_times[0]
         self._frame = -1
         # viser's atomic() keeps its lock where what it groups fails, and then nothing is sent any more.
         self._lock = threading.Lock()
-        self._halt: threading.Event | None = None
-        self._thread: threading.Thread | None = None
         self.server = viser.ViserServer(host=host, port=port, label="dyn3d", verbose=False)
         self._size = _typical_size(scene)
         self._add_scene()
@@ -72,53 +68,12 @@ class SceneViewer:
 
     # -- time ---------------------------------------------------------------------------------------
 
-    @property
-    def time(self) -> float:
-        """The normalised time that is shown."""
-        return self._shown
-
-    @property
-    def playing(self) -> bool:
-        """Whether time runs."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def play(self) -> None:
-        """Let time run from where it is, or from the start if it is at the end."""
-        if self.playing:
-            return
-        if self._shown >= self.timeline.frame_times[-1]:
-            self.seek(self.timeline.frame_times[0])
-        self.clock.restart(self._shown, time.monotonic())
-        self._halt = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._halt,), name="dyn3d-playback", daemon=True
-        )
-        self._panel.show_playing(True)
-        self._thread.start()
-
-    def pause(self) -> None:
-        """Stop time where it is."""
-        thread, self._thread = self._thread, None
-        if self._halt is not None:
-            self._halt.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-        self._panel.show_playing(False)
-        self._panel.show_time(self._shown)
-
     def seek(self, time_to_show: float) -> None:
         """Show a normalised time; playback, if it runs, goes on from there."""
         self.clock.restart(time_to_show, time.monotonic())
         self._show(time_to_show)
-        self._panel.show_time(time_to_show)
-
-    def step(self, frames: int) -> None:
-        """Pause and show a frame before (negative) or after the one shown; wraps round in a loop."""
-        self.pause()
-        count = self.timeline.num_frames
-        target = self.timeline.frame_index(self._shown) + frames
-        target = target % count if self.clock.loop else min(max(target, 0), count - 1)
-        self.seek(self.timeline.frame_times[target])
+        if self._panel is not None:
+            self._panel.show_time(time_to_show)
 
     def stop(self) -> None:
         """Stop serving."""
@@ -131,7 +86,7 @@ class SceneViewer:
             began = time.monotonic()
             shown, ended = self.clock.read(began)
             self._show(shown)
-            if began - panel_updated > 1 / _PANEL_RATE:
+            if self._panel is not None and began - panel_updated > 1 / _PANEL_RATE:
                 self._panel.show_time(shown)
                 panel_updated = began
             if ended:

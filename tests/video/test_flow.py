@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from dyn3d_ns.io.flow_files import read_flo
-from dyn3d_ns.video.flow import DisFlow, FarnebackFlow, consistent, flow_both_ways, pair_flow
-from dyn3d_ns.video.types import Flow
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.video.flow import DisFlow, FarnebackFlow, consistent, flow_both_ways
 from tests.video.clips import shifted_frames, texture
 
 
@@ -48,26 +46,6 @@ def test_what_is_covered_is_not_consistent() -> None:
     assert np.abs(forward.flow[60:104, 70:114] - (8, 0)).mean() < 0.5
     covered = forward.valid[58:106, 126:131].mean()
     assert covered < 0.3 and forward.valid[130:, :].mean() > 0.9
-
-
-def test_pairs_are_computed_once_and_kept(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    workspace.rgb_dir.mkdir()
-    for i, image in enumerate(shifted_frames(4)):
-        Image.fromarray(image).save(workspace.frame_path(i))
-    calls = []
-
-    def estimator(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        calls.append(1)
-        return np.full((*a.shape[:2], 2), float(len(calls)), np.float32)
-
-    first = pair_flow(workspace, 0, 3, estimator)
-    again = pair_flow(workspace, 0, 3, estimator)
-    assert len(calls) == 2
-    assert np.array_equal(first[0].flow, again[0].flow) and np.array_equal(first[1].valid, again[1].valid)
-    assert workspace.flow_path(0, 3).is_relative_to(workspace.cache_dir)
-    workspace.write_flow(0, 1, Flow(*again[0].__dict__.values()))
-    assert workspace.flow_path(0, 1).parent == tmp_path / "flow"
 
 
 def test_flow_on_walk_is_within_the_target(shared_data: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 _COARSEST = 24
 """Shorter side at which the solution starts from a constant."""
@@ -113,11 +113,3 @@ def _conjugate_gradients(
         direction = conditioned + (new / product) * direction
         product = new
     return solution
-
-
-def region_edge(mask: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
-    """Return the ring of pixels around a region, `width` pixels wide."""
-    import cv2
-
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
-    return (cv2.dilate(mask.astype(np.uint8), kernel) > 0) & ~mask
