@@ -59,6 +59,19 @@ def mean_psnr(errors: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
+def compare(
+    prediction: Float[Tensor, "H W 3"], image: Shaped[Tensor, "H W C"], background: Float[Tensor, "3"]
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Compare a rendering with a recorded image, as Nerfstudio's models report one evaluation image.
+
+    Returns:
+        PSNR and SSIM, and both images side by side, the recorded one over the background on the left.
+    """
+    truth, rgb = composite(image, background), quantize(prediction)
+    metrics = {"psnr": psnr_of_mse(mse(rgb, truth)), "ssim": ssim(rgb, truth)}
+    return metrics, {"img": torch.cat([truth, rgb], dim=1)}
+
+
 def ssim(prediction: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> float:
     """Return the structural similarity (Wang et al. 2004) for data in 0..1.
 

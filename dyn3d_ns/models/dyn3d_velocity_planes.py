@@ -33,14 +33,14 @@ from dyn3d_ns.fields.keyframe_planes import (
 from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.fields.slots import SlotNetwork
-from dyn3d_ns.losses.physics import divergence
-from dyn3d_ns.metrics.image import composite, mse, psnr_of_mse, quantize, ssim
+from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.models.color_codes import divergence_colors, slot_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.observed_matter import ObservedMatter
 from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
 from dyn3d_ns.models.planes_losses import physics_losses, plane_losses
-from dyn3d_ns.models.planes_scene import MatterOverTime, PlanesScene, Samples, accumulate
+from dyn3d_ns.models.planes_pictures import PlanesPictures
+from dyn3d_ns.models.planes_scene import PlanesScene, Samples, accumulate
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.playback import TimePlayback
 
@@ -94,7 +94,9 @@ class Dyn3DVelocityPlanesModel(Model):
         self.background_color = self.eval_background
         self.playback = TimePlayback(self.timeline)
         self.observed = ObservedMatter(self.scene, self.timeline)
-        self.cube_cache: dict[float, MatterOverTime] = {}
+        self.pictures = PlanesPictures(
+            self.scene, self.observed, c.eval_num_rays_per_chunk, c.max_samples_per_ray
+        )
         self.step, self.total_steps = 0, 1
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.initial_rates: dict[str, float] = {}
@@ -173,18 +175,12 @@ class Dyn3DVelocityPlanesModel(Model):
         return self.scene.sample(
             rays.origins,
             rays.directions,
-            self._exact(rays.times),
+            self.scene.exact(rays.times),
             cubes.clamp(0, len(observed) - 1),
             self.observed.get(),
             torch.rand(len(rays.origins), device=rays.origins.device),
             self.config.max_samples_per_ray,
         )
-
-    def _exact(self, times: Float[Tensor, "R 1"]) -> Float[Tensor, "R 1"]:
-        """Put times on the keyframe's exact value that are there but for rounding."""
-        key = self.scene.keyframes
-        nearest = key[(times - key).abs().argmin(-1)][:, None]
-        return torch.where((nearest - times).abs() < 1e-5, nearest, times)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:  # type: ignore[override]
         """Render training rays with gradients."""
@@ -241,15 +237,8 @@ class Dyn3DVelocityPlanesModel(Model):
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera at its time; velocity and divergence are made when asked for."""
-        time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
-        bundle = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box)
-        shape = bundle.origins.shape[:2]
-        rays = bundle.flatten()
-
-        def render(kind: str) -> Tensor:
-            return self._render(rays, time, kind).view(*shape, -1)
-
-        image = render("image")
+        view = self.pictures.view(camera.to(self.device), obb_box)
+        image = view("image")
         accumulation = image[..., 3:4]
         rgb = image[..., :3] + (1 - accumulation) * self.background_color.to(image)
         depth = image[..., 4:5] / accumulation.clamp_min(1e-6)
@@ -262,75 +251,27 @@ class Dyn3DVelocityPlanesModel(Model):
         }
         top = max(float(self.top_speed), 1e-6)
         rest: dict[str, Callable[[], Tensor]] = {
-            "velocity": lambda: velocity_colors(render("velocity"), top),
-            "divergence": lambda: divergence_colors(render("divergence"), 1.0),
+            "velocity": lambda: velocity_colors(view("velocity"), top),
+            "divergence": lambda: divergence_colors(view("divergence"), 1.0),
         }
         if self.scene.slots is not None:
-            rest["segment"] = lambda: slot_colors(render("segment"))
+            rest["segment"] = lambda: slot_colors(view("segment"))
         return LazyOutputs(ready, rest)
 
     @torch.no_grad()
     def segment(self, camera: Cameras) -> tuple[Float[Tensor, "H W K"], Float[Tensor, "H W 1"]]:
         """Return how much of each slot the pixels of a camera show at its time, and their accumulation."""
-        bundle = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
-        time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
-        shares = self._render(bundle.flatten(), time, "segment").view(*bundle.origins.shape[:2], -1)
+        shares = self.pictures.view(camera.to(self.device))("segment")
         return shares, shares.sum(-1, keepdim=True)
-
-    @torch.no_grad()
-    def _render(self, rays: RayBundle, time: float, kind: str) -> Float[Tensor, "R D"]:
-        """Render rays of one time in chunks: colour, accumulation and planar depth, or a motion channel."""
-        matter = self.matter_at(time)
-        parts = []
-        for start in range(0, len(rays), self.config.eval_num_rays_per_chunk):
-            chunk = rays[start : start + self.config.eval_num_rays_per_chunk]
-            count = len(chunk)
-            times = self._exact(chunk.origins.new_full((count, 1), time))
-            middle = torch.full((count,), 0.5, device=self.device)
-            samples = self.scene.sample(
-                chunk.origins,
-                chunk.directions,
-                times,
-                torch.zeros(count, dtype=torch.int32, device=self.device),
-                matter,
-                middle,
-                self.config.max_samples_per_ray,
-            )
-            parts.append(self._channels(samples, chunk, kind))
-        return torch.cat(parts)
-
-    def _channels(self, samples: Samples, rays: RayBundle, kind: str) -> Float[Tensor, "R D"]:
-        s = self.scene
-        if kind == "velocity":
-            values = s.velocity(samples.points, samples.times) * s.half_width
-        elif kind == "segment":
-            values = s.slots_of(samples.points, samples.times)
-        elif kind == "divergence":
-            values = divergence(s.velocity.kinematics(samples.points, samples.times).jacobian)[:, None]
-        else:
-            slant = rays.metadata["directions_norm"][samples.rays]
-            ones = torch.ones_like(samples.distances[:, None])
-            values = torch.cat([samples.colors, ones, samples.distances[:, None] / slant], dim=-1)
-        return accumulate(values, samples.weights, samples.rays, len(rays))
-
-    @torch.no_grad()
-    def matter_at(self, time: float) -> MatterOverTime:
-        """Return the occupancy of a time; a few are kept until the next training step."""
-        if time not in self.cube_cache:
-            if len(self.cube_cache) >= 8:
-                self.cube_cache.pop(next(iter(self.cube_cache)))
-            codes, shifts = self.observed.cube(time)
-            self.cube_cache[time] = MatterOverTime(codes[None], shifts[None])
-        return self.cube_cache[time]
 
     def train(self, mode: bool = True) -> "Dyn3DVelocityPlanesModel":
         """Switch between training and evaluation; cubes kept for rendering are out of date after either."""
-        self.cube_cache = {}
+        self.pictures.forget()
         return super().train(mode)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
         """Load a checkpoint, resizing the planes to its resolution first."""
-        self.cube_cache = {}
+        self.pictures.forget()
         last = state_dict.get("scene.slots.network.6.bias")
         if last is not None:
             self.scene.slots = SlotNetwork(len(last)).to(self.device)
@@ -351,6 +292,4 @@ class Dyn3DVelocityPlanesModel(Model):
         self, outputs: dict[str, Any], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Compare one evaluation image with the ground truth, on the evaluation background."""
-        truth, rgb = composite(batch["image"].to(self.device), self.eval_background), quantize(outputs["rgb"])
-        metrics = {"psnr": psnr_of_mse(mse(rgb, truth)), "ssim": float(ssim(rgb, truth))}
-        return metrics, {"img": torch.cat([truth, rgb], dim=1)}
+        return compare(outputs["rgb"], batch["image"].to(self.device), self.eval_background)

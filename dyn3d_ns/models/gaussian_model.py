@@ -25,7 +25,7 @@ from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.carried import CarriedGaussians
 from dyn3d_ns.gaussians.initialize import ViewSet
 from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
-from dyn3d_ns.metrics.image import composite, mse, psnr_of_mse, quantize, ssim
+from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.models.color_codes import flow_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
@@ -356,9 +356,7 @@ class GaussianModel(SplatfactoModel):
         self, outputs: dict[str, Any], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Compare one evaluation image with the ground truth, on the evaluation background."""
-        truth, rgb = composite(batch["image"].to(self.device), self.eval_background), quantize(outputs["rgb"])
-        metrics = {"psnr": psnr_of_mse(mse(rgb, truth)), "ssim": float(ssim(rgb, truth))}
-        return metrics, {"img": torch.cat([truth, rgb], dim=1)}
+        return compare(outputs["rgb"], batch["image"].to(self.device), self.eval_background)
 
 
 def project(

@@ -120,6 +120,11 @@ class PlanesScene(nn.Module):
             return int(self.only_keyframe)
         return int(nearest_keyframe(torch.tensor([t]), self.keyframes.cpu())[0])
 
+    def exact(self, t: Float[Tensor, "R 1"]) -> Float[Tensor, "R 1"]:
+        """Put times on the keyframe's exact value that are there but for rounding."""
+        nearest = self.keyframes[(t - self.keyframes).abs().argmin(-1)][:, None]
+        return torch.where((nearest - t).abs() < 1e-5, nearest, t)
+
     def _rows(self, t: Float[Tensor, "N 1"]) -> Int[Tensor, "N"]:
         if self.only_keyframe >= 0:
             return torch.zeros_like(t[:, 0], dtype=torch.long) + self.only_keyframe
