@@ -53,7 +53,7 @@ dyn3d_velocity_planes = MethodSpecification(
 dyn3d_velocity_planes_fast = MethodSpecification(
     config=trainer(
         "dyn3d-velocity-planes-fast",
-        20_000,
+        10_000,
         768,
         Dyn3DVelocityPlanesModelConfig(
             keyframes=6,
@@ -77,7 +77,7 @@ dyn3d_velocity_planes_fast = MethodSpecification(
             collocation_points=1024,
             collocation_period=2,
             physics_ramp=0.3,
-            steady_weight=0.01,
+            steady_weight=0.005,
             planes_per_step=1,
         ),
         {"planes": 2e-2, "networks": 2e-3, "velocity": 5e-3},

@@ -120,10 +120,12 @@ class Kinematics:
     """Derivatives of the velocity by x, y, z and t."""
     acceleration: Float[Tensor, "N 3"]
     """The learned field that the material acceleration is compared with."""
-    drive: Float[Tensor, "N 6"]
-    """Coefficients of the acceleration's six bases."""
-    drive_gradient: Float[Tensor, "N 6 4"]
-    """Their derivatives by x, y, z and t."""
+    acceleration_jacobian: Float[Tensor, "N 3 4"]
+    """Its derivatives by x, y, z and t."""
+    spin: Float[Tensor, "N 3"]
+    """Angular velocity: the velocity's coefficients of the three turns."""
+    spin_gradient: Float[Tensor, "N 3 4"]
+    """Its derivatives by x, y, z and t."""
 
 
 class PointVelocityField(nn.Module):
@@ -161,14 +163,19 @@ class PointVelocityField(nn.Module):
         return self.gate(x) * twist_velocity(self.twists(x, t), x)
 
     def kinematics(self, x: Float[Tensor, "N 3"], t: Time) -> Kinematics:
-        """Evaluate velocity, its Jacobian ``J = Σ b_i ⊗ ∇w_i + Σ w_i ∇b_i``, and the acceleration field."""
+        """Evaluate velocity and acceleration with their Jacobians, ``Σ b_i ⊗ ∇w_i + Σ w_i ∇b_i`` each."""
         points = with_time(x, t)
         w, w_gradient = self.velocity.with_gradient(points)
-        free = twist_velocity(w, x)
+        free, spin = twist_velocity(w, x), w[:, 3:]
         jacobian = torch.einsum("nic,nid->ncd", rigid_bases(x), w_gradient)
-        jacobian = jacobian + nn.functional.pad(skew(w[:, 3:]), (0, 1))
+        jacobian = jacobian + nn.functional.pad(skew(spin), (0, 1))
         gate, slope = self.gate(x), nn.functional.pad(self._gate_gradient(x), (0, 1))
         jacobian = gate[..., None] * jacobian + free[..., None] * slope[:, None, :]
         drive, drive_gradient = self.acceleration.with_gradient(points)
-        acceleration = torch.einsum("ni,nic->nc", drive, centripetal_bases(x))
-        return Kinematics(gate * free, jacobian, acceleration, drive, drive_gradient)
+        bases, turning = centripetal_bases(x), drive[:, 3:]
+        acceleration = torch.einsum("ni,nic->nc", drive, bases)
+        # The basis of a turn about axis e is (e eᵀ - 1) x.
+        turning = torch.diag_embed(turning - turning.sum(-1, keepdim=True))
+        acceleration_jacobian = torch.einsum("nic,nid->ncd", bases, drive_gradient)
+        acceleration_jacobian = acceleration_jacobian + nn.functional.pad(turning, (0, 1))
+        return Kinematics(gate * free, jacobian, acceleration, acceleration_jacobian, spin, w_gradient[:, 3:])

@@ -4,8 +4,11 @@ They take velocities and Jacobians, whatever field these come from: one with coe
 or the twists of motion codes, whose divergence is zero by construction.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from dyn3d_ns.fields.point_velocity import Kinematics
 
 
 def divergence(jacobian: Float[Tensor, "*B 3 D"]) -> Float[Tensor, "*B"]:
@@ -32,12 +35,17 @@ def transport_loss(
     return (material_rate(velocity, jacobian) - acceleration).square().mean()
 
 
-def steady_drive_loss(
-    velocity: Float[Tensor, "N 3"], drive_gradient: Float[Tensor, "N O 4"]
-) -> Float[Tensor, ""]:
-    """Return the mean square rate at which the acceleration's coefficients change along with the matter.
+def steady_motion_loss(motion: Kinematics) -> Float[Tensor, ""]:
+    """Return how far matter is from going on as a free body does: mean squares of two rates along with it.
 
     NVFi leaves the acceleration field free, so beyond the observed time only the networks' smoothness decides
-    how motion goes on. A body that falls, or turns steadily, keeps its coefficients; this asks for that.
+    how motion goes on. A free body keeps its angular velocity ``ω``, about whatever axis and centre it turns,
+    and what its acceleration has beside the turning, ``a - ω × v``: zero where it turns about a point at
+    rest, gravity where it falls. Neither holds for the coefficients of the six centripetal bases, which stay
+    the same only for turns about the box's own axes.
     """
-    return material_rate(velocity, drive_gradient).square().mean()
+    spin_rate = material_rate(motion.velocity, motion.spin_gradient)
+    jerk = material_rate(motion.velocity, motion.acceleration_jacobian)
+    turned = torch.linalg.cross(motion.spin, material_rate(motion.velocity, motion.jacobian))
+    rest_rate = jerk - turned - torch.linalg.cross(spin_rate, motion.velocity)
+    return (spin_rate.square() + rest_rate.square()).mean()

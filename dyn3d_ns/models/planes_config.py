@@ -81,7 +81,7 @@ class Dyn3DVelocityPlanesModelConfig(ModelConfig):
     physics_ramp: float = 0.0
     """Part of the training over which the physics losses grow to their weights."""
     steady_weight: float = 0.0
-    """Weight of the squared rate of the acceleration's coefficients along the matter; not in the paper."""
+    """Weight of the squared rates of what a free body keeps, from half of the ramp on; not in the paper."""
     sparsity_weight: float = 8e-4
     """Weight of the density planes' distance from empty and unchanging."""
     variation_weight: float = 1e-2

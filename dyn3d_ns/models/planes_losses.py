@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dyn3d_ns.fields.keyframe_planes import KeyframePlanes
-from dyn3d_ns.losses.physics import divergence_loss, steady_drive_loss, transport_loss
+from dyn3d_ns.losses.physics import divergence_loss, steady_motion_loss, transport_loss
 from dyn3d_ns.losses.planes import space_sparsity, time_sparsity, total_variation
 from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
 from dyn3d_ns.models.planes_scene import PlanesScene, Samples
@@ -78,13 +78,15 @@ def physics_losses(
     if not bool(inside.any()):
         return {}
     motion = scene.velocity.kinematics(points[inside], times[inside])
-    scale = (min(part / config.physics_ramp, 1.0) if config.physics_ramp else 1.0) * config.collocation_period
+    ramp = min(part / config.physics_ramp, 1.0) if config.physics_ramp else 1.0
+    scale = ramp * config.collocation_period
     transport = transport_loss(motion.velocity, motion.jacobian, motion.acceleration)
     losses = {
         "divergence": config.divergence_weight * scale * divergence_loss(motion.jacobian),
         "transport": config.transport_weight * scale * transport,
     }
     if config.steady_weight:
-        steady = steady_drive_loss(motion.velocity, motion.drive_gradient)
-        losses["steady"] = config.steady_weight * scale * steady
+        # It waits until the images have said how things move: no motion at all is steady too.
+        late = max(2 * ramp - 1, 0.0) * config.collocation_period
+        losses["steady"] = config.steady_weight * late * steady_motion_loss(motion)
     return losses

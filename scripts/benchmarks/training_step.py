@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,12 @@ class Args:
     """only run the steps, for py-spy"""
 
 
-def build(args: Args, output: str) -> Any:
-    """Set a trainer up that is past the half-resolution steps."""
+def build(args: Args, output: str, options: Sequence[str] = ()) -> Any:
+    """Set a trainer up as ns-train does, with further options of its command line."""
     from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion  # noqa: PLC0415 (seconds to import)
 
     words = [args.method, "--data", str(args.data), "--output-dir", output, "--vis", "tensorboard"]
+    words += options
     if args.gaussians:
         words += ["--pipeline.model.max-gaussians", str(args.gaussians)]
     config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=words)  # type: ignore[arg-type]
@@ -166,8 +167,8 @@ def parts(trainer: Any, step: int, count: int) -> dict[str, float]:
     return seconds
 
 
-def python_share(args: Args) -> float | None:
-    """Sample the steps with py-spy; return the share of samples that hold the interpreter's lock."""
+def python_share(args: Args, script: str, options: Sequence[str] = ()) -> float | None:
+    """Sample a script's steps with py-spy; return the share of samples that hold the interpreter's lock."""
     spy = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if spy is None:
         return None
@@ -176,15 +177,8 @@ def python_share(args: Args) -> float | None:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "samples"
             command = [spy, "record", "--rate", "200", "--format", "raw", "--output", str(out), *extra, "--"]
-            command += [
-                sys.executable,
-                __file__,
-                "--data",
-                str(args.data),
-                "--method",
-                args.method,
-                "--sampled",
-            ]
+            command += [sys.executable, script, "--data", str(args.data), "--method", args.method]
+            command += ["--sampled", *options]
             command += ["--steps", str(4 * args.steps)]
             subprocess.run(command, check=True, capture_output=True)
             lines = [line.rsplit(" ", 1) for line in out.read_text(encoding="utf-8").splitlines()]
@@ -206,7 +200,7 @@ def main(args: Args) -> None:
         seconds = parts(trainer, first, args.steps // 3)
         count = len(trainer.pipeline.model.scene)
     seconds["rest"] = step - sum(seconds.values())
-    share = python_share(args)
+    share = python_share(args, __file__)
     table = Table(
         "part", "ms", "share", title=f"{args.method}: {count} Gaussians, {1 / step:.0f} steps a second"
     )

@@ -42,6 +42,25 @@ def test_there_and_back_returns() -> None:
     assert float((integrate(spin, there, 0.4, 0.1, 0.01) - x).abs().max()) < 1e-3
 
 
+def whirl(x: torch.Tensor, t: float) -> torch.Tensor:
+    """A field that bends in space and time, for which no order comes by luck."""
+    return torch.stack(
+        [torch.sin(2 * x[:, 1] + t), torch.cos(x[:, 0]) + x[:, 2] * t, x[:, 0] * x[:, 1]], dim=1
+    )
+
+
+def test_what_is_left_after_there_and_back_is_of_third_order_a_step() -> None:
+    """Spec 8.2, 2: over a fixed time the rest falls at least with the square of the step."""
+    x = torch.randn(30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def rest(step: float) -> float:
+        there = integrate(whirl, x, 0.1, 0.7, step)
+        return float((integrate(whirl, there, 0.7, 0.1, step) - x).abs().max())
+
+    assert rest(0.05) < 20 * 12 * 0.05**3
+    assert rest(0.05) > 3.4 * rest(0.025) > 0
+
+
 def test_step_count_of_the_published_schedule() -> None:
     half = 0.05 / 2
     assert step_count(59 / 60, 0.75, half) == 10

@@ -1,11 +1,21 @@
 """Velocity and acceleration of place and time: closed forms, and analytic derivatives against autograd."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from dyn3d_ns.fields.integrate import integrate
-from dyn3d_ns.fields.point_velocity import PointVelocityField, SpaceTimeNetwork, with_time
-from dyn3d_ns.losses.physics import divergence, divergence_loss, material_rate, transport_loss
+from dyn3d_ns.fields.point_velocity import Kinematics, PointVelocityField, SpaceTimeNetwork, with_time
+from dyn3d_ns.fields.rigid_bases import centripetal_bases
+from dyn3d_ns.geometry.rotations import skew
+from dyn3d_ns.losses.physics import (
+    divergence,
+    divergence_loss,
+    material_rate,
+    steady_motion_loss,
+    transport_loss,
+)
 
 
 def points(count: int = 40, reach: float = 0.9) -> torch.Tensor:
@@ -58,9 +68,18 @@ def test_the_analytic_jacobian_is_that_of_autograd(reach: float) -> None:
 
     expected = torch.func.vmap(torch.func.jacrev(velocity))(torch.cat([x, t], dim=1))
     torch.testing.assert_close(motion.jacobian, expected, rtol=1e-8, atol=1e-9)
-    # The gradient of the drive too, which the steadiness loss takes.
-    drive = torch.func.vmap(torch.func.jacrev(lambda p: field.acceleration(p[None])[0]))(torch.cat([x, t], 1))
-    torch.testing.assert_close(motion.drive_gradient, drive, rtol=1e-8, atol=1e-9)
+    # Those of the acceleration and of the angular velocity too, which the steadiness loss takes.
+    both = torch.cat([x, t], dim=1)
+
+    def acceleration(p: torch.Tensor) -> torch.Tensor:
+        return (field.acceleration(p[None])[0, :, None] * centripetal_bases(p[:3])).sum(0)
+
+    for found, function in (
+        (motion.acceleration_jacobian, acceleration),
+        (motion.spin_gradient, lambda p: field.velocity(p[None])[0, 3:]),
+    ):
+        expected = torch.func.vmap(torch.func.jacrev(function))(both)
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
 
 
 def test_the_losses_gradient_by_the_weights_is_that_of_autograd_twice() -> None:
@@ -97,6 +116,49 @@ def test_a_steady_rotation_has_no_transport_residual(axis: int) -> None:
         motion = steady(random_field(), twist, drive).kinematics(points(), 0.6)
         residuals.append(float(transport_loss(motion.velocity, motion.jacobian, motion.acceleration)))
     assert residuals[0] < 1e-10 and residuals[1] > 1e-2
+
+
+def body(turn: list[float], center: list[float], gravity: list[float], wobble: float = 0.0) -> Kinematics:
+    """Return the kinematics of a body that turns about a centre while it falls from rest for t = 0.3.
+
+    A wobble lets the angular velocity grow with time, which a free body's does not.
+    """
+    x, t = points(), 0.3
+    spin = torch.tensor(turn, dtype=torch.float64) * (1 + wobble * t)
+    spin_rate = torch.tensor(turn, dtype=torch.float64) * wobble
+    pull, arm = torch.tensor(gravity, dtype=torch.float64), x - torch.tensor(center, dtype=torch.float64)
+    turns = skew(spin).expand(len(x), 3, 3)
+    velocity = t * pull + torch.linalg.cross(spin.expand_as(arm), arm)
+    rate = pull + torch.linalg.cross(spin_rate.expand_as(arm), arm)
+    rate = rate - (turns @ (t * pull)[:, None])[..., 0]  # the centre falls away under a fixed place
+    jacobian = torch.cat([turns, rate[..., None]], dim=-1)
+    acceleration_jacobian = torch.cat([turns @ turns, torch.zeros(len(x), 3, 1)], dim=-1)
+    acceleration_jacobian[..., 3] = -(turns @ turns @ (t * pull)[:, None])[..., 0]
+    if wobble:
+        change = skew(spin_rate).expand_as(turns)
+        acceleration_jacobian[..., :3] += change
+        acceleration_jacobian[..., 3] += ((change @ turns + turns @ change) @ arm[..., None])[..., 0]
+    spin_gradient = torch.zeros(len(x), 3, 4, dtype=torch.float64)
+    spin_gradient[..., 3] = spin_rate
+    acceleration = material_rate(velocity, jacobian)
+    return Kinematics(
+        velocity, jacobian, acceleration, acceleration_jacobian, spin.expand_as(x), spin_gradient
+    )
+
+
+@pytest.mark.parametrize("turn", [[3.0, 0, 0], [-1.2, -1.7, 2.7]])
+def test_free_bodies_are_steady_about_any_axis_and_centre(turn: list[float]) -> None:
+    still = [0.0, 0.0, 0.0]
+    assert float(steady_motion_loss(body(turn, [0.1, 0.2, -0.3], still))) < 1e-20
+    assert float(steady_motion_loss(body(still, still, [0, 0, -4.0]))) < 1e-20
+    assert float(steady_motion_loss(body(turn, [0.1, 0.2, -0.3], still, wobble=0.5))) > 0.1
+
+
+def test_a_rotation_without_angular_velocity_is_not_taken_for_steady() -> None:
+    """The same velocities, said by translations that depend on the place, would not go on as they are."""
+    motion = body([-1.2, -1.7, 2.7], [0.1, 0.2, -0.3], [0.0, 0.0, 0.0])
+    told = dataclasses.replace(motion, spin=0 * motion.spin)
+    assert float(steady_motion_loss(told)) > 1.0
 
 
 def test_material_rate_follows_the_matter() -> None:

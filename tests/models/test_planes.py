@@ -98,6 +98,25 @@ def test_points_at_a_keyframe_are_not_moved_at_all() -> None:
     assert torch.equal(there, x) and rows.tolist() == (torch.arange(20) % 4).tolist()
 
 
+class Counted(torch.nn.Module):
+    """Matter at rest, and how often its velocity was asked for."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor, t: object) -> torch.Tensor:
+        self.calls += 1
+        return torch.zeros_like(x)
+
+
+def test_advection_takes_the_papers_steps() -> None:
+    """Spec 8.2, 3: sixteen keyframes over 0.75 and steps of half their spacing, of two evaluations each."""
+    scene = make_scene(16)
+    for frame, steps in ((59, 10), (46, 1), (22, 1), (20, 1), (21, 0), (45, 0)):
+        scene.velocity = counted = Counted()  # type: ignore[assignment]
+        scene.to_keyframe(torch.zeros(3, 3), torch.full((3, 1), frame / 60))
+        assert counted.calls == 2 * steps, frame
+
+
 def test_the_proposal_changes_little_and_saves_samples() -> None:
     """In expectation the thinned samples give the same picture; in evaluation only faint ones are missing."""
     scene = make_scene()
