@@ -26,13 +26,10 @@ def divergence_loss(jacobian: Float[Tensor, "N 3 4"]) -> Float[Tensor, ""]:
     return divergence(jacobian).square().mean()
 
 
-def transport_loss(
-    velocity: Float[Tensor, "N 3"],
-    jacobian: Float[Tensor, "N 3 4"],
-    acceleration: Float[Tensor, "N 3"],
-) -> Float[Tensor, ""]:
-    """Return the mean square, over components too, of ``∂v/∂t + (v·∇) v - a``."""
-    return (material_rate(velocity, jacobian) - acceleration).square().mean()
+def transport_loss(rate: Float[Tensor, "N 3"], acceleration: Float[Tensor, "N 3"]) -> Float[Tensor, ""]:
+    """Return the mean square, over components too, of ``∂v/∂t + (v·∇) v - a``, the first two by
+    :func:`material_rate`."""
+    return (rate - acceleration).square().mean()
 
 
 def steady_motion_loss(motion: Kinematics) -> Float[Tensor, ""]:

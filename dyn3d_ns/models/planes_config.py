@@ -79,7 +79,7 @@ class Dyn3DVelocityPlanesModelConfig(ModelConfig):
     transport_weight: float = 0.1
     """Weight of the squared difference of material and learned acceleration."""
     physics_ramp: float = 0.0
-    """Part of the training over which the physics losses grow to their weights."""
+    """Part of the training over which the velocity comes to feel the physics losses, with its square."""
     steady_weight: float = 0.0
     """Weight of the squared rates of what a free body keeps, from half of the ramp on; not in the paper."""
     sparsity_weight: float = 8e-4

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dyn3d_ns.fields.keyframe_planes import KeyframePlanes
-from dyn3d_ns.losses.physics import divergence_loss, steady_motion_loss, transport_loss
+from dyn3d_ns.losses.physics import divergence_loss, material_rate, steady_motion_loss, transport_loss
 from dyn3d_ns.losses.planes import space_sparsity, time_sparsity, total_variation
 from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
 from dyn3d_ns.models.planes_scene import PlanesScene, Samples
@@ -79,11 +79,15 @@ def physics_losses(
         return {}
     motion = scene.velocity.kinematics(points[inside], times[inside])
     ramp = min(part / config.physics_ramp, 1.0) if config.physics_ramp else 1.0
-    scale = ramp * config.collocation_period
-    transport = transport_loss(motion.velocity, motion.jacobian, motion.acceleration)
+    scale = ramp**2 * config.collocation_period
+    rate = material_rate(motion.velocity, motion.jacobian)
+    # The acceleration follows the velocity from the start. The velocity follows it as the ramp says, or it
+    # could grow no faster than the acceleration learns: what that lacks outweighs the images a hundredfold.
+    follow = config.collocation_period * transport_loss(rate.detach(), motion.acceleration)
     losses = {
         "divergence": config.divergence_weight * scale * divergence_loss(motion.jacobian),
-        "transport": config.transport_weight * scale * transport,
+        "transport": config.transport_weight
+        * (follow + scale * transport_loss(rate, motion.acceleration.detach())),
     }
     if config.steady_weight:
         # It waits until the images have said how things move: no motion at all is steady too.

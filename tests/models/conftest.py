@@ -18,6 +18,7 @@ class MovingSphere(NamedTuple):
     """A scene on disk and the motion it shows."""
 
     folder: Path
+    radius: float = RADIUS
 
     def center(self, t: float) -> torch.Tensor:
         """Return where the sphere's centre is."""

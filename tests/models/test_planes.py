@@ -251,6 +251,30 @@ def project(camera, point: torch.Tensor) -> torch.Tensor:
     return torch.stack([16 - local[0] / local[2] * focal, 16 + local[1] / local[2] * focal])
 
 
+def test_every_output_shows_what_it_should(moving_sphere, trained_sphere: Path) -> None:
+    """Seen from the front at a future time: where the sphere is, how far, and which way it goes."""
+    pipeline = eval_setup(trained_sphere, test_mode="inference")[1]
+    camera = pipeline.datamanager.train_cameras[0:1]
+    camera.times = torch.tensor([[0.8]])
+    outputs = pipeline.model.get_outputs_for_camera(camera)
+    assert list(outputs) == ["rgb", "depth", "accumulation", "velocity", "divergence"]
+    center = moving_sphere.center(0.8)
+    column, row = (int(v) for v in project(camera, center))
+    shapes = {name: tuple(image.shape) for name, image in outputs.items()}
+    assert shapes == dict.fromkeys(("rgb", "velocity", "divergence"), (32, 32, 3)) | dict.fromkeys(
+        ("depth", "accumulation"), (32, 32, 1)
+    )
+    assert float(outputs["accumulation"][row, column]) > 0.9
+    assert float(outputs["accumulation"][0, 0]) < 0.1
+    pose = camera.camera_to_worlds[0]
+    planar = float((pose[:, 3] - center) @ pose[:, 2]) - moving_sphere.radius
+    assert abs(float(outputs["depth"][row, column]) - planar) < 0.25
+    red, green, blue = outputs["velocity"][row, column].tolist()
+    assert red > 0.6 and abs(green - 0.5) < 0.15 and blue < 0.45, "it goes along x and down z"
+    torch.testing.assert_close(outputs["velocity"][0, 0], torch.full((3,), 0.5), atol=0.02, rtol=0)
+    assert float(outputs["divergence"][row, column].min()) > 0.5, "a rigid body neither spreads nor contracts"
+
+
 def test_segments_and_motion_of_another_scene(trained_sphere: Path, tmp_path: Path) -> None:
     """The commands: masks, the output `segment`, and a training whose geometry moves as another's."""
     from dyn3d_ns.cli.main import main
