@@ -10,6 +10,9 @@ from torch import Tensor
 
 from dyn3d_ns.fields.point_velocity import Kinematics
 
+STILL = 1e-4
+"""Mean square below which spin and jerk, in half-widths and units of normalised time, count as none."""
+
 
 def divergence(jacobian: Float[Tensor, "*B 3 D"]) -> Float[Tensor, "*B"]:
     """Return ``∇·v``, the trace of the spatial part of the velocity's Jacobian."""
@@ -33,16 +36,18 @@ def transport_loss(rate: Float[Tensor, "N 3"], acceleration: Float[Tensor, "N 3"
 
 
 def steady_motion_loss(motion: Kinematics) -> Float[Tensor, ""]:
-    """Return how far matter is from going on as a free body does: mean squares of two rates along with it.
+    """Return how far matter is from going on as a free body does, relative to how it moves.
 
     NVFi leaves the acceleration field free, so beyond the observed time only the networks' smoothness decides
     how motion goes on. A free body keeps its angular velocity ``ω``, about whatever axis and centre it turns,
     and what its acceleration has beside the turning, ``a - ω × v``: zero where it turns about a point at
     rest, gravity where it falls. Neither holds for the coefficients of the six centripetal bases, which stay
-    the same only for turns about the box's own axes.
+    the same only for turns about the box's own axes. The mean squares of both rates are divided by those of
+    ``ω`` and of the rates' parts, so that slowing down gains nothing.
     """
     spin_rate = material_rate(motion.velocity, motion.spin_gradient)
     jerk = material_rate(motion.velocity, motion.acceleration_jacobian)
     turned = torch.linalg.cross(motion.spin, material_rate(motion.velocity, motion.jacobian))
     rest_rate = jerk - turned - torch.linalg.cross(spin_rate, motion.velocity)
-    return (spin_rate.square() + rest_rate.square()).mean()
+    turn = spin_rate.square().mean() / (motion.spin.square().mean() + STILL)
+    return turn + rest_rate.square().mean() / (jerk.square().mean() + turned.square().mean() + STILL)

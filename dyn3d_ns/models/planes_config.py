@@ -81,7 +81,7 @@ class Dyn3DVelocityPlanesModelConfig(ModelConfig):
     physics_ramp: float = 0.0
     """Part of the training over which the velocity comes to feel the physics losses, with its square."""
     steady_weight: float = 0.0
-    """Weight of the squared rates of what a free body keeps, from half of the ramp on; not in the paper."""
+    """Weight of the relative rates of what a free body keeps, from half of the ramp on; not in the paper."""
     sparsity_weight: float = 8e-4
     """Weight of the density planes' distance from empty and unchanging."""
     variation_weight: float = 1e-2

@@ -90,7 +90,7 @@ def physics_losses(
         * (follow + scale * transport_loss(rate, motion.acceleration.detach())),
     }
     if config.steady_weight:
-        # It waits until the images have said how things move: no motion at all is steady too.
+        # It waits until the images have said how things move.
         late = max(2 * ramp - 1, 0.0) * config.collocation_period
         losses["steady"] = config.steady_weight * late * steady_motion_loss(motion)
     return losses

@@ -66,13 +66,17 @@ def main(args: PlanesArgs) -> None:
             return
         operations = dearest(trainer, first + args.warmup + args.steps, 20, 12)
         resolution = trainer.pipeline.model.scene.planes.resolution
-    share = python_share(args, __file__, ["--load-dir", str(args.load_dir)] if args.load_dir else [])
-    title = f"{args.method}: planes of {resolution} points, {1 / step:.1f} steps a second"
-    table = Table("operation", "ms", "share", title=title)
+    table = Table(
+        "operation",
+        "ms",
+        "share",
+        title=f"{args.method}: planes of {resolution} points, {1 / step:.1f} steps a second",
+    )
     for name, seconds in operations:
         table.add_row(name, f"{1e3 * seconds:.2f}", f"{100 * seconds / step:.0f} %")
-    table.add_row("holding Python's lock", "", "py-spy missing" if share is None else f"{100 * share:.0f} %")
     Console().print(table)
+    share = python_share(args, __file__, ["--load-dir", str(args.load_dir)] if args.load_dir else [])
+    print("holding Python's lock:", "py-spy missing" if share is None else f"{100 * share:.0f} %")
     print(json.dumps({"step": step, "threads": torch.get_num_threads(), "python_share": share}))
 
 

@@ -179,7 +179,7 @@ def python_share(args: Args, script: str, options: Sequence[str] = ()) -> float 
             command = [spy, "record", "--rate", "200", "--format", "raw", "--output", str(out), *extra, "--"]
             command += [sys.executable, script, "--data", str(args.data), "--method", args.method]
             command += ["--sampled", *options]
-            command += ["--steps", str(4 * args.steps)]
+            command += ["--warmup", str(args.warmup), "--steps", str(4 * args.steps)]
             subprocess.run(command, check=True, capture_output=True)
             lines = [line.rsplit(" ", 1) for line in out.read_text(encoding="utf-8").splitlines()]
             counts.append(sum(int(n) for stack, n in lines if "take_steps" in stack))

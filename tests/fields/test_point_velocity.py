@@ -114,8 +114,8 @@ def test_a_steady_rotation_has_no_transport_residual(axis: int) -> None:
     for basis in (axis, (axis + 1) % 3):
         drive = [0.0] * 3 + [rate**2 * (basis == i) for i in range(3)]
         motion = steady(random_field(), twist, drive).kinematics(points(), 0.6)
-        rate = material_rate(motion.velocity, motion.jacobian)
-        residuals.append(float(transport_loss(rate, motion.acceleration)))
+        felt = material_rate(motion.velocity, motion.jacobian)
+        residuals.append(float(transport_loss(felt, motion.acceleration)))
     assert residuals[0] < 1e-10 and residuals[1] > 1e-2
 
 
@@ -159,7 +159,24 @@ def test_a_rotation_without_angular_velocity_is_not_taken_for_steady() -> None:
     """The same velocities, said by translations that depend on the place, would not go on as they are."""
     motion = body([-1.2, -1.7, 2.7], [0.1, 0.2, -0.3], [0.0, 0.0, 0.0])
     told = dataclasses.replace(motion, spin=0 * motion.spin)
-    assert float(steady_motion_loss(told)) > 1.0
+    assert float(steady_motion_loss(told)) > 0.5
+
+
+def test_slowing_down_does_not_make_motion_steadier() -> None:
+    """Half the speed: rates of the velocity, of the acceleration and of the jerk fall by 2, 4 and 8."""
+    motion = body([-1.2, -1.7, 2.7], [0.1, 0.2, -0.3], [0.0, 0.0, 0.0], wobble=0.5)
+    half = torch.tensor([0.5, 0.5, 0.5, 0.25], dtype=torch.float64)
+    slow = Kinematics(
+        0.5 * motion.velocity,
+        motion.jacobian * half,
+        0.25 * motion.acceleration,
+        motion.acceleration_jacobian * 0.5 * half,
+        0.5 * motion.spin,
+        motion.spin_gradient * half,
+    )
+    fast, slow_loss = float(steady_motion_loss(motion)), float(steady_motion_loss(slow))
+    assert fast > 0.1
+    assert 0.2 * fast < slow_loss  # the rate of turning, by its own unit of time, is all that falls
 
 
 def test_material_rate_follows_the_matter() -> None:
