@@ -23,16 +23,25 @@ class FusedAdam(torch.optim.Adam):
         """Take the parameters and the options of ``torch.optim.Adam``."""
         super().__init__(params, fused=True, **options)
 
-    @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self._update()
+        else:
+            self._update()
+
+    step.hooked = True  # type: ignore[attr-defined]  # no profiling wrapper around it
+
+    def _update(self) -> None:
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
             states = [self.state[p] or self._start(p) for p in params]
             steps = [s["step"] for s in states]
-            torch._foreach_add_(steps, 1)
+            for count in steps:
+                count.add_(1)
             torch._fused_adam_(
                 params,
                 [p.grad for p in params],
@@ -48,8 +57,6 @@ class FusedAdam(torch.optim.Adam):
                 amsgrad=False,
                 maximize=False,
             )
-
-    step.hooked = True  # type: ignore[attr-defined]  # no profiling wrapper around it
 
     def _start(self, parameter: Parameter) -> dict[str, torch.Tensor]:
         state = self.state[parameter]

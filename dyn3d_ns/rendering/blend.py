@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering import binning, blend_backward, blend_forward, pool
 from dyn3d_ns.rendering.autograd import flat, pieces_for
+from dyn3d_ns.rendering.once import once
 from dyn3d_ns.rendering.workspace import Lease
 
 # Channel counts that kernels are compiled for; others are padded to the next one.
@@ -88,7 +88,7 @@ def _pack(
     )
     records, rows = lease.empty(ranks * binning.RECORD), lease.empty(ranks * stride)
     rects = lease.empty(binning.planes(tiles_x, tiles_y) * ranks, np.int32)
-    pieces = pieces_for(int(counts.sum()))
+    pieces = pieces_for(sum(counts.tolist()))
     covered = np.zeros(pieces, dtype=np.float64)
     arrays = [flat(t) for t in (means2d, conics, opacities, radii, colors, depths)]
     pool.run(
@@ -99,7 +99,7 @@ def _pack(
         pieces,
         "pack",
     )  # fmt: skip
-    return _Packed(order, counts, records, rows, rects, int(covered.sum() * 1.0001) + 1)
+    return _Packed(order, counts, records, rows, rects, int(sum(covered.tolist()) * 1.0001) + 1)
 
 
 @functools.lru_cache(maxsize=16)
@@ -179,7 +179,7 @@ class Blend(torch.autograd.Function):
         return image, alphas
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, v_image, v_alphas):
         conics, opacities, colors, depths, backgrounds, image = ctx.saved_tensors
         s, packed = ctx.settings, ctx.packed
@@ -195,7 +195,7 @@ class Blend(torch.autograd.Function):
         v_colors = None if colors is None else torch.zeros(colors.shape)
         v_depths = None if depths is None else torch.zeros(cameras, n)
         out = [flat(t) for t in (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths)]
-        inputs, pieces = (flat(conics), flat(opacities)), pieces_for(int(packed.counts.sum()))
+        inputs, pieces = (flat(conics), flat(opacities)), pieces_for(sum(packed.counts.tolist()))
         buffers = lease.empty((pieces, 32 * width))
         pool.run(
             lambda p: blend_backward.collect(
