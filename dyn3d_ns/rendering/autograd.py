@@ -89,8 +89,9 @@ class Project(torch.autograd.Function):
         means, quats, scales, covars, viewmats, Ks, radii, conics = ctx.saved_tensors
         n, cameras = means.shape[0], viewmats.shape[0]
         s = ctx.settings
-        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) if t is not None else None
-                 for t in (means, quats, scales, covars)]  # fmt: skip
+        v_inputs = [
+            None if t is None else np.empty(t.shape, np.float32) for t in (means, quats, scales, covars)
+        ]
         pieces = pieces_for(n * cameras)
         v_views = np.zeros((pieces, cameras, 12) if ctx.needs_input_grad[5] else (0,), dtype=np.float64)
         arrays = [flat(t) for t in (means, quats, scales, covars, viewmats, Ks, radii, conics)]
@@ -100,7 +101,7 @@ class Project(torch.autograd.Function):
             flat(torch.zeros(cameras, n, 3) if v_conics is None else v_conics),
             flat(v_compensations),
         ]
-        outgoing = [flat(t) for t in grads] + [v_views.reshape(-1)]
+        outgoing = [_NONE if v is None else v.reshape(-1) for v in (*v_inputs, v_views)]
 
         def work(piece: int) -> None:
             projection_backward.project_backward(
@@ -109,6 +110,7 @@ class Project(torch.autograd.Function):
             )  # fmt: skip
 
         pool.run(work, pieces, "project backward")
+        grads: list[Tensor | None] = [None if v is None else torch.from_numpy(v) for v in v_inputs]
         v_viewmats = None
         if ctx.needs_input_grad[5]:
             total = torch.from_numpy(v_views.sum(axis=0)).to(viewmats.dtype)

@@ -5,6 +5,8 @@ into pieces for the pool.
 """
 
 import functools
+import itertools
+import math
 import weakref
 from dataclasses import dataclass
 
@@ -189,12 +191,9 @@ class Blend(torch.autograd.Function):
             v_image = torch.zeros_like(image)
         lease = Lease()
         accumulators = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
-        v_means2d, v_conics = torch.zeros(cameras, n, 2), torch.zeros(cameras, n, 3)
-        v_opacities = torch.zeros(opacities.shape)
-        v_abs = torch.zeros(cameras, n, 2) if s.absgrad is not None else None
-        v_colors = None if colors is None else torch.zeros(colors.shape)
-        v_depths = None if depths is None else torch.zeros(cameras, n)
-        out = [flat(t) for t in (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths)]
+        shapes = [(cameras, n, 2), (cameras, n, 2) if s.absgrad is not None else None, (cameras, n, 3)]
+        shapes += [None if t is None else t.shape for t in (opacities, colors, depths)]
+        out, (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths) = _zeros(shapes)
         inputs, pieces = (flat(conics), flat(opacities)), pieces_for(sum(packed.counts.tolist()))
         buffers = lease.empty((pieces, 32 * width))
         pool.run(
@@ -210,6 +209,19 @@ class Blend(torch.autograd.Function):
             s.absgrad.put(v_abs)
         v_backgrounds = (ctx.rests * v_image).sum(dim=(1, 2)) if ctx.needs_input_grad[5] else None
         return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
+
+
+def _zeros(shapes: list[tuple[int, ...] | None]) -> tuple[list[np.ndarray], list[Tensor | None]]:
+    """Make zeros in one block, as flat arrays and as tensors: each by itself takes as long as a small kernel.
+
+    Where a shape is None the array is empty and the tensor None.
+    """
+    sizes = (0 if shape is None else math.prod(shape) for shape in shapes)
+    ends = list(itertools.accumulate(sizes, initial=0))
+    block = np.zeros(ends[-1], np.float32)
+    flat_ones = [block[start:stop] for start, stop in itertools.pairwise(ends)]
+    pairs = zip(flat_ones, shapes, strict=True)
+    return flat_ones, [None if shape is None else torch.from_numpy(x.reshape(shape)) for x, shape in pairs]
 
 
 def _accumulate(

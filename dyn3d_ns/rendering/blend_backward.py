@@ -39,6 +39,8 @@ from dyn3d_ns.rendering.vector_channels import (
 from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread, store, transpose
 
 _TILE_COST = 64
+# The calling thread begins at once, the others are woken some tens of microseconds later: what it does meanwhile.
+_LATE = 2000
 """What a tile costs beside its steps, in steps."""
 
 DEPTH_ROWS = 3
@@ -64,8 +66,8 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
 
 @kernel
 def cut_runs(tile_entries, bounds):
-    """Cut the tiles into runs of about equal cost, one between two bounds; return the most chunks a tile
-    has, at least 1."""
+    """Cut the tiles into runs that end at about the same time, one between two bounds, the first for the
+    calling thread; return the most chunks a tile has, at least 1."""
     tiles, workers = len(tile_entries) // TILE_ENTRIES, len(bounds) - 1
     total, longest = 0, 1
     for tile in range(tiles):
@@ -74,7 +76,7 @@ def cut_runs(tile_entries, bounds):
     bounds[0] = 0
     worker, done = 1, 0
     for tile in range(tiles):
-        while worker < workers and done * workers >= total * worker:
+        while worker < workers and done * workers >= total * worker + _LATE * (workers - worker):
             bounds[worker] = tile
             worker += 1
         done += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
