@@ -39,9 +39,9 @@ from dyn3d_ns.rendering.vector_channels import (
 from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread, store, transpose
 
 _TILE_COST = 64
-# The calling thread begins at once, the others are woken some tens of microseconds later: what it does meanwhile.
-_LATE = 2000
 """What a tile costs beside its steps, in steps."""
+_LATE = 2000
+"""Steps that the calling thread does while the others are being woken."""
 
 DEPTH_ROWS = 3
 """Behind the channels, alpha and the background: gradient, mean and rest of the mean of an expected depth."""
