@@ -304,7 +304,7 @@ class Dyn3DVelocityModel(GaussianModel):
             sh_degree=self.config.sh_degree,
         )
         self.watch_gradients(info)
-        background = torch.rand(3, device=self.device) if self.has_alpha else self.eval_background
+        background = torch.rand(3, device=alpha.device) if self.has_alpha else self.eval_background
         return {
             "render": render.squeeze(0),
             "accumulation": alpha.squeeze(0),
@@ -315,8 +315,8 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def image_loss(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, ""]:
         """Compare with the recorded image: ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, equation 7)."""
-        image, background = batch["image"].to(self.device), outputs["background"]
         render, alpha, scale = outputs["render"], outputs["accumulation"], self._downscale()
+        image, background = batch["image"].to(render.device), outputs["background"]
         error = mean_absolute_error(render, alpha, image, background, scale)
         weight = self.config.ssim_weight
         if not weight:
