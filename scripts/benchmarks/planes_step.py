@@ -1,8 +1,9 @@
-"""Time a training step of dyn3d-velocity-planes, with its dearest operations and the share that is Python.
+"""Time a training step of dyn3d-velocity-planes, with its dearest operations and how much of it is overhead.
 
 Give ``--load-dir`` to go on from a training's checkpoint, whose occupancy and planes are those of most steps.
-Without it the planes are refined to their last resolution and trained for ``--warmup`` steps first. Python's
-share is measured as in training_step.py: the part of py-spy's samples that hold the interpreter's lock.
+Without it the planes are refined to their last resolution and trained for ``--warmup`` steps first. The
+overhead is what the same step takes of next to no rays, points and cells: Python, and torch's way to its
+kernels and back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import io
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,17 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from training_step import Args, build, python_share, take_steps
+from training_step import Args, build, steps_in_turn, take_steps
+
+EMPTY = {
+    "datamanager.rays-per-batch": "4",
+    "datamanager.images-per-batch": "4",
+    "model.start-resolution": "8",
+    "model.resolution": "8",
+    "model.occupancy-cells": "8",
+    "model.collocation-points": "8",
+}
+"""Settings of a step with next to no work."""
 
 
 @dataclass
@@ -32,23 +44,21 @@ class PlanesArgs(Args):
     """nerfstudio_models folder of a training to go on from"""
 
 
-def start(args: PlanesArgs, output: str) -> tuple[Any, int]:
-    """Return a trainer whose planes have their last resolution, and the step it goes on from."""
+def start(args: PlanesArgs, output: str, options: Sequence[str]) -> Any:
+    """Return a trainer whose planes have their last resolution."""
     from dyn3d_ns.fields.keyframe_planes import upsample  # noqa: PLC0415 (seconds to import)
 
-    options = ["--load-dir", str(args.load_dir)] if args.load_dir else []
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer = build(args, output, options)
+        trainer = build(args, output, None, options=options)
     model = trainer.pipeline.model
-    first = max(trainer._start_step, round(model.config.upsample_parts[-1] * model.total_steps) + 1)
     if model.scene.planes.resolution < model.config.resolution:
         upsample(model.scene.planes, model.config.resolution, model.optimizers["planes"])
-    return trainer, first
+    return trainer
 
 
 def dearest(trainer: Any, first: int, steps: int, rows: int) -> list[tuple[str, float]]:
     """Return the operations with the most time of their own, in seconds a step."""
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415 (seconds to import)
 
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         take_steps(trainer, first, steps)
@@ -59,25 +69,18 @@ def dearest(trainer: Any, first: int, steps: int, rows: int) -> list[tuple[str, 
 def main(args: PlanesArgs) -> None:
     """Print the table and one line of JSON."""
     with tempfile.TemporaryDirectory() as output:
-        trainer, first = start(args, output)
-        take_steps(trainer, first, args.warmup)
-        step = take_steps(trainer, first + args.warmup, args.steps)
-        if args.sampled:
-            return
-        operations = dearest(trainer, first + args.warmup + args.steps, 20, 12)
-        resolution = trainer.pipeline.model.scene.planes.resolution
-    table = Table(
-        "operation",
-        "ms",
-        "share",
-        title=f"{args.method}: planes of {resolution} points, {1 / step:.1f} steps a second",
-    )
-    for name, seconds in operations:
+        whole = start(args, output, ["--load-dir", str(args.load_dir)] if args.load_dir else [])
+        empty = start(args, output, [w for k, v in EMPTY.items() for w in (f"--pipeline.{k}", v)])
+        model = whole.pipeline.model
+        first = max(whole._start_step, round(model.config.upsample_parts[-1] * model.total_steps) + 1)
+        step, overhead = steps_in_turn([whole, empty], first, args)
+        operations = dearest(whole, first + args.warmup + args.steps, 20, 12)
+    title = f"{args.method}: planes of {model.scene.planes.resolution} points, {1 / step:.1f} steps a second"
+    table = Table("operation", "ms", "share", title=title, title_justify="left")
+    for name, seconds in [*operations, ("whole step", step), ("overhead in it", overhead)]:
         table.add_row(name, f"{1e3 * seconds:.2f}", f"{100 * seconds / step:.0f} %")
     Console().print(table)
-    share = python_share(args, __file__, ["--load-dir", str(args.load_dir)] if args.load_dir else [])
-    print("holding Python's lock:", "py-spy missing" if share is None else f"{100 * share:.0f} %")
-    print(json.dumps({"step": step, "threads": torch.get_num_threads(), "python_share": share}))
+    print(json.dumps({"step": step, "overhead": overhead, "threads": torch.get_num_threads()}))
 
 
 if __name__ == "__main__":
