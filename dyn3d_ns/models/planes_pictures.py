@@ -15,12 +15,12 @@ from dyn3d_ns.models.planes_scene import MatterOverTime, PlanesScene, Samples, a
 
 Kind = Literal["image", "velocity", "divergence", "segment"]
 """What a picture shows; ``image`` is colour, accumulation and planar depth times accumulation."""
-KEPT = 8
-"""Moments whose occupancy is kept."""
+KEPT_BYTES = 2**28
+"""Memory for the occupancy of moments shown before: an evaluation sees each from many cameras."""
 
 
 class PlanesPictures:
-    """Renders cameras in chunks of rays; the occupancy of the last few times is kept."""
+    """Renders cameras in chunks of rays; the occupancy of the last times is kept."""
 
     def __init__(
         self, scene: PlanesScene, observed: ObservedMatter, rays_per_chunk: int, samples_per_ray: int
@@ -76,8 +76,8 @@ class PlanesPictures:
     @torch.no_grad()
     def _matter_at(self, time: float) -> MatterOverTime:
         if time not in self._matter:
-            if len(self._matter) >= KEPT:
-                self._matter.pop(next(iter(self._matter)))
             codes, shifts = self.observed.cube(time)
+            if (len(self._matter) + 1) * (codes.nbytes + shifts.nbytes) > KEPT_BYTES and self._matter:
+                self._matter.pop(next(iter(self._matter)))
             self._matter[time] = MatterOverTime(codes[None], shifts[None])
         return self._matter[time]
