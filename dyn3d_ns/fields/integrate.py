@@ -49,6 +49,8 @@ def integrate(
     if method not in ("euler", "midpoint", "rk4"):
         raise ValueError(f"integration method {method!r} is unknown; use euler, midpoint or rk4")
     span = t1 - t0
+    if isinstance(span, Tensor) and not span.numel():
+        return x
     longest = float(span.abs().amax()) if isinstance(span, Tensor) else span
     n = step_count(0.0, longest, max_step)
     if n == 0:

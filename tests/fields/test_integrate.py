@@ -70,6 +70,12 @@ def test_step_count_of_the_published_schedule() -> None:
         step_count(0.0, 1.0, 0.0)
 
 
+def test_no_rows_take_no_steps() -> None:
+    """As where a chunk of rays meets nothing."""
+    nothing = torch.zeros(0, 3)
+    assert integrate(spin, nothing, torch.zeros(0, 1), torch.ones(0, 1), 0.1) is nothing
+
+
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="rk9"):
         integrate(spin, torch.zeros(1, 3), 0, 1, 0.1, "rk9")  # type: ignore[arg-type]
