@@ -121,7 +121,7 @@ class Dyn3DVelocityModel(GaussianModel):
         self.color_phases = torch.arange(1, self.config.color_modes + 1) * torch.pi
         self.total_steps = 1
         self._kept_waves: dict[float, Tensor] = {}
-        self._training_views: dict[tuple[int | None, int], TrainingView] = {}
+        self._training_views: dict[tuple[int, int], TrainingView] = {}
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
         self._build_scene(self._seeds_without_images(generator))
 
@@ -268,18 +268,20 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def _training_view(self, camera: Cameras) -> TrainingView:
         """Return what a step needs of a training camera, made once for each camera and resolution."""
-        scale = self._downscale()
-        index = (camera.metadata or {}).get("cam_idx")
+        scale, index = self._downscale(), (camera.metadata or {}).get("cam_idx")
         view = self._training_views.get((index, scale))
-        if view is None or index is None:
-            Ks = camera.get_intrinsics_matrices().to(self.device)
-            view = self._training_views[index, scale] = TrainingView(
-                self._time_of(camera),
-                viewmats_of(camera.camera_to_worlds),
-                Ks / Ks.new_tensor([[scale], [scale], [1.0]]),
-                int(camera.width.item()) // scale,
-                int(camera.height.item()) // scale,
-            )
+        if view is not None:
+            return view
+        Ks = camera.get_intrinsics_matrices().to(self.device)
+        view = TrainingView(
+            self._time_of(camera),
+            viewmats_of(camera.camera_to_worlds),
+            Ks / Ks.new_tensor([[scale], [scale], [1.0]]),
+            int(camera.width.item()) // scale,
+            int(camera.height.item()) // scale,
+        )
+        if index is not None:
+            self._training_views[index, scale] = view
         return view
 
     def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:

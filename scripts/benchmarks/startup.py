@@ -79,6 +79,11 @@ def main(args: Args) -> None:
     """Print a table."""
     print(f"{'command --help':18} {'with':>8} {'without':>8} {'ratio':>6} {'CPU ratio':>10}")
     for command in args.commands:
+        try:
+            start(command, plugins=False)
+        except subprocess.CalledProcessError as error:
+            print(f"{command:18} does not start here without our plugins: {error.stderr.splitlines()[-1]}")
+            continue
         wall, without, cpu_ratio = compare(command, args.repeats)
         print(
             f"{command:18} {wall:7.2f}s {without:7.2f}s {wall / without:6.2f} {cpu_ratio:10.2f}", flush=True

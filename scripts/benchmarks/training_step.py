@@ -3,7 +3,8 @@
 The parts are data, motion (codes, rigid motions, colours), rasterising, loss and optimizer, each with its
 backward pass; what a whole step takes beyond their sum is the rest. The overhead is what a step takes of a
 hundred Gaussians and images of two dozen pixels a side, where next to no work is left: Python, and torch's
-way to its kernels and back.
+way to its kernels and back. Where Linux's `perf` is installed, the share of the training thread's time in the
+Python interpreter itself is sampled too.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import shutil
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -182,6 +189,35 @@ def steps_in_turn(trainers: list[Any], first: int, args: Args) -> list[float]:
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
+def interpreter_share(trainer: Any, first: int, args: Args, folder: str) -> float | None:
+    """Sample the training thread with `perf`; return the share of the interpreter's own code, if it can."""
+    perf, data = shutil.which("perf"), str(Path(folder) / "perf.data")
+    if perf is None:
+        return None
+    command = [
+        perf,
+        "record",
+        "-e",
+        "cpu-clock",
+        "-F",
+        "2000",
+        "-t",
+        str(threading.get_native_id()),
+        "-o",
+        data,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
+        time.sleep(0.5)
+        take_steps(trainer, first, 2 * args.steps)
+        recorder.send_signal(signal.SIGINT)
+    report = [perf, "report", "-i", data, "--sort", "dso", "--stdio", "-F", "overhead,dso"]
+    lines = subprocess.run(report, check=True, capture_output=True, text=True).stdout.splitlines()
+    rows = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
+    python = Path(os.path.realpath(sys.executable)).name
+    ours = (row[0] for row in rows if row[1].strip() == python or row[1].startswith("libpython"))
+    return sum(float(share.rstrip("%")) for share in ours) / 100
+
+
 def main(args: Args) -> None:
     """Print the table and one line of JSON."""
     with tempfile.TemporaryDirectory() as output:
@@ -191,6 +227,7 @@ def main(args: Args) -> None:
             empty = build(args, output, EMPTY_GAUSSIANS, downscale=max(width // EMPTY_PIXELS, 1))
         first = trainer.config.max_num_iterations // 2
         step, overhead = steps_in_turn([trainer, empty], first, args)
+        interpreter = interpreter_share(trainer, first, args, output)
         seconds = parts(trainer, first, args.steps // 3)
         count = len(trainer.pipeline.model.scene)
     seconds["rest"] = step - sum(seconds.values())
@@ -199,8 +236,11 @@ def main(args: Args) -> None:
     )
     for name, value in {**seconds, "whole step": step, "overhead in it": overhead}.items():
         table.add_row(name, f"{1e3 * value:.2f}", f"{100 * value / step:.0f} %")
+    share = "perf missing" if interpreter is None else f"{100 * interpreter:.0f} %"
+    table.add_row("Python interpreter", "", share)
     Console().print(table)
-    print(json.dumps({"gaussians": count, "step": step, "overhead": overhead, **seconds}))
+    record = {"gaussians": count, "step": step, "overhead": overhead, "interpreter_share": interpreter}
+    print(json.dumps({**record, **seconds}))
 
 
 if __name__ == "__main__":
