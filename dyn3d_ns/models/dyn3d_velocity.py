@@ -268,7 +268,7 @@ class Dyn3DVelocityModel(GaussianModel):
 
     def _training_view(self, camera: Cameras) -> TrainingView:
         """Return what a step needs of a training camera, made once for each camera and resolution."""
-        scale, index = self._downscale(), (camera.metadata or {}).get("cam_idx")
+        scale, index = self._downscale(), (camera.metadata or {}).get("cam_idx", -1)
         view = self._training_views.get((index, scale))
         if view is not None:
             return view
@@ -280,7 +280,7 @@ class Dyn3DVelocityModel(GaussianModel):
             int(camera.width.item()) // scale,
             int(camera.height.item()) // scale,
         )
-        if index is not None:
+        if index >= 0:
             self._training_views[index, scale] = view
         return view
 
