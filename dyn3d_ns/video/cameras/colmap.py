@@ -12,14 +12,16 @@ from jaxtyping import Bool, Float64, Int
 
 from dyn3d_ns.io.atomic import write_bytes
 from dyn3d_ns.video.arrays import encode_png
-from dyn3d_ns.video.cameras.bundle import Bundle, BundleOptions
+from dyn3d_ns.video.cameras.adjustment import BundleOptions
+from dyn3d_ns.video.cameras.bundle import Bundle
+from dyn3d_ns.video.cameras.completion import extend_to_all, forget_worst, median_error
+from dyn3d_ns.video.cameras.focal import FocalGuess
 from dyn3d_ns.video.cameras.incremental import (
     Reconstruction,
     StaticTracks,
     adjust_reconstruction,
     triangulate_new,
 )
-from dyn3d_ns.video.cameras.sfm import FocalGuess, extend_to_all, forget_worst, median_error
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.workspace import Workspace

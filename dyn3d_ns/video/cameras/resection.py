@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dyn3d_ns.video.cameras.bundle import Bundle, Observations, normal_blocks, reprojection_errors
+from dyn3d_ns.video.cameras.bundle import Bundle, Observations, reprojection_errors
+from dyn3d_ns.video.cameras.normal_equations import normal_blocks
 from dyn3d_ns.video.cameras.projection import rotation_of, sum_rows
 
 _MIN_POINTS = 6

@@ -7,19 +7,15 @@ import pytest
 import torch
 
 from dyn3d_ns.metrics.trajectory import trajectory_errors
-from dyn3d_ns.video.cameras.bundle import (
-    Bundle,
-    BundleOptions,
-    Observations,
-    adjust_bundle,
-    reprojection_errors,
-)
+from dyn3d_ns.video.cameras.adjustment import BundleOptions, adjust_bundle
+from dyn3d_ns.video.cameras.bundle import Bundle, Observations, reprojection_errors
 from dyn3d_ns.video.cameras.colmap import locate_tracks
 from dyn3d_ns.video.cameras.estimators import cameras_of
+from dyn3d_ns.video.cameras.focal import FocalGuess
 from dyn3d_ns.video.cameras.incremental import StaticTracks
 from dyn3d_ns.video.cameras.projection import rotation_of, triangulate, viewing_rays
 from dyn3d_ns.video.cameras.resection import resect
-from dyn3d_ns.video.cameras.sfm import FocalGuess, select_keyframes, solve_cameras
+from dyn3d_ns.video.cameras.sfm import select_keyframes, solve_cameras
 from dyn3d_ns.video.cameras.static_camera import interpolate_poses, is_still
 
 WIDTH, HEIGHT, FOCAL = 320, 180, 260.0
