@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from dyn3d_ns.video.cameras.adjustment import BundleOptions
+from dyn3d_ns.video.cameras.bundle import reprojection_errors
 from dyn3d_ns.video.cameras.completion import (
     CameraSolution,
     complete,
@@ -40,6 +41,9 @@ _FORGIVING = (2.0, 0.5, 0.5)
 Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
 past it.
 """
+_MISFIT, _NOISE = 4.0, 0.05
+"""Proposed cameras are believed if their median error is at most so many times our own, and how small (pixels)
+our own counts at the least."""
 _TURNING_RESIDUAL = 0.75
 """Pixels (at 640) that a camera may miss by and still count as one that only turns."""
 
@@ -80,9 +84,31 @@ def solve_cameras(
         note("too few points can be followed to find the camera: one pose is used for all frames")
         return _still(tracks, default)
     other = propose(best.bundle.focal) if propose is not None else None
-    if other is None or not other.known.any():
+    if other is None or not _explains(tracks, other, best, note):
         other = _full(tracks, keyframes, best, guess)
     return complete(tracks, other, "moving", note)
+
+
+def _explains(
+    tracks: StaticTracks, proposed: Reconstruction, own: Reconstruction, note: Callable[[str], None]
+) -> bool:
+    """Tell whether proposed cameras explain the tracks about as well as those of a few frames do.
+
+    Pictures that repeat themselves can be matched wrongly, and still give cameras; tracks do not repeat.
+    """
+    if not proposed.known.any():
+        return False
+    theirs, ours = (
+        float(np.median(reprojection_errors(r.bundle, tracks.observations(r.registered, r.known))))
+        for r in (proposed, own)
+    )
+    if theirs <= _MISFIT * max(ours, _NOISE):
+        return True
+    note(
+        f"COLMAP's cameras miss the tracks by {theirs:.2f} px in the median, where {ours:.2f} are possible: "
+        "the cameras are found from the tracks"
+    )
+    return False
 
 
 def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
