@@ -42,8 +42,8 @@ Tracks slide a little along edges, always the same way, which bends the focal le
 past it.
 """
 _MISFIT, _NOISE = 4.0, 0.05
-"""Proposed cameras are believed if their median error is at most so many times our own, and how small (pixels)
-our own counts at the least."""
+"""Proposed cameras are believed up to so many times our own median error, which counts as so many pixels
+at the least."""
 _TURNING_RESIDUAL = 0.75
 """Pixels (at 640) that a camera may miss by and still count as one that only turns."""
 
