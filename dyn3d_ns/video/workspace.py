@@ -71,10 +71,10 @@ class Workspace(Tree):
         )
         shape = values["orig_shape"]
         return Tracks(
-            xy=values["all_tracks"].astype(np.float32),
-            visible=values["all_visibilities"].astype(bool),
-            confidence=values["all_confidences"].astype(np.float32),
-            init_frames=values["init_frames"].astype(np.int64),
+            xy=values["all_tracks"].astype(np.float32, copy=False),
+            visible=values["all_visibilities"].astype(bool, copy=False),
+            confidence=values["all_confidences"].astype(np.float32, copy=False),
+            init_frames=values["init_frames"].astype(np.int64, copy=False),
             height=int(shape[0]),
             width=int(shape[1]),
         )

@@ -15,6 +15,8 @@ from dyn3d_ns.video.pipeline import PipelineSettings, build_stages
 from dyn3d_ns.video.stages.cameras import CamerasSettings
 from dyn3d_ns.video.stages.depth import DepthSettings
 from dyn3d_ns.video.stages.masks import MasksSettings
+from dyn3d_ns.video.transforms import write_transforms
+from dyn3d_ns.video.types import SparsePoints
 from tests.video.cards import PILLAR, WALL, Card, CardClip
 from tests.video.masks.test_masks_stage import mean_overlap, run
 
@@ -63,6 +65,19 @@ def test_motion_along_the_epipolar_lines_is_found_where_cameras_and_depth_are_kn
     assert mean_overlap(clip, workspace) > 0.8
     assert report.notes == []
     assert json.loads(workspace.instance_labels_path.read_text()) == {"1": "moving object 1"}
+
+
+def test_a_second_pass_takes_the_first_ones_cameras_and_depth(tmp_path: Path) -> None:
+    clip = CardClip((*STANDING, ALONG), frames=8, camera_step=(0.12, 0.0, 0.0))
+    first = clip.write(tmp_path / "first")
+    empty = np.zeros((0, 3), np.float32)
+    none = np.zeros(0, np.int32)
+    first.write_points(SparsePoints(empty, empty.astype(np.uint8), none, none, empty[:, :2]))
+    write_transforms(first)
+    workspace, report = run(
+        clip, tmp_path / "second", ego=EgoSettings(first.transforms_path, depth=first.depth_path)
+    )
+    assert mean_overlap(clip, workspace) > 0.8 and report.notes == []
 
 
 def test_depth_that_contradicts_the_flow_is_told(tmp_path: Path) -> None:
