@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,9 +135,9 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         index = self.train_sampling.next()
         if index not in self._train_slices:
             self._train_slices[index] = self.train_cameras[index : index + 1]
-        camera = copy.copy(self._train_slices[index])
-        camera.metadata = {"cam_idx": index}
-        return camera, self._batch(self.cached_train, index, self._on_device)
+        return _fresh(self._train_slices[index], index), self._batch(
+            self.cached_train, index, self._on_device
+        )
 
     def next_eval_image(self, step: int) -> tuple[Cameras, Batch]:
         """Return the camera and image of the next evaluation step, in a fixed shuffled order."""
@@ -150,9 +149,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         """Return the camera and image of an evaluation frame."""
         if index not in self._eval_slices:
             self._eval_slices[index] = self._eval_cameras[index : index + 1]
-        camera = copy.copy(self._eval_slices[index])
-        camera.metadata = {"cam_idx": index}
-        return camera, self._batch(self.cached_eval, index, None)
+        return _fresh(self._eval_slices[index], index), self._batch(self.cached_eval, index, None)
 
     @cached_property
     def _eval_cameras(self) -> Cameras:
@@ -193,6 +190,13 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         """Return the number of pixels of a training image, without decoding one."""
         cameras = self.train_dataset.cameras
         return int(cameras.width[0] * cameras.height[0])
+
+
+def _fresh(camera: Cameras, index: int) -> Cameras:
+    """Copy a camera, its tensors shared; `copy.copy` takes the long way by the pickle protocol."""
+    copied = object.__new__(type(camera))
+    copied.__dict__.update(camera.__dict__, metadata={"cam_idx": index})
+    return copied
 
 
 class _Images(Sequence):

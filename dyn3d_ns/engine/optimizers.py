@@ -23,16 +23,25 @@ class FusedAdam(torch.optim.Adam):
         """Take the parameters and the options of ``torch.optim.Adam``."""
         super().__init__(params, fused=True, **options)
 
-    @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self._update()
+        else:
+            self._update()
+
+    step.hooked = True  # type: ignore[attr-defined]  # no profiling wrapper around it
+
+    def _update(self) -> None:
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
             states = [self.state[p] or self._start(p) for p in params]
             steps = [s["step"] for s in states]
-            torch._foreach_add_(steps, 1)
+            for count in steps:
+                count.add_(1)
             torch._fused_adam_(
                 params,
                 [p.grad for p in params],
@@ -48,8 +57,6 @@ class FusedAdam(torch.optim.Adam):
                 amsgrad=False,
                 maximize=False,
             )
-
-    step.hooked = True  # type: ignore[attr-defined]  # no profiling wrapper around it
 
     def _start(self, parameter: Parameter) -> dict[str, torch.Tensor]:
         state = self.state[parameter]
@@ -100,4 +107,21 @@ class HoldThenDecay(Scheduler):
         def factor(step: int) -> float:
             return float(c.final ** min(max((step - held) / decay, 0.0), 1.0))
 
-        return LambdaLR(optimizer, lr_lambda=factor)
+        return _LeanSchedule(optimizer, lr_lambda=factor)
+
+
+class _LeanSchedule(LambdaLR):
+    """LambdaLR without the bookkeeping of its step, which was the better part of ten small groups' time."""
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go on by one step, or to ``epoch``."""
+        if epoch is not None or not self._step_count:  # the first is taken when the schedule is made
+            super().step(epoch)
+            return
+        self._step_count += 1
+        self.last_epoch += 1
+        groups, rates = self.optimizer.param_groups, []
+        for group, start, factor in zip(groups, self.base_lrs, self.lr_lambdas, strict=True):
+            group["lr"] = start * factor(self.last_epoch)
+            rates.append(group["lr"])
+        self._last_lr = rates

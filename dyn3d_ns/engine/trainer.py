@@ -131,11 +131,12 @@ class DynamicTrainer(Trainer):
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
-        for name, optimizer in optimizers.optimizers.items():
-            max_norm = optimizers.config[name]["optimizer"].max_norm
-            if max_norm is not None:
-                torch.nn.utils.clip_grad_norm_(optimizers.parameters[name], max_norm)
-            optimizer.step()
+        with torch.no_grad():
+            for name, optimizer in optimizers.optimizers.items():
+                max_norm = optimizers.config[name]["optimizer"].max_norm
+                if max_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(optimizers.parameters[name], max_norm)
+                optimizer.step()
         for scheduler in optimizers.schedulers.values():
             scheduler.step()
         return loss, loss_dict, metrics_dict

@@ -6,7 +6,6 @@ as in skinning. This costs one [N, K] × [K, 16] product at each time, where a d
 over every point.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dyn3d_ns.fields.time_basis import TimeBasis
-from dyn3d_ns.geometry.rotations import (
-    sine_defect_sq,
-    skew,
-    so3_exp_quat,
-    unit_quat_to_matrix,
-    versine_sq,
-)
+from dyn3d_ns.geometry.rotations import sine_defect_sq, skew, versine_sq
+from dyn3d_ns.rendering.motion_table import mean_square, motion_table
 
 
 class RigidPoses(NamedTuple):
@@ -72,22 +66,31 @@ class KeyframeMotions(nn.Module):
         """Count the motions, rest included."""
         return self.pivots.shape[0]
 
-    def _values(self, t: float, derivative: int) -> Float[Tensor, "K 6"]:
+    def _weights(self, t: float, derivative: int) -> Float[Tensor, "J"]:
         key = (t, derivative)
-        if key not in self._cache:
+        kept = self._cache.get(key)
+        if kept is None or kept.device != self.pivots.device or kept.dtype != self.pivots.dtype:
             if len(self._cache) > 4096:
                 self._cache.clear()
-            self._cache[key] = self.basis(t, derivative)[0]
-        moving = torch.tensordot(self._cache[key].to(self.coefficients), self.coefficients, dims=1)
+            kept = self._cache[key] = self.basis(t, derivative)[0].to(self.pivots)
+        return kept
+
+    def _values(self, t: float, derivative: int) -> Float[Tensor, "K 6"]:
+        moving = torch.tensordot(self._weights(t, derivative), self.coefficients, dims=1)
         return torch.cat([moving.new_zeros(1, 6), moving])
+
+    def table(self, t: float) -> Float[Tensor, "K 16"]:
+        """Evaluate every motion at the time ``t``: the rows of :func:`~dyn3d_ns.rendering.motion_table`.
+
+        Beyond the observed time the motions are held as they last were.
+        """
+        weights = self._weights(min(max(t, self.basis.t_min), self.basis.t_max), 0)
+        return motion_table(weights, self.coefficients, self.pivots)
 
     def forward(self, t: float) -> RigidPoses:
         """Evaluate every motion at the time ``t``, held at the last observed time beyond it."""
-        values = self._values(min(max(t, self.basis.t_min), self.basis.t_max), 0)
-        quats = so3_exp_quat(values[:, 3:])
-        rotations = unit_quat_to_matrix(quats)
-        turned = (rotations @ self.pivots.unsqueeze(-1)).squeeze(-1)
-        return RigidPoses(quats, rotations, self.pivots - turned + values[:, :3])
+        table = self.table(t)
+        return RigidPoses(table[:, 12:], table[:, :9].unflatten(1, (3, 3)), table[:, 9:12])
 
     def twists(self, t: float) -> Float[Tensor, "K 6"]:
         """Differentiate the motions: the twist ``(u, w)`` of each about the world's origin, per unit of
@@ -97,10 +100,7 @@ class KeyframeMotions(nn.Module):
         w = (left_jacobian(values[:, 3:]) @ rates[:, 3:].unsqueeze(-1)).squeeze(-1)
         return torch.cat([rates[:, :3] - torch.linalg.cross(w, self.pivots + values[:, :3]), w], dim=-1)
 
-    def jerk(self) -> Float[Tensor, ""]:
-        """Return the mean square of the motions' third derivative, with half of the observed time as the
+    def jerk(self, weight: float = 1.0) -> Float[Tensor, ""]:
+        """Return the weighted mean square of the motions' third derivative, half of the observed time the
         unit."""
-        flat = self.coefficients.flatten(1)
-        return (self.jerk_basis @ flat).square().sum() / (
-            math.prod(flat.shape[1:]) * self.jerk_basis.shape[0]
-        )
+        return mean_square(self.jerk_basis, self.coefficients, weight)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dyn3d_ns.fields.integrate import integrate, oriented_rate
-from dyn3d_ns.fields.keyframe_motions import KeyframeMotions, RigidPoses
+from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.velocity import VelocityField
 from dyn3d_ns.gaussians.initialize import SH_C0, SeedPoints, farthest_points, neighbour_distance
 from dyn3d_ns.rendering.skinning import apply_motions
@@ -81,7 +81,10 @@ class StoredCodes(nn.Module):
 
 
 class SharedMotions(nn.Module):
-    """Deformation by the keyframe network: every Gaussian mixes the same few rigid motions."""
+    """Deformation by the keyframe network: every Gaussian mixes the same few rigid motions.
+
+    Points are blended linearly as in skinning, orientations by mixed quaternions.
+    """
 
     def __init__(self, motions: KeyframeMotions) -> None:
         """Take the motions."""
@@ -90,7 +93,7 @@ class SharedMotions(nn.Module):
 
     def forward(self, params: nn.ParameterDict, codes: Float[Tensor, "N K"], t: float) -> MotionState:
         """Carry the canonical Gaussians to the observed time ``t``."""
-        return blend(self.motions(t), codes, params["means"], params["quats"])
+        return MotionState(*apply_motions(codes, self.motions.table(t), params["means"], params["quats"]))
 
 
 class CarriedGaussians(nn.Module):
@@ -214,12 +217,3 @@ class CarriedGaussians(nn.Module):
     def forget_future(self) -> None:
         """Drop the kept frames of the future, as after a change of the parameters."""
         self._future.clear()
-
-
-def blend(
-    poses: RigidPoses, codes: Float[Tensor, "N K"], means: Float[Tensor, "N 3"], quats: Float[Tensor, "N 4"]
-) -> MotionState:
-    """Move points by a soft mixture of rigid motions (linear blend skinning, orientations by mixed
-    quaternions)."""
-    table = torch.cat([poses.rotations.flatten(1), poses.translations, poses.quats], dim=1)
-    return MotionState(*apply_motions(codes, table, means, quats))

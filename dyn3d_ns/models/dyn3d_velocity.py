@@ -8,7 +8,7 @@ continuation that back-testing prefers.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,19 @@ from dyn3d_ns.rendering import rasterize
 from dyn3d_ns.rendering.carried_colors import carried_colors
 from dyn3d_ns.rendering.image_error import mean_absolute_error, recorded_image
 from dyn3d_ns.rendering.ssim import ssim
+
+MAX_KEPT_TIMES = 4096
+"""Times whose small tables are kept."""
+
+
+class TrainingView(NamedTuple):
+    """What a step needs of a training camera."""
+
+    time: float
+    viewmats: Float[Tensor, "1 4 4"]
+    Ks: Float[Tensor, "1 3 3"]
+    width: int
+    height: int
 
 
 @dataclass
@@ -107,6 +120,8 @@ class Dyn3DVelocityModel(GaussianModel):
         self.canonical_time = observed[self.canonical_index]
         self.color_phases = torch.arange(1, self.config.color_modes + 1) * torch.pi
         self.total_steps = 1
+        self._kept_waves: dict[float, Tensor] = {}
+        self._training_views: dict[tuple[int | None, int], TrainingView] = {}
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
         self._build_scene(self._seeds_without_images(generator))
 
@@ -224,57 +239,84 @@ class Dyn3DVelocityModel(GaussianModel):
         value."""
         params = self.scene.params
         base, rest = params["features_dc"], params["features_rest"]
-        changes, waves = rest.new_zeros(len(rest), 0, 3), rest.new_zeros(0)
-        if self.config.color_modes:
+        changes = params["color_changes"] if self.config.color_modes else rest.new_zeros(rest.shape[0], 0, 3)
+        turn = (quats, params["quats"]) if self.config.turn_colors else None
+        return carried_colors(base, changes, rest, self._color_waves(t), turn)
+
+    def _color_waves(self, t: float) -> Float[Tensor, "M"]:
+        """Return the cosines of time that the base colour follows."""
+        kept = self._kept_waves.get(t)
+        if kept is None:
             first, last = self.observed_times[0], self.timeline.t_obs
             phase = (min(max(t, first), last) - first) / max(last - first, 1e-6)
-            changes, waves = params["color_changes"], torch.cos(self.color_phases * phase).to(rest)
-        turn = (quats, params["quats"]) if self.config.turn_colors else None
-        return carried_colors(base, changes, rest, waves, turn)
+            kept = torch.cos(self.color_phases * phase).to(self.eval_background)
+            if len(self._kept_waves) < MAX_KEPT_TIMES:
+                self._kept_waves[t] = kept
+        return kept
 
     def _training_state(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave,
         section 3.3)."""
         if (
-            torch.rand(()) >= self.config.advect_probability
+            torch.rand(()).item() >= self.config.advect_probability
             or self.step < self.config.canonical_part * self.total_steps
         ):
             return self.scene.deform(t, codes)
-        step = self.timeline.dt if torch.rand(()) < 0.5 else -self.timeline.dt
+        step = self.timeline.dt if torch.rand(()).item() < 0.5 else -self.timeline.dt
         start = min(max(t + step, self.observed_times[0]), self.timeline.t_obs)
         return self.scene.advect(self.scene.deform(start, codes), start, t, codes)
 
+    def _training_view(self, camera: Cameras) -> TrainingView:
+        """Return what a step needs of a training camera, made once for each camera and resolution."""
+        scale = self._downscale()
+        index = (camera.metadata or {}).get("cam_idx")
+        view = self._training_views.get((index, scale))
+        if view is None or index is None:
+            Ks = camera.get_intrinsics_matrices().to(self.device)
+            view = self._training_views[index, scale] = TrainingView(
+                self._time_of(camera),
+                viewmats_of(camera.camera_to_worlds),
+                Ks / Ks.new_tensor([[scale], [scale], [1.0]]),
+                int(camera.width.item()) // scale,
+                int(camera.height.item()) // scale,
+            )
+        return view
+
     def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:
         """Render a training camera at its time on a random background."""
-        t, scale, params = self._time_of(camera), self._downscale(), self.scene.params
+        view, params = self._training_view(camera), self.scene.params
         codes = self.scene.codes()
-        state = self._training_state(t, codes)
-        Ks = camera.get_intrinsics_matrices().to(self.device)
-        Ks = Ks / Ks.new_tensor([[scale], [scale], [1.0]])
+        state = self._training_state(view.time, codes)
+        scales = params["scales"].exp()
+        opacities = torch.sigmoid(params["opacities"])
         render, alpha, info = rasterize(
             state.means,
             state.quats,
-            params["scales"].exp()
-            if state.scale_factors is None
-            else params["scales"].exp() * state.scale_factors,
-            torch.sigmoid(params["opacities"][:, 0]),
-            self.colors_at(t, state.quats),
-            viewmats_of(camera.camera_to_worlds),
-            Ks,
-            int(camera.width.item()) // scale,
-            int(camera.height.item()) // scale,
+            scales if state.scale_factors is None else scales * state.scale_factors,
+            opacities.squeeze(1),
+            self.colors_at(view.time, state.quats),
+            view.viewmats,
+            view.Ks,
+            view.width,
+            view.height,
             near_plane=self.config.camera_near,
             packed=False,
             sh_degree=self.config.sh_degree,
         )
         self.watch_gradients(info)
-        background = torch.rand(3, device=self.device) if self.has_alpha else self.eval_background
-        return {"render": render[0], "accumulation": alpha[0], "background": background, "codes": codes}
+        background = torch.rand(3, device=alpha.device) if self.has_alpha else self.eval_background
+        return {
+            "render": render.squeeze(0),
+            "accumulation": alpha.squeeze(0),
+            "background": background,
+            "codes": codes,
+            "opacities": opacities,
+        }
 
     def image_loss(self, outputs: dict[str, Any], batch: dict[str, Any]) -> Float[Tensor, ""]:
         """Compare with the recorded image: ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, equation 7)."""
-        image, background = batch["image"].to(self.device), outputs["background"]
         render, alpha, scale = outputs["render"], outputs["accumulation"], self._downscale()
+        image, background = batch["image"].to(render.device), outputs["background"]
         error = mean_absolute_error(render, alpha, image, background, scale)
         weight = self.config.ssim_weight
         if not weight:
@@ -289,9 +331,9 @@ class Dyn3DVelocityModel(GaussianModel):
         c = self.config
         losses = {"image": self.image_loss(outputs, batch)}
         if c.jerk_weight:
-            losses["jerk"] = c.jerk_weight * self.motions.jerk()
+            losses["jerk"] = self.motions.jerk(c.jerk_weight)
         if c.opacity_weight:
-            losses["opacity"] = c.opacity_weight * torch.sigmoid(self.scene.params["opacities"]).mean()
+            losses["opacity"] = c.opacity_weight * outputs["opacities"].mean()
         if c.scale_weight:
             losses["scale"] = c.scale_weight * self.scene.params["scales"].exp().mean()
         if c.ambiguity_weight:

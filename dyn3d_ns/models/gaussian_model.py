@@ -305,20 +305,20 @@ class GaussianModel(SplatfactoModel):
 
     def watch_gradients(self, info: dict[str, Any]) -> None:
         """Let the strategy see the image-plane gradients of the step; call it before the backward pass."""
-        self.info = info
         if isinstance(self.strategy, DefaultStrategy):
+            self.info = info
             self.strategy.step_pre_backward(
                 self.gauss_params, self.optimizers, self.strategy_state, self.step, info
             )
 
     def densify(self, step: int) -> None:
         """Let the strategy move, add and drop Gaussians; call it after the optimizers' step."""
-        arguments = (self.gauss_params, self.optimizers, self.strategy_state, step, self.info)
+        arguments = (self.gauss_params, self.optimizers, self.strategy_state, step)
         if isinstance(self.strategy, MCMCStrategy):
             rate = self.optimizers["means"].param_groups[0]["lr"]
-            self.strategy.step_post_backward(*arguments, lr=rate)
+            self.strategy.step_post_backward(*arguments, info={}, lr=rate)
         elif isinstance(self.strategy, DefaultStrategy):
-            self.strategy.step_post_backward(*arguments, packed=False)
+            self.strategy.step_post_backward(*arguments, info=self.info, packed=False)
 
     def training_state(self) -> dict[str, Any]:
         """Return what densification remembers between steps, for an exact resume."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering import harmonics, pool, projection, projection_backward
+from dyn3d_ns.rendering.once import once
 
 _NONE = np.zeros(0, dtype=np.float32)
 # Below this many Gaussians a second thread costs more than it brings.
@@ -21,7 +21,9 @@ def flat(tensor: Tensor | None) -> np.ndarray:
     """View a tensor as a flat float32 array; None becomes an empty one."""
     if tensor is None:
         return _NONE
-    return tensor.detach().numpy().ravel()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    return tensor.numpy().ravel()
 
 
 def _sparse_rows(tensor: Tensor, rows: Tensor) -> Tensor:
@@ -82,13 +84,14 @@ class Project(torch.autograd.Function):
         return means2d, depths, conics, compensations, radii
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, v_means2d, v_depths, v_conics, v_compensations, _v_radii):
         means, quats, scales, covars, viewmats, Ks, radii, conics = ctx.saved_tensors
         n, cameras = means.shape[0], viewmats.shape[0]
         s = ctx.settings
-        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) if t is not None else None
-                 for t in (means, quats, scales, covars)]  # fmt: skip
+        v_inputs = [
+            None if t is None else np.empty(t.shape, np.float32) for t in (means, quats, scales, covars)
+        ]
         pieces = pieces_for(n * cameras)
         v_views = np.zeros((pieces, cameras, 12) if ctx.needs_input_grad[5] else (0,), dtype=np.float64)
         arrays = [flat(t) for t in (means, quats, scales, covars, viewmats, Ks, radii, conics)]
@@ -98,7 +101,7 @@ class Project(torch.autograd.Function):
             flat(torch.zeros(cameras, n, 3) if v_conics is None else v_conics),
             flat(v_compensations),
         ]
-        outgoing = [flat(t) for t in grads] + [v_views.reshape(-1)]
+        outgoing = [_NONE if v is None else v.reshape(-1) for v in (*v_inputs, v_views)]
 
         def work(piece: int) -> None:
             projection_backward.project_backward(
@@ -107,6 +110,7 @@ class Project(torch.autograd.Function):
             )  # fmt: skip
 
         pool.run(work, pieces, "project backward")
+        grads: list[Tensor | None] = [None if v is None else torch.from_numpy(v) for v in v_inputs]
         v_viewmats = None
         if ctx.needs_input_grad[5]:
             total = torch.from_numpy(v_views.sum(axis=0)).to(viewmats.dtype)
@@ -140,30 +144,20 @@ class HarmonicColors(torch.autograd.Function):
         return colors
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, v_colors):
         means, coefficients, centers, radii, colors = ctx.saved_tensors
         n, cameras = means.shape[0], centers.shape[0]
-        v_coefficients = torch.zeros_like(coefficients, memory_format=torch.contiguous_format)
-        v_means = torch.zeros_like(means, memory_format=torch.contiguous_format)
+        v_coefficients, v_means = torch.zeros(coefficients.shape), torch.zeros(means.shape)
         pieces, each, shared = pieces_for(n * cameras), coefficients.shape[-2], coefficients.dim() == 3
         v_centers = np.zeros((pieces, cameras, 3) if ctx.needs_input_grad[2] else (0,), dtype=np.float64)
-        arrays = [
-            flat(t) for t in (means, coefficients, centers, radii, colors, v_colors, v_coefficients, v_means)
-        ]
+        tensors = (means, coefficients, centers, radii, colors, v_colors, v_coefficients, v_means)
+        arrays = [*map(flat, tensors), v_centers.reshape(-1)]
 
         def work(piece: int) -> None:
+            scratch = np.empty((2, harmonics.SCRATCH), dtype=np.float32)
             harmonics.colors_backward(
-                piece,
-                pieces,
-                n,
-                cameras,
-                ctx.degree,
-                each,
-                shared,
-                *arrays,
-                v_centers.reshape(-1),
-                *np.empty((2, harmonics.SCRATCH), dtype=np.float32),
+                piece, pieces, n, cameras, ctx.degree, each, shared, *arrays, scratch[0], scratch[1]
             )
 
         pool.run(work, pieces, "harmonics backward")

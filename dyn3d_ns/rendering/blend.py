@@ -5,16 +5,18 @@ into pieces for the pool.
 """
 
 import functools
+import itertools
+import math
 import weakref
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering import binning, blend_backward, blend_forward, pool
 from dyn3d_ns.rendering.autograd import flat, pieces_for
+from dyn3d_ns.rendering.once import once
 from dyn3d_ns.rendering.workspace import Lease
 
 # Channel counts that kernels are compiled for; others are padded to the next one.
@@ -88,7 +90,7 @@ def _pack(
     )
     records, rows = lease.empty(ranks * binning.RECORD), lease.empty(ranks * stride)
     rects = lease.empty(binning.planes(tiles_x, tiles_y) * ranks, np.int32)
-    pieces = pieces_for(int(counts.sum()))
+    pieces = pieces_for(sum(counts.tolist()))
     covered = np.zeros(pieces, dtype=np.float64)
     arrays = [flat(t) for t in (means2d, conics, opacities, radii, colors, depths)]
     pool.run(
@@ -99,7 +101,7 @@ def _pack(
         pieces,
         "pack",
     )  # fmt: skip
-    return _Packed(order, counts, records, rows, rects, int(covered.sum() * 1.0001) + 1)
+    return _Packed(order, counts, records, rows, rects, int(sum(covered.tolist()) * 1.0001) + 1)
 
 
 @functools.lru_cache(maxsize=16)
@@ -179,7 +181,7 @@ class Blend(torch.autograd.Function):
         return image, alphas
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, v_image, v_alphas):
         conics, opacities, colors, depths, backgrounds, image = ctx.saved_tensors
         s, packed = ctx.settings, ctx.packed
@@ -189,13 +191,10 @@ class Blend(torch.autograd.Function):
             v_image = torch.zeros_like(image)
         lease = Lease()
         accumulators = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
-        v_means2d, v_conics = torch.zeros(cameras, n, 2), torch.zeros(cameras, n, 3)
-        v_opacities = torch.zeros(opacities.shape)
-        v_abs = torch.zeros(cameras, n, 2) if s.absgrad is not None else None
-        v_colors = None if colors is None else torch.zeros(colors.shape)
-        v_depths = None if depths is None else torch.zeros(cameras, n)
-        out = [flat(t) for t in (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths)]
-        inputs, pieces = (flat(conics), flat(opacities)), pieces_for(int(packed.counts.sum()))
+        shapes = [(cameras, n, 2), (cameras, n, 2) if s.absgrad is not None else None, (cameras, n, 3)]
+        shapes += [None if t is None else t.shape for t in (opacities, colors, depths)]
+        out, (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths) = _zeros(shapes)
+        inputs, pieces = (flat(conics), flat(opacities)), pieces_for(sum(packed.counts.tolist()))
         buffers = lease.empty((pieces, 32 * width))
         pool.run(
             lambda p: blend_backward.collect(
@@ -210,6 +209,19 @@ class Blend(torch.autograd.Function):
             s.absgrad.put(v_abs)
         v_backgrounds = (ctx.rests * v_image).sum(dim=(1, 2)) if ctx.needs_input_grad[5] else None
         return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
+
+
+def _zeros(shapes: list[tuple[int, ...] | None]) -> tuple[list[np.ndarray], list[Tensor | None]]:
+    """Make zeros in one block, as flat arrays and as tensors: each by itself takes as long as a small kernel.
+
+    Where a shape is None the array is empty and the tensor None.
+    """
+    sizes = (0 if shape is None else math.prod(shape) for shape in shapes)
+    ends = list(itertools.accumulate(sizes, initial=0))
+    block = np.zeros(ends[-1], np.float32)
+    flat_ones = [block[start:stop] for start, stop in itertools.pairwise(ends)]
+    pairs = zip(flat_ones, shapes, strict=True)
+    return flat_ones, [None if shape is None else torch.from_numpy(x.reshape(shape)) for x, shape in pairs]
 
 
 def _accumulate(

@@ -40,6 +40,8 @@ from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread
 
 _TILE_COST = 64
 """What a tile costs beside its steps, in steps."""
+_LATE = 2000
+"""Steps that the calling thread does while the others are being woken."""
 
 DEPTH_ROWS = 3
 """Behind the channels, alpha and the background: gradient, mean and rest of the mean of an expected depth."""
@@ -64,8 +66,8 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
 
 @kernel
 def cut_runs(tile_entries, bounds):
-    """Cut the tiles into runs of about equal cost, one between two bounds; return the most chunks a tile
-    has, at least 1."""
+    """Cut the tiles into runs that end at about the same time, one between two bounds, the first for the
+    calling thread; return the most chunks a tile has, at least 1."""
     tiles, workers = len(tile_entries) // TILE_ENTRIES, len(bounds) - 1
     total, longest = 0, 1
     for tile in range(tiles):
@@ -74,7 +76,7 @@ def cut_runs(tile_entries, bounds):
     bounds[0] = 0
     worker, done = 1, 0
     for tile in range(tiles):
-        while worker < workers and done * workers >= total * worker:
+        while worker < workers and done * workers >= total * worker + _LATE * (workers - worker):
             bounds[worker] = tile
             worker += 1
         done += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.geometry.harmonics import rotate_harmonics
 from dyn3d_ns.geometry.rotations import quat_conjugate, quat_multiply
 from dyn3d_ns.rendering.jit import inline, kernel
+from dyn3d_ns.rendering.once import once
 from dyn3d_ns.rendering.pool import pieces_of, run
 
 _REST = (np.float32(1), np.float32(0), np.float32(0), np.float32(0))
@@ -90,21 +90,21 @@ class _ColorsAt(torch.autograd.Function):
     ) -> Tensor:
         ctx.fixed = waves.numpy(), now.numpy(), before.numpy()
         ctx.shapes = base.shape, changes.shape, rest.shape
-        out = base.new_empty(len(base), rest.shape[1] + 1, 3)
-        arrays = [x.numpy() for x in (base, changes, rest, waves, now, before, out)]
-        bounds = pieces_of(len(base))
+        out = np.empty((base.shape[0], rest.shape[1] + 1, 3), np.float32)
+        arrays = [base.numpy(), changes.numpy(), rest.numpy(), *ctx.fixed, out]
+        bounds = pieces_of(base.shape[0])
         run(lambda piece: _forward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
-        return out
+        return torch.from_numpy(out)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         v_out = grads[0].contiguous()
-        v_base, v_changes, v_rest = (v_out.new_empty(shape) for shape in ctx.shapes)
-        arrays = [v_out.numpy(), *ctx.fixed, v_base.numpy(), v_changes.numpy(), v_rest.numpy()]
-        bounds = pieces_of(len(v_out))
+        v_inputs = [np.empty(shape, np.float32) for shape in ctx.shapes]
+        arrays = [v_out.numpy(), *ctx.fixed, *v_inputs]
+        bounds = pieces_of(v_out.shape[0])
         run(lambda piece: _backward(bounds[piece], bounds[piece + 1], *arrays), len(bounds) - 1)
-        return v_base, v_changes, v_rest, None, None, None
+        return *map(torch.from_numpy, v_inputs), None, None, None  # type: ignore[return-value]
 
 
 def carried_colors(

@@ -114,21 +114,17 @@ def _check_colors(colors: object, cameras: int, n: int, sh_degree: int | None) -
         )
 
 
-def _determinant(rows: list[list[float]]) -> float:
-    """Expand along the first row: for a few numbers quicker than a call of a linear algebra library."""
-    if len(rows) == 1:
-        return rows[0][0]
-    minors = ([row[:k] + row[k + 1 :] for row in rows[1:]] for k in range(len(rows)))
-    return sum((-1) ** k * rows[0][k] * _determinant(minor) for k, minor in enumerate(minors))
-
-
 def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
     """Raise on cameras that project nothing: a singular matrix or rotation part, or a zero focal length."""
-    for c, rows in enumerate(viewmats.tolist()):
-        rotation = [row[:3] for row in rows[:3]]
-        if abs(_determinant(rotation)) < 1e-12 or (
-            rows[3] != [0.0, 0.0, 0.0, 1.0] and abs(_determinant(rows)) < 1e-12
-        ):
+    for c, (x, y, z, last) in enumerate(viewmats.tolist()):
+        # for nine numbers quicker than a call of a linear algebra library
+        volume = (
+            x[0] * (y[1] * z[2] - y[2] * z[1])
+            + x[1] * (y[2] * z[0] - y[0] * z[2])
+            + x[2] * (y[0] * z[1] - y[1] * z[0])
+        )
+        projective = last != [0.0, 0.0, 0.0, 1.0]
+        if abs(volume) < 1e-12 or (projective and abs(float(torch.linalg.det(viewmats[c].double()))) < 1e-12):
             raise ValueError(f"viewmats[{c}] is singular; it must be an invertible transform")
     for c, rows in enumerate(Ks.tolist()):
         if rows[0][0] == 0.0 or rows[1][1] == 0.0:

@@ -25,6 +25,32 @@ def _tight_extents(opacities: Tensor) -> Tensor:
     return 2.0 * torch.log(255.0 * opacities.detach().clamp_min(1e-30))
 
 
+def _centers(viewmats: Tensor) -> Tensor:
+    """Return where cameras stand, the same with and without gradients.
+
+    A matrix library takes longer than a small kernel: it is called for gradients and for projective matrices.
+    """
+    rows = viewmats.tolist()
+    if any(row[3] != [0.0, 0.0, 0.0, 1.0] for row in rows):
+        return torch.linalg.inv(viewmats)[:, :3, 3]
+    centers = torch.tensor([_center(*row[:3]) for row in rows])
+    if viewmats.requires_grad:
+        inverse = torch.linalg.inv(viewmats)[:, :3, 3]
+        centers = centers + (inverse - inverse.detach())
+    return centers
+
+
+def _center(a: list[float], b: list[float], c: list[float]) -> list[float]:
+    """Solve R x = -t for the rows (R | t) of an affine transform by Cramer's rule."""
+
+    def cross(u: list[float], v: list[float]) -> tuple[float, float, float]:
+        return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+
+    bc, ca, ab = cross(b, c), cross(c, a), cross(a, b)
+    scale = -1.0 / (a[0] * bc[0] + a[1] * bc[1] + a[2] * bc[2])
+    return [scale * (a[3] * bc[i] + b[3] * ca[i] + c[3] * ab[i]) for i in range(3)]
+
+
 def rasterize_cpu(
     means: Tensor, quats: Tensor | None, scales: Tensor | None, covars: Tensor | None, opacities: Tensor,
     colors: Tensor, viewmats: Tensor, Ks: Tensor, backgrounds: Tensor | None, *, width: int,
@@ -52,7 +78,7 @@ def rasterize_cpu(
         if sh_degree is None:
             rgb = _per_camera(colors, cameras, 2)
         else:
-            centers = torch.linalg.inv(viewmats)[:, :3, 3]
+            centers = _centers(viewmats)
             rgb = HarmonicColors.apply(means, colors, centers, radii, sh_degree)
     info = collect_info(
         means2d, depths, conics, opacities, radii, width, height, tile_size, packed, radii_per_axis

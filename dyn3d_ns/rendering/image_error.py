@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering.jit import inline, kernel
+from dyn3d_ns.rendering.once import once
 from dyn3d_ns.rendering.pool import pieces_of, run
 
 
@@ -57,23 +57,24 @@ class _MeanError(torch.autograd.Function):
     def forward(
         ctx: Any, render: Tensor, alpha: Tensor, image: Tensor, background: Tensor, factor: int
     ) -> Tensor:
-        ctx.slopes = torch.empty_like(render), torch.empty_like(alpha)
-        arrays = [x.numpy() for x in (render, alpha, image, background, *ctx.slopes)]
-        bounds = pieces_of(len(render), smallest=32)
-        sums = np.zeros(len(bounds) - 1)
+        arrays = [x.numpy() for x in (render, alpha, image, background)]
+        ctx.slopes = np.empty_like(arrays[0]), np.empty_like(arrays[1])
+        arrays += ctx.slopes
+        bounds = pieces_of(render.shape[0], smallest=32)
+        sums = [0.0] * (len(bounds) - 1)
 
         def work(piece: int) -> None:
             sums[piece] = _error(bounds[piece], bounds[piece + 1], factor, *arrays)
 
         run(work, len(sums))
-        return render.new_full((), float(sums.sum()) / render.numel())
+        return torch.scalar_tensor(sum(sums) / render.numel())
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         v_render, v_alpha = ctx.slopes
-        scale = float(grads[0]) / v_render.numel()
-        return v_render * scale, v_alpha * scale, None, None, None
+        scale = np.float32(grads[0].item() / v_render.size)
+        return torch.from_numpy(v_render * scale), torch.from_numpy(v_alpha * scale), None, None, None
 
 
 def recorded_image(

@@ -116,12 +116,12 @@ def collect_info(
 ) -> RasterInfo:
     """Collect what strategies read, [C, N, …], or packed to the visible pairs [nnz, …] as gsplat does."""
     if opacities.dim() == 1:
-        opacities = opacities[None]
+        opacities = opacities.unsqueeze(0)
     info: dict[str, Any] = {
         "camera_ids": None, "gaussian_ids": None, "means2d": means2d, "depths": depths,
         "conics": conics, "opacities": opacities, "width": width, "height": height, "tile_size": tile_size,
         "tile_width": -(-width // tile_size), "tile_height": -(-height // tile_size),
-        "n_cameras": len(means2d),
+        "n_cameras": means2d.shape[0],
     }  # fmt: skip
     if packed:
         camera_ids, gaussian_ids = torch.where((radii > 0).all(dim=1))

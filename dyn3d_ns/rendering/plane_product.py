@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.rendering.jit import inline, kernel
+from dyn3d_ns.rendering.once import once
 from dyn3d_ns.rendering.pool import run
 from dyn3d_ns.rendering.vector import LANES, fma, lane_sum, splat
 from dyn3d_ns.rendering.vector_memory import load, store
@@ -163,7 +163,7 @@ class _Product(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         points, rows, *planes = ctx.saved_tensors
         blocks = planes[0].shape[-1] // LANES

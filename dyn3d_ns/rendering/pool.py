@@ -109,7 +109,7 @@ def run(function: Callable[[int], None], pieces: int, stage: str = "other") -> N
 
 
 def _run(function: Callable[[int], None], pieces: int) -> None:
-    if threading.current_thread() is threading.main_thread():
+    if threading.get_ident() == threading.main_thread().ident:
         _share(function, pieces)
         return
     at_exit.enter()

@@ -10,25 +10,23 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyn3d_ns.geometry.rotations import quat_multiply
 from dyn3d_ns.rendering.jit import kernel
+from dyn3d_ns.rendering.motion_table import ROW
+from dyn3d_ns.rendering.once import once
 from dyn3d_ns.rendering.pool import pieces_of, run
 from dyn3d_ns.rendering.vector import LANES, fma, splat
 from dyn3d_ns.rendering.vector_memory import load, store
 
-_ROW = 16
-"""Numbers of one motion: nine of the matrix, three of the translation, four of the quaternion."""
-
 
 @kernel
 def _forward(start, stop, codes, table, means, quats, moved, turned, scratch):
-    m, motions = scratch[:_ROW], codes.shape[1]
+    m, motions = scratch[:ROW], codes.shape[1]
     for i in range(start, stop):
         mixed = splat(np.float32(0))
         for k in range(motions):
-            mixed = fma(load(table, _ROW * k), splat(codes[i, k]), mixed)
+            mixed = fma(load(table, ROW * k), splat(codes[i, k]), mixed)
         store(m, 0, mixed)
         x, y, z = means[i, 0], means[i, 1], means[i, 2]
         moved[i, 0] = m[0] * x + m[1] * y + m[2] * z + m[9]
@@ -59,12 +57,12 @@ def _backward(
     v_table,
     scratch,
 ):
-    m, g, slopes = scratch[:_ROW], scratch[_ROW : 2 * _ROW], scratch[2 * _ROW :]
-    stride, motions = columns.shape[0] // _ROW, codes.shape[1]
+    m, g, slopes = scratch[:ROW], scratch[ROW : 2 * ROW], scratch[2 * ROW :]
+    stride, motions = columns.shape[0] // ROW, codes.shape[1]
     for i in range(start, stop):
         mixed = splat(np.float32(0))
         for k in range(motions):
-            mixed = fma(load(table, _ROW * k), splat(codes[i, k]), mixed)
+            mixed = fma(load(table, ROW * k), splat(codes[i, k]), mixed)
         store(m, 0, mixed)
         for j in range(3):
             v_means[i, j] = m[j] * v_moved[i, 0] + m[3 + j] * v_moved[i, 1] + m[6 + j] * v_moved[i, 2]
@@ -84,10 +82,10 @@ def _backward(
         v_quats[i, 3] = -vw * az + vx * ay - vy * ax + vz * aw
         v_mixed = load(g, 0)
         for k in range(motions):
-            store(v_table, _ROW * k, fma(v_mixed, splat(codes[i, k]), load(v_table, _ROW * k)))
+            store(v_table, ROW * k, fma(v_mixed, splat(codes[i, k]), load(v_table, ROW * k)))
         for block in range(0, stride, LANES):
             slope = splat(np.float32(0))
-            for j in range(_ROW):
+            for j in range(ROW):
                 slope = fma(load(columns, j * stride + block), splat(g[j]), slope)
             store(slopes, block, slope)
         for k in range(motions):
@@ -101,35 +99,37 @@ class _Apply(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(codes, table, means, quats)
         moved, turned = torch.empty_like(means), torch.empty_like(quats)
-        arrays = [x.numpy() for x in (codes, table.view(-1), means, quats, moved, turned)]
-        bounds = pieces_of(len(means))
+        arrays = [x.numpy() for x in (codes, table, means, quats, moved, turned)]
+        arrays[1] = arrays[1].ravel()
+        bounds = pieces_of(means.shape[0])
 
         def work(piece: int) -> None:
-            _forward(bounds[piece], bounds[piece + 1], *arrays, np.empty(_ROW, np.float32))
+            _forward(bounds[piece], bounds[piece + 1], *arrays, np.empty(ROW, np.float32))
 
         run(work, len(bounds) - 1)
         return moved, turned
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         codes, table, means, quats = ctx.saved_tensors
-        bounds = pieces_of(len(means))
+        bounds = pieces_of(means.shape[0])
         v_codes, v_means, v_quats = (torch.empty_like(x) for x in (codes, means, quats))
         # Every piece has its own sum, added in order: the result does not depend on who was first.
-        v_table = torch.zeros(len(bounds) - 1, *table.shape)
-        columns = torch.zeros(_ROW, -(-len(table) // LANES) * LANES)
-        columns[:, : len(table)] = table.T
-        inputs = [codes, table.view(-1), columns.view(-1), means, quats, *grads]
-        inputs = [x.contiguous().numpy() for x in inputs]
+        v_table = np.zeros((len(bounds) - 1, table.numel()), np.float32)
+        columns = np.zeros((ROW, -(-len(table) // LANES) * LANES), np.float32)
+        columns[:, : len(table)] = table.numpy().T
+        inputs = [codes.numpy(), table.numpy().ravel(), columns.ravel(), means.numpy(), quats.numpy()]
+        inputs += [x.contiguous().numpy() for x in grads]
         outputs = [x.numpy() for x in (v_codes, v_means, v_quats)]
 
         def work(piece: int) -> None:
-            sums, scratch = v_table[piece].view(-1).numpy(), np.empty(2 * _ROW + columns.shape[1], np.float32)
-            _backward(bounds[piece], bounds[piece + 1], *inputs, *outputs, sums, scratch)
+            scratch = np.empty(2 * ROW + columns.shape[1], np.float32)
+            _backward(bounds[piece], bounds[piece + 1], *inputs, *outputs, v_table[piece], scratch)
 
         run(work, len(bounds) - 1)
-        return v_codes, v_table.sum(0), v_means, v_quats
+        total = v_table.sum(axis=0) if len(v_table) > 1 else v_table[0]
+        return v_codes, torch.from_numpy(total).view_as(table), v_means, v_quats
 
 
 def apply_motions(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dyn3d_ns.rendering.carried_colors import carried_colors
 from dyn3d_ns.rendering.image_error import mean_absolute_error, recorded_image
+from dyn3d_ns.rendering.motion_table import mean_square, motion_table
 from dyn3d_ns.rendering.skinning import apply_motions
 
 
@@ -32,6 +33,21 @@ def check_against_float64(function: Callable, inputs: list[Tensor], fixed: tuple
         assert x.grad is not None and y.grad is not None
         scale = float(y.grad.abs().max()) if y.grad.numel() else 0.0
         torch.testing.assert_close(x.grad.double(), y.grad, rtol=1e-5, atol=1e-5 * max(scale, 1e-12))
+
+
+@pytest.mark.parametrize("turn", [0.0, 1e-6, 0.0099, 0.0101, 1.0, 9.0])
+def test_table_of_motions(turn: float) -> None:
+    torch.manual_seed(0)
+    weights, coefficients, pivots = torch.randn(5), torch.randn(5, 7, 6), torch.randn(8, 3)
+    rotation = torch.tensordot(weights, coefficients[..., 3:], dims=1).norm(dim=-1, keepdim=True)
+    coefficients[..., 3:] *= turn / rotation
+    check_against_float64(lambda c, w, p: motion_table(w, c, p), [coefficients], fixed=(weights, pivots))
+
+
+def test_mean_square() -> None:
+    torch.manual_seed(0)
+    columns, matrix = torch.randn(5, 7, 6), torch.randn(9, 5)
+    check_against_float64(lambda c, b: mean_square(b, c, 0.3), [columns], fixed=(matrix,))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5000])
