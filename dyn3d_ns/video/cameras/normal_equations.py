@@ -1,7 +1,7 @@
 """The normal equations of the robust reprojection error, reduced to the cameras.
 
 The points are eliminated with the Schur complement (Triggs et al. 2000, section 6) in chunks, so that memory
-grows with the number of cameras squared and not with the points.
+grows with the number of adjusted cameras squared and not with the points.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from dyn3d_ns.video.cameras.bundle import NEAR, Bundle, Observations
 from dyn3d_ns.video.cameras.projection import rotation_of, skew_rows, sum_rows
@@ -74,29 +74,38 @@ def damped_step(
 ) -> Bundle | None:
     """Solve the damped normal equations and take the step; None if they are singular.
 
+    Cameras that stay as they are, or see nothing, take no room in the equations: a long clip is adjusted on
+    few of its frames.
+
     Args:
         fixed: Parameters that must not move: six of each camera (rotation, translation), then log focal.
     """
     count = len(bundle.rotations)
-    size = 6 * count + 1
+    held = fixed[:-1].reshape(count, 6)
+    free = np.flatnonzero(~held.all(1) & (np.bincount(seen.frames, minlength=count) > 0))
+    size = 6 * len(free) + 1
     reduced = np.zeros((size, size))
-    for k in range(count):
-        reduced[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = system.cameras[k]
-    reduced[-1, :-1] = reduced[:-1, -1] = system.cameras_focal.ravel()
+    for k, camera in enumerate(free):
+        reduced[6 * k : 6 * k + 6, 6 * k : 6 * k + 6] = system.cameras[camera]
+    reduced[-1, :-1] = reduced[:-1, -1] = system.cameras_focal[free].ravel()
     reduced[-1, -1] = system.focal
     diagonal = np.arange(size)
     reduced[diagonal, diagonal] *= 1.0 + damping
-    gradient = np.append(system.camera_gradient.ravel(), system.focal_gradient)
+    gradient = np.append(system.camera_gradient[free].ravel(), system.focal_gradient)
     inverse = _damped_inverse(system.points, damping)
-    _eliminate_points(reduced, gradient, seen, system, inverse)
-    _hold(reduced, gradient, fixed)
+    column = np.full(count, -1)
+    column[free] = np.arange(len(free))
+    _eliminate_points(reduced, gradient, column[seen.frames], seen.points, system, inverse)
+    _hold(reduced, gradient, np.append(held[free].ravel(), fixed[-1]))
     try:
-        step = np.linalg.solve(reduced, -gradient)
+        solved = np.linalg.solve(reduced, -gradient)
     except np.linalg.LinAlgError:
         return None
-    if not np.isfinite(step).all():
+    if not np.isfinite(solved).all():
         return None
-    return _apply(bundle, seen, system, inverse, step)
+    step = np.zeros((count, 6))
+    step[free] = solved[:-1].reshape(-1, 6)
+    return _apply(bundle, seen, system, inverse, step, float(solved[-1]))
 
 
 def _damped_inverse(blocks: Float[np.ndarray, "P 3 3"], damping: float) -> Float[np.ndarray, "P 3 3"]:
@@ -111,22 +120,29 @@ def _damped_inverse(blocks: Float[np.ndarray, "P 3 3"], damping: float) -> Float
 def _eliminate_points(
     reduced: Float[np.ndarray, "S S"],
     gradient: Float[np.ndarray, "S"],
-    seen: Observations,
+    columns: Int[np.ndarray, "O"],
+    points: Int[np.ndarray, "O"],
     system: NormalBlocks,
     inverse: Float[np.ndarray, "P 3 3"],
 ) -> None:
-    """Subtract the points' part from the cameras' equations, chunk by chunk."""
+    """Subtract the points' part from the cameras' equations, chunk by chunk.
+
+    Args:
+        columns: place of each observation's camera in the equations; -1 for one that takes none.
+        points: point of each observation, ascending.
+    """
     size, count = len(gradient), len(inverse)
     chunk = max(1, _CHUNK_ENTRIES // (3 * size))
     # With the Cholesky factor L of a point's inverse, its part is Y Y^T for Y = coupling L.
     factor = np.linalg.cholesky(inverse)
-    bounds = np.searchsorted(seen.points, np.arange(0, count + chunk, chunk))
+    bounds = np.searchsorted(points, np.arange(0, count + chunk, chunk))
     for k, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
         first, last = k * chunk, min((k + 1) * chunk, count)
         coupling = np.zeros((3, size, last - first))
-        rows, points = 6 * seen.frames[low:high, None] + np.arange(6), seen.points[low:high, None] - first
+        mine = low + np.flatnonzero(columns[low:high] >= 0)
+        rows, places = 6 * columns[mine, None] + np.arange(6), points[mine, None] - first
         for axis in range(3):
-            coupling[axis, rows, points] = system.coupling[low:high, :, axis]
+            coupling[axis, rows, places] = system.coupling[mine, :, axis]
         coupling[:, -1] = system.focal_coupling[first:last].T
         lower, pull = factor[first:last], system.point_gradient[first:last]
         for axis in range(3):
@@ -149,9 +165,10 @@ def _apply(
     seen: Observations,
     system: NormalBlocks,
     inverse: Float[np.ndarray, "P 3 3"],
-    step: Float[np.ndarray, "S"],
+    cameras: Float[np.ndarray, "F 6"],
+    log_focal: float,
 ) -> Bundle:
-    cameras, log_focal = step[:-1].reshape(-1, 6), float(np.clip(step[-1], -0.5, 0.5))
+    log_focal = float(np.clip(log_focal, -0.5, 0.5))
     towards = np.einsum("oij,oi->oj", system.coupling, cameras[seen.frames])
     right = system.point_gradient + sum_rows(towards, seen.points, len(bundle.points))
     right += system.focal_coupling * log_focal

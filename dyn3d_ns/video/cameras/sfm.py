@@ -70,7 +70,8 @@ def solve_cameras(
         return _still(tracks, default)
     keyframes = select_keyframes(tracks, max_keyframes)
     limit = _TURNING_RESIDUAL * max(1.0, tracks.width / 640.0)
-    turning = fit_turning(tracks, keyframes, default, guess is None or not guess.certain)
+    some = thinned(tracks, _ADJUSTED_TRACKS)
+    turning = fit_turning(some, keyframes, default, guess is None or not guess.certain)
     if turning is not None and turning.residual < limit:
         note("the camera turns but stays in its place: depth cannot be told from it")
         return complete(tracks, turning.reconstruction, "turning", note)
