@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.flow_files import read_file
 
@@ -31,13 +30,6 @@ def read_dpt(path: Path) -> Float32[np.ndarray, "H W"]:
     return np.frombuffer(content, "<f4", offset=12).reshape(height, width).astype(np.float32)
 
 
-def write_dpt(path: Path, depth: Float32[np.ndarray, "H W"]) -> None:
-    """Write a depth map: planar z in scene units."""
-    size = np.array([depth.shape[1], depth.shape[0]], dtype="<i4")
-    with atomic_open(path) as file:
-        file.write(_TAG + size.tobytes() + depth.astype("<f4").tobytes())
-
-
 def read_cam(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
     """Read a camera: intrinsics and world-to-camera pose (OpenCV axes, pixel centres at whole numbers)."""
     content = _tagged(path, ".cam")
@@ -45,12 +37,6 @@ def read_cam(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray
         raise DamagedFileError(f"{path} has {len(content)} bytes instead of 172; restore the original")
     numbers = np.frombuffer(content, "<f8", offset=4)
     return numbers[:9].reshape(3, 3).copy(), numbers[9:].reshape(3, 4).copy()
-
-
-def write_cam(path: Path, K: Float64[np.ndarray, "3 3"], world_to_camera: Float64[np.ndarray, "3 4"]) -> None:
-    """Write a camera: intrinsics and world-to-camera pose (OpenCV axes, pixel centres at whole numbers)."""
-    with atomic_open(path) as file:
-        file.write(_TAG + K.astype("<f8").tobytes() + world_to_camera[:3].astype("<f8").tobytes())
 
 
 def _tagged(path: Path, kind: str) -> bytes:

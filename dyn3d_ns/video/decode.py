@@ -163,15 +163,36 @@ class Source:
             raise StageError(f"{self.path} is a video, but not one frame of it can be decoded")
         if damaged:
             self.notes.append(f"{damaged} damaged part(s) of {self.path.name} could not be decoded")
-        self._check_length(stream, number)
+        self._check_length(container, number, last + 1 / rate)
 
-    def _check_length(self, stream: object, number: int) -> None:
-        """Note a file that states more frames than it holds."""
-        stated = int(getattr(stream, "frames", 0) or 0)
-        if stated > number + 1:
+    def _check_length(self, container: InputContainer, number: int, seconds: float) -> None:
+        """Note a file that states more frames, or more seconds, than it holds."""
+        stream = container.streams.video[0]
+        if stream.frames > number + 1:
             self.notes.append(
-                f"{self.path.name} states {stated} frames, but only {number} can be decoded: it is cut short"
+                f"{self.path.name} states {stream.frames} frames, but only {number} can be decoded: "
+                "it is cut short"
             )
+            return
+        stated = _stated_seconds(container)
+        if stated is not None and stated > seconds + max(0.25, 0.02 * stated):
+            self.notes.append(
+                f"{self.path.name} states {stated:.1f} s, but only {seconds:.1f} s can be decoded: "
+                "it is cut short"
+            )
+
+
+def _stated_seconds(container: InputContainer) -> float | None:
+    """Return the length that a file states for its video; None where it states none."""
+    stream = container.streams.video[0]
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tag is not None:
+        return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    # Sound may be longer than the pictures.
+    alone = len(container.streams) == 1 and container.duration is not None
+    return container.duration / 1e6 if alone and container.duration is not None else None
 
 
 def focal_in_pixels(focal_35mm: float | None, width: int, height: int) -> float | None:

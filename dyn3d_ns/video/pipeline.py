@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import tyro
 
 from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.video.masks.settings import EgoSettings
 from dyn3d_ns.video.registry import STAGES, stage_class
 from dyn3d_ns.video.stage import Stage
 from dyn3d_ns.video.stages.adjust import AdjustSettings
@@ -53,6 +54,21 @@ def build_stages(source: Path, settings: PipelineSettings, names: list[str] | No
     for name in known:
         if names is not None and name not in names:
             continue
-        own = getattr(settings, name)
-        stages.append(FramesStage(own, source) if name == "frames" else stage_class(name)(own))
+        if name == "frames":
+            stages.append(FramesStage(settings.frames, source))
+        else:
+            own = _with_ego_flow(settings) if name == "masks" else getattr(settings, name)
+            stages.append(stage_class(name)(own))
     return stages
+
+
+def _with_ego_flow(settings: PipelineSettings) -> MasksSettings:
+    """Let the masks compare the flow with the ego-flow where cameras and depth are both given."""
+    masks, cameras, depth = settings.masks, settings.cameras, settings.depth
+    named = masks.ego.poses is not None or masks.ego.depth is not None
+    if named or cameras.poses is None or depth.files is None:
+        return masks
+    ego = EgoSettings(
+        cameras.poses, cameras.poses_format, cameras.focal, cameras.fov, depth.files, depth.png_scale
+    )
+    return replace(masks, ego=ego)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
-from dyn3d_ns.io.atomic import atomic_open, atomic_path, write_json
+from dyn3d_ns.io.atomic import atomic_open, write_json
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz, write_flow_npz
 from dyn3d_ns.video.arrays import encode_png, read_npz, read_png, write_npz
@@ -71,10 +71,10 @@ class Workspace(Tree):
         )
         shape = values["orig_shape"]
         return Tracks(
-            xy=values["all_tracks"].astype(np.float32),
-            visible=values["all_visibilities"].astype(bool),
-            confidence=values["all_confidences"].astype(np.float32),
-            init_frames=values["init_frames"].astype(np.int64),
+            xy=values["all_tracks"].astype(np.float32, copy=False),
+            visible=values["all_visibilities"].astype(bool, copy=False),
+            confidence=values["all_confidences"].astype(np.float32, copy=False),
+            init_frames=values["init_frames"].astype(np.int64, copy=False),
             height=int(shape[0]),
             width=int(shape[1]),
         )
@@ -164,18 +164,20 @@ class Workspace(Tree):
 
     def write_depths(self, depths: Iterable[Float32[np.ndarray, "H W"]], num_frames: int) -> None:
         """Write depth maps one after another into a (F,1,H,W) file; memory holds one of them."""
-        with atomic_path(self.depth_path) as temporary:
-            target = None
-            count = 0
+        # Written, not mapped: the pages of a mapped file count as this process's memory.
+        with atomic_open(self.depth_path) as file:
+            count, shape = 0, None
             for depth in depths:
-                if target is None:
+                if shape is None:
                     shape = (num_frames, 1, *depth.shape)
-                    target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                target[count, 0] = depth
+                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                if depth.shape != shape[2:]:
+                    raise ValueError(f"depth map {count} is {depth.shape}, those before it {shape[2:]}")
+                file.write(np.ascontiguousarray(depth, dtype="<f4").tobytes())
                 count += 1
-            if target is None or count != num_frames:
+            if count != num_frames:
                 raise ValueError(f"expected {num_frames} depth maps, got {count}")
-            target.flush()
 
     def _depths(self) -> np.ndarray:
         if not self.depth_path.is_file():

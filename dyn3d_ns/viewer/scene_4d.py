@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import viser
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import UInt8
 
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.panel import PlaybackPanel
 from dyn3d_ns.viewer.player import TimePlayer
+from dyn3d_ns.viewer.scene_parts import quaternion, some_of, thumbnail, trail_points, typical_size
 
 FRAME_RATE = 30.0
 """Most frames shown in a second."""
 _FRUSTUMS = 20
 _MOVING_BUDGET = 1_500_000
 _TRAILS = 400
-_PIECES = 4
 _PANEL_RATE = 10.0
 _PICTURE, _OBJECTS = "picture", "objects"
 
@@ -59,7 +59,7 @@ class SceneViewer(TimePlayer):
         # viser's atomic() keeps its lock where what it groups fails, and then nothing is sent any more.
         self._lock = threading.Lock()
         self.server = viser.ViserServer(host=host, port=port, label="dyn3d", verbose=False)
-        self._size = _typical_size(scene)
+        self._size = typical_size(scene)
         self._add_scene()
         self._panel = PlaybackPanel(self, self.server, order=0.0)
         self._add_options(names)
@@ -113,11 +113,11 @@ class SceneViewer(TimePlayer):
         scene, server, limits = self.scene, self.server, self._limits
         rng = np.random.default_rng(0)
         server.scene.set_up_direction(tuple(-scene.c2w[:, :3, 1].mean(0)))
-        self._static_choice = _at_most(len(scene.static_points), limits.static_points, rng)
+        self._static_choice = some_of(len(scene.static_points), limits.static_points, rng)
         self._point_size = self._size / 250
         self._static = self._add_static()
         most = max(1, min(limits.moving_points, _MOVING_BUDGET // scene.num_frames))
-        self._moving_choice = [_at_most(len(scene.moving(i)[0]), most, rng) for i in range(scene.num_frames)]
+        self._moving_choice = [some_of(len(scene.moving(i)[0]), most, rng) for i in range(scene.num_frames)]
         self._moving = [self._add_moving(i, _PICTURE, False) for i in range(scene.num_frames)]
         on_objects = np.flatnonzero(scene.traj_instance > 0)
         longest = np.argsort(-scene.traj_vis[on_objects].sum(1), kind="stable")[:_TRAILS]
@@ -166,7 +166,7 @@ class SceneViewer(TimePlayer):
             scale=scale * 0.3,
             color=color,
             image=image,
-            wxyz=_quaternion(pose[:3, :3]),
+            wxyz=quaternion(pose[:3, :3]),
             position=pose[:3, 3],
         )
 
@@ -228,7 +228,7 @@ class SceneViewer(TimePlayer):
         )
 
     def _show_camera(self) -> None:
-        picture = None if self.image is None else _thumbnail(self.image(self._frame))
+        picture = None if self.image is None else thumbnail(self.image(self._frame))
         camera = self._frustum("/camera", self._frame, 0.25 * self._size, (220, 60, 60), picture)
         camera.visible = self._show_cameras_box.value
 
@@ -257,47 +257,3 @@ class SceneViewer(TimePlayer):
             client.camera.position = pose[:3, 3]
             client.camera.look_at = pose[:3, 3] + pose[:3, 2] * self._size
             client.camera.fov = float(2 * np.arctan2(K[1, 2] + 0.5, K[1, 1]))
-
-
-def trail_points(
-    scene: FusedScene, tracks: np.ndarray, frame: int, length: int
-) -> tuple[Float32[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"]]:
-    """Return the last steps of tracks as points along them, in their objects' colours, darker with age."""
-    first = max(0, frame - length)
-    path, seen = scene.traj[tracks, first : frame + 1], scene.traj_vis[tracks, first : frame + 1]
-    # A track is drawn where it is seen now, so that nothing trails behind what has left.
-    steps = seen[:, :-1] & seen[:, 1:] & seen[:, -1:]
-    which, at = np.nonzero(steps)
-    if not len(which):
-        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
-    share = (np.arange(_PIECES) / _PIECES).astype(np.float32)[None, :, None]
-    begin, end = path[which, at][:, None], path[which, at + 1][:, None]
-    points = begin + share * (end - begin)
-    colors = scene.instance_colors[scene.traj_instance[tracks[which]]].astype(np.float32)
-    age = (at + 1) / max(path.shape[1] - 1, 1)
-    colors = np.repeat(colors * (0.35 + 0.65 * age[:, None]), _PIECES, axis=0)
-    return points.reshape(-1, 3).astype(np.float32), np.rint(colors).astype(np.uint8)
-
-
-def _typical_size(scene: FusedScene) -> float:
-    """Return the median distance of the points from the first camera."""
-    points = scene.static_points if len(scene.static_points) else scene.dyn_points
-    if not len(points):
-        return 1.0
-    return float(np.median(np.linalg.norm(points[::10] - scene.c2w[0, :3, 3], axis=1))) or 1.0
-
-
-def _at_most(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
-    return np.arange(count) if count <= most else np.sort(rng.choice(count, most, replace=False))
-
-
-def _thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    step = max(1, image.shape[1] // 320)
-    return np.ascontiguousarray(image[::step, ::step])
-
-
-def _quaternion(rotation: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "4"]:
-    from scipy.spatial.transform import Rotation
-
-    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
-    return np.array([w, x, y, z])

@@ -86,12 +86,16 @@ def test_unreadable_images_are_left_out_and_named(tmp_path: Path) -> None:
     assert "f2.png" in source.notes[0] and "1 image" in source.notes[0]
 
 
-def test_a_truncated_video_gives_what_it_holds_and_says_so(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "v.mkv", shifted_frames(60, step=(3, 0)))
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_a_truncated_video_gives_what_it_holds_and_says_so(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"v{suffix}", shifted_frames(60, step=(3, 0)))
+    source = Source(path)
+    assert sum(1 for _ in source.frames()) == 60 and source.notes == []
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     source = Source(path)
     count = sum(1 for _ in source.frames())
     assert 2 < count < 60
+    assert "cut short" in " ".join(source.notes)
 
 
 def test_a_damaged_stretch_does_not_end_the_video(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from PIL import Image
 from dyn3d_ns.cli.main import main
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import write_flo
-from dyn3d_ns.io.sintel import write_cam, write_dpt
 from dyn3d_ns.video.cameras.given import given_cameras
 from dyn3d_ns.video.evaluation import GroundTruth, evaluate
 from dyn3d_ns.video.report import ConsoleReport
 from dyn3d_ns.video.stages.cameras import CamerasSettings
 from dyn3d_ns.video.types import Cameras, Clip, Flow, Tracks
 from dyn3d_ns.video.workspace import Workspace
+from tests.sintel_files import write_cam, write_dpt
 
 FRAMES, HEIGHT, WIDTH = 4, 24, 32
 K = np.array([[40.0, 0, 15.5], [0, 40.0, 11.5], [0, 0, 1.0]])

@@ -115,6 +115,7 @@ def test_a_camera_that_stands_still_goes_all_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("kind", ["plain", "noise"])
 def test_clips_with_nothing_to_see_end_in_the_summary(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(0)

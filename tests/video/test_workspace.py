@@ -123,6 +123,27 @@ def test_nerfstudio_reads_the_transforms(workspace: Workspace) -> None:
     assert outputs.cameras.cx.flatten().tolist() == [20, 20, 20]
 
 
+def test_stock_nerfstudio_data_sees_the_points_where_the_cameras_saw_them(workspace: Workspace) -> None:
+    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+    import dyn3d_ns.compat
+
+    dyn3d_ns.compat.apply()
+    write_transforms(workspace)
+    config = NerfstudioDataParserConfig(data=workspace.root, eval_mode="all", downscale_factor=1)
+    config.load_3D_points = True  # as splatfacto has it
+    outputs = config.setup().get_dataparser_outputs("train")
+    points = outputs.metadata["points3D_xyz"].numpy()
+    assert outputs.metadata["points3D_rgb"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert len(outputs.cameras) == 3
+    camera = outputs.cameras[1]
+    pose = camera.camera_to_worlds.numpy()
+    at = (points - pose[:, 3]) @ pose[:, :3] * [1, -1, -1]
+    pixels = at[:, :2] / at[:, 2:] * [50, 51] + [20, 15]
+    # The second camera stands at x = 1: a point 5 ahead and 1 to its left, and one straight ahead.
+    np.testing.assert_allclose(pixels, [[10, 15], [20, 15]], atol=1e-3)
+
+
 def test_missing_and_damaged_files_name_the_stage(workspace: Workspace) -> None:
     for read, stage in (
         (lambda: workspace.flow(0, 1), "flow"),

@@ -46,8 +46,10 @@ def write_depth_maps(
         return
     if cameras.static:
         report.note("depth cannot be fitted to flow, as the camera does not move")
-    # Windows overlap by one frame, and no more than one window is in memory.
-    with tempfile.TemporaryDirectory() as folder:
+    # Windows overlap by one frame, and no more than one window is in memory. Not the system's folder for
+    # temporary files: on many machines that is memory too.
+    workspace.cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workspace.cache_dir) as folder:
         stored = _store(Path(folder) / "depth.npy", depths, len(cameras.Ks))
         if not cameras.static:
             _fit_to_flow(workspace, report, settings, cameras, stored)

@@ -12,25 +12,27 @@ from jaxtyping import Bool, Float64, Int
 
 from dyn3d_ns.io.atomic import write_bytes
 from dyn3d_ns.video.arrays import encode_png
-from dyn3d_ns.video.cameras.bundle import Bundle, BundleOptions
+from dyn3d_ns.video.cameras.adjustment import BundleOptions
+from dyn3d_ns.video.cameras.bundle import Bundle
+from dyn3d_ns.video.cameras.completion import extend_to_all, forget_worst, median_error
+from dyn3d_ns.video.cameras.focal import FocalGuess
 from dyn3d_ns.video.cameras.incremental import (
     Reconstruction,
     StaticTracks,
     adjust_reconstruction,
     triangulate_new,
 )
-from dyn3d_ns.video.cameras.sfm import FocalGuess, extend_to_all, forget_worst, median_error
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.workspace import Workspace
 
 _MIN_REGISTERED = 0.8
 """Part of the frames given to COLMAP that it must register."""
-_MAX_FRAMES = 120
+_MAX_FRAMES = 60
 """Frames that COLMAP sees; in longer clips the others are fitted to the points."""
 _FOCAL_AGREES = 0.15
 """Difference of log focal from what the tracks say, up to which COLMAP is believed."""
-_MAX_FEATURES = 3000
+_MAX_FEATURES = 2000
 _SEED = 0
 _ERRORS = 2
 """Level of COLMAP's log above which it speaks."""
@@ -129,7 +131,7 @@ def run_colmap(
         database = root / "database.db"
         _extract(pycolmap, workspace, frames, names, database, root, guess)
         step()
-        pairing = pycolmap.SequentialPairingOptions(overlap=8, quadratic_overlap=True)
+        pairing = pycolmap.SequentialPairingOptions(overlap=6, quadratic_overlap=True)
         pycolmap.match_sequential(database, pairing_options=pairing, device=pycolmap.Device.cpu)
         step()
         (root / "models").mkdir()
@@ -180,6 +182,10 @@ def _mapping_options(pycolmap: Any, guess: FocalGuess | None) -> Any:
     options.ba_refine_principal_point = False
     options.ba_refine_extra_params = False
     options.extract_colors = False
+    # The second best model is of no use, and the cameras need no last decimal: tracks adjust them.
+    options.multiple_models = False
+    options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.25
+    options.ba_global_max_num_iterations, options.ba_global_max_refinements = 25, 2
     # Frames of a video lie close together: COLMAP's own 16 degrees would refuse the first pair.
     options.mapper.init_min_tri_angle = 4.0
     options.mapper.filter_min_tri_angle = 0.5

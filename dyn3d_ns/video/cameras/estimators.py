@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dyn3d_ns.video.cameras.completion import CameraSolution, complete
+from dyn3d_ns.video.cameras.focal import FocalGuess, focal_of_fov
 from dyn3d_ns.video.cameras.incremental import Reconstruction, StaticTracks
 from dyn3d_ns.video.cameras.projection import sum_rows
-from dyn3d_ns.video.cameras.sfm import CameraSolution, FocalGuess, complete, focal_of_fov, solve_cameras
+from dyn3d_ns.video.cameras.sfm import solve_cameras
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
 _GROW = 7
 """Pixels by which masks of what moves are widened: a window of the tracker must not touch it."""
 _MIN_STATIC = 50
+
+
+class FocalSettings(Protocol):
+    """What the user may say of the focal length."""
+
+    @property
+    def focal(self) -> float | None: ...
+    @property
+    def fov(self) -> float | None: ...
 
 
 class TrackCameras:
@@ -179,7 +190,7 @@ def estimate_cameras(
     return estimator(workspace, report)
 
 
-def focal_guess(workspace: Workspace, settings: CamerasSettings) -> FocalGuess | None:
+def focal_guess(workspace: Workspace, settings: FocalSettings) -> FocalGuess | None:
     """Return what the user says of the focal length, else what the file says."""
     if settings.focal is not None:
         if not settings.focal > 0:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dyn3d_ns.io.trajectories import CameraFile, read_cameras
+from dyn3d_ns.io.trajectories import CameraFile, CameraFormat, read_cameras
 from dyn3d_ns.video.cameras.colmap import locate_tracks
+from dyn3d_ns.video.cameras.completion import CameraSolution
 from dyn3d_ns.video.cameras.estimators import focal_guess, points_of, static_tracks
-from dyn3d_ns.video.cameras.sfm import DEFAULT_FOV, CameraSolution, focal_of_fov
+from dyn3d_ns.video.cameras.focal import DEFAULT_FOV, focal_of_fov
 from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.types import Cameras, SparsePoints
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
 _STILL = 1e-6
 
 
+class PoseSettings(Protocol):
+    """What names cameras of another tool; see the settings of the stage `cameras`."""
+
+    @property
+    def poses(self) -> Path | None: ...
+    @property
+    def poses_format(self) -> CameraFormat: ...
+    @property
+    def focal(self) -> float | None: ...
+    @property
+    def fov(self) -> float | None: ...
+
+
 def given_cameras(
     workspace: Workspace, report: Report, settings: CamerasSettings
 ) -> tuple[Cameras, SparsePoints]:
@@ -29,31 +44,38 @@ def given_cameras(
     Raises:
         StageError: their number is not that of the frames.
     """
+    cameras = cameras_from_file(workspace, report, settings)
+    return cameras, _points(workspace, report, cameras)
+
+
+def cameras_from_file(workspace: Workspace, report: Report, settings: PoseSettings) -> Cameras:
+    """Read cameras of another tool and match them to the frames.
+
+    Raises:
+        StageError: none are named, or their number is not that of the frames.
+    """
     if settings.poses is None:
         raise StageError("--cameras.poses is not given")
     clip, count = workspace.clip(), workspace.num_frames
     given = read_cameras(settings.poses, settings.poses_format)
-    poses = given.camera_to_worlds
-    if len(poses) != count:
+    if len(given.camera_to_worlds) != count:
         sources = np.array(clip.source_frames)
-        if len(sources) == count and sources.max() < len(poses):
-            report.note(
-                f"{len(poses)} poses are given for {count} frames: those of the frames kept are taken"
-            )
-            given = given.select(sources)
-            poses = given.camera_to_worlds
-        else:
+        if len(sources) != count or sources.max() >= len(given.camera_to_worlds):
             raise StageError(
-                f"--cameras.poses {settings.poses} holds {len(poses)} poses, but the clip has {count} frames"
+                f"{settings.poses} holds {len(given.camera_to_worlds)} poses, but the clip has {count} frames"
             )
-    Ks = _intrinsics(workspace, report, settings, given)
+        report.note(
+            f"{len(given.camera_to_worlds)} poses are given for {count} frames: those of the frames kept are "
+            "taken"
+        )
+        given = given.select(sources)
+    poses = given.camera_to_worlds
     static = bool(np.ptp(poses.reshape(count, -1), axis=0).max() < _STILL)
-    cameras = Cameras(Ks, poses, np.ones(count, bool), static)
-    return cameras, _points(workspace, report, cameras)
+    return Cameras(_intrinsics(workspace, report, settings, given), poses, np.ones(count, bool), static)
 
 
 def _intrinsics(
-    workspace: Workspace, report: Report, settings: CamerasSettings, given: CameraFile
+    workspace: Workspace, report: Report, settings: PoseSettings, given: CameraFile
 ) -> np.ndarray:
     clip, count = workspace.clip(), workspace.num_frames
     if given.Ks is not None and settings.focal is None and settings.fov is None:

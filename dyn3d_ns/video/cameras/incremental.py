@@ -7,14 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dyn3d_ns.video.cameras.bundle import (
-    Bundle,
-    BundleOptions,
-    Observations,
-    adjust_bundle,
-    reprojection_errors,
-    robust_cost,
-)
+from dyn3d_ns.video.cameras.adjustment import BundleOptions, adjust_bundle
+from dyn3d_ns.video.cameras.bundle import Bundle, Observations, reprojection_errors, robust_cost
 from dyn3d_ns.video.cameras.projection import triangulate, viewing_rays
 from dyn3d_ns.video.cameras.resection import resect
 from dyn3d_ns.video.cameras.two_view import PairPose, best_pair

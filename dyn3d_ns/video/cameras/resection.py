@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dyn3d_ns.video.cameras.bundle import Bundle, Observations, normal_blocks, reprojection_errors
+from dyn3d_ns.video.cameras.bundle import Bundle, Observations, reprojection_errors
+from dyn3d_ns.video.cameras.normal_equations import normal_blocks
 from dyn3d_ns.video.cameras.projection import rotation_of, sum_rows
 
 _MIN_POINTS = 6
+_AT_ONCE = 64
+"""Poses that are fitted at once."""
 
 
 def resect(
@@ -61,9 +66,22 @@ def refine_poses(
 ) -> Bundle:
     """Fit each free pose to its own observations (Levenberg-Marquardt, Cauchy loss); points stay.
 
-    Each camera has a damping of its own and keeps its pose where a step does not lower its cost.
+    As poses do not depend on each other, few are fitted at once: memory does not grow with the clip.
     """
-    seen = seen.select(free[seen.frames])
+    rotations, translations = bundle.rotations.copy(), bundle.translations.copy()
+    ids = np.flatnonzero(free & (np.bincount(seen.frames, minlength=len(free)) > 0))
+    for part in np.split(ids, range(_AT_ONCE, len(ids), _AT_ONCE)):
+        place = np.full(len(free), -1)
+        place[part] = np.arange(len(part))
+        mine = seen.select(place[seen.frames] >= 0)
+        some = replace(bundle, rotations=rotations[part], translations=translations[part])
+        fitted = _refine(some, mine._replace(frames=place[mine.frames]), robust_scale, iterations)
+        rotations[part], translations[part] = fitted.rotations, fitted.translations
+    return replace(bundle, rotations=rotations, translations=translations)
+
+
+def _refine(bundle: Bundle, seen: Observations, robust_scale: float, iterations: int) -> Bundle:
+    """Fit all poses; each has a damping of its own, and stays where a step does not lower its cost."""
     if len(seen.frames) == 0:
         return bundle
     count = len(bundle.rotations)
@@ -76,7 +94,6 @@ def refine_poses(
         matrix[:, diagonal, diagonal] *= 1.0 + damping[:, None]
         matrix[:, diagonal, diagonal] += 1e-9
         step = -np.linalg.solve(matrix, blocks.camera_gradient[..., None])[..., 0]
-        step[~free] = 0.0
         candidate = Bundle(
             rotation_of(step[:, :3]) @ bundle.rotations,
             bundle.translations + step[:, 3:],

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
-from dyn3d_ns.video.cameras.bundle import (
-    Bundle,
-    BundleOptions,
-    reprojection_errors,
+from dyn3d_ns.video.cameras.adjustment import BundleOptions
+from dyn3d_ns.video.cameras.bundle import reprojection_errors
+from dyn3d_ns.video.cameras.completion import (
+    CameraSolution,
+    complete,
+    extend_to_all,
+    forget_worst,
+    median_error,
 )
+from dyn3d_ns.video.cameras.focal import DEFAULT_FOV, FocalGuess, focal_of_fov, fov_of_focal
 from dyn3d_ns.video.cameras.incremental import (
     Reconstruction,
     StaticTracks,
@@ -20,11 +25,8 @@ from dyn3d_ns.video.cameras.incremental import (
     reconstruct,
     triangulate_new,
 )
-from dyn3d_ns.video.cameras.resection import refine_poses
-from dyn3d_ns.video.cameras.static_camera import fit_turning, interpolate_poses, is_still
+from dyn3d_ns.video.cameras.static_camera import fit_turning, is_still
 
-DEFAULT_FOV = 53.0
-"""Horizontal field of view in degrees where nothing tells it."""
 _SEARCH_FOVS = (35.0, 50.0, 65.0, 82.0)
 _PLAUSIBLE_FOV = (12.0, 130.0)
 _SEARCH_TRACKS = 1000
@@ -39,52 +41,11 @@ _FORGIVING = (2.0, 0.5, 0.5)
 Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
 past it.
 """
+_MISFIT, _NOISE = 4.0, 0.05
+"""Proposed cameras are believed up to so many times our own median error, which counts as so many pixels
+at the least."""
 _TURNING_RESIDUAL = 0.75
 """Pixels (at 640) that a camera may miss by and still count as one that only turns."""
-
-
-@dataclass(frozen=True)
-class FocalGuess:
-    """What is known of the focal length before."""
-
-    focal: float
-    """Pixels."""
-    certain: bool
-    """Do not adjust it."""
-
-
-@dataclass(frozen=True)
-class CameraSolution:
-    """Cameras and points of a clip."""
-
-    rotations: Float[np.ndarray, "F 3 3"]
-    """World to camera."""
-    translations: Float[np.ndarray, "F 3"]
-    focal: float
-    center: tuple[float, float]
-    registered: Bool[np.ndarray, "F"]
-    """False where a pose was filled in from the neighbours."""
-    points: Float[np.ndarray, "N 3"]
-    """One for each track."""
-    known: Bool[np.ndarray, "N"]
-    """Tracks whose point is a place in the world (none where the camera does not move)."""
-    kind: str
-    """"moving", "turning" or "still"."""
-
-    @property
-    def bundle(self) -> Bundle:
-        """Return cameras and points as a bundle."""
-        return Bundle(self.rotations, self.translations, self.points, self.focal, self.center)
-
-
-def focal_of_fov(degrees: float, width: int) -> float:
-    """Return the focal length in pixels of a horizontal field of view."""
-    return width / 2.0 / float(np.tan(np.radians(degrees) / 2.0))
-
-
-def fov_of_focal(focal: float, width: int) -> float:
-    """Return the horizontal field of view in degrees of a focal length in pixels."""
-    return float(np.degrees(2.0 * np.arctan(width / 2.0 / focal)))
 
 
 def solve_cameras(
@@ -109,7 +70,8 @@ def solve_cameras(
         return _still(tracks, default)
     keyframes = select_keyframes(tracks, max_keyframes)
     limit = _TURNING_RESIDUAL * max(1.0, tracks.width / 640.0)
-    turning = fit_turning(tracks, keyframes, default, guess is None or not guess.certain)
+    some = thinned(tracks, _ADJUSTED_TRACKS)
+    turning = fit_turning(some, keyframes, default, guess is None or not guess.certain)
     if turning is not None and turning.residual < limit:
         note("the camera turns but stays in its place: depth cannot be told from it")
         return complete(tracks, turning.reconstruction, "turning", note)
@@ -123,9 +85,31 @@ def solve_cameras(
         note("too few points can be followed to find the camera: one pose is used for all frames")
         return _still(tracks, default)
     other = propose(best.bundle.focal) if propose is not None else None
-    if other is None or not other.known.any():
+    if other is None or not _explains(tracks, other, best, note):
         other = _full(tracks, keyframes, best, guess)
     return complete(tracks, other, "moving", note)
+
+
+def _explains(
+    tracks: StaticTracks, proposed: Reconstruction, own: Reconstruction, note: Callable[[str], None]
+) -> bool:
+    """Tell whether proposed cameras explain the tracks about as well as those of a few frames do.
+
+    Pictures that repeat themselves can be matched wrongly, and still give cameras; tracks do not repeat.
+    """
+    if not proposed.known.any():
+        return False
+    theirs, ours = (
+        float(np.median(reprojection_errors(r.bundle, tracks.observations(r.registered, r.known))))
+        for r in (proposed, own)
+    )
+    if theirs <= _MISFIT * max(ours, _NOISE):
+        return True
+    note(
+        f"COLMAP's cameras miss the tracks by {theirs:.2f} px in the median, where {ours:.2f} are possible: "
+        "the cameras are found from the tracks"
+    )
+    return False
 
 
 def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
@@ -137,11 +121,7 @@ def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
     while True:
         chosen = [0]
         for frame in range(1, len(tracks.usable)):
-            last = chosen[-1]
-            common = tracks.usable[last] & tracks.usable[frame]
-            if common.sum() < 0.5 * tracks.usable[last].sum() or (
-                np.median(np.linalg.norm(tracks.xy[frame, common] - tracks.xy[last, common], axis=1)) > step
-            ):
+            if _shows_more(tracks, chosen[-1], frame, step):
                 chosen.append(frame)
         if chosen[-1] != len(tracks.usable) - 1:
             chosen.append(len(tracks.usable) - 1)
@@ -154,6 +134,15 @@ def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
         )
     ids = np.unique(chosen)
     return ids if len(ids) <= limit else ids[np.linspace(0, len(ids) - 1, limit).round().astype(int)]
+
+
+def _shows_more(tracks: StaticTracks, before: int, now: int, step: float) -> bool:
+    """Tell whether points moved by a step (pixels) between two frames, or half of them are gone."""
+    common = tracks.usable[before] & tracks.usable[now]
+    if not common.any():
+        return bool(tracks.usable[before].any() or tracks.usable[now].any())
+    moved = np.linalg.norm(tracks.xy[now, common] - tracks.xy[before, common], axis=1)
+    return bool(common.sum() < 0.5 * tracks.usable[before].sum() or np.median(moved) > step)
 
 
 def _guessed(guess: FocalGuess | None, tracks: StaticTracks, focal: float) -> str:
@@ -206,85 +195,6 @@ def _full(
         full = adjust_reconstruction(tracks, triangulate_new(tracks, full), options)
         full = forget_worst(tracks, full)
     return full
-
-
-def median_error(tracks: StaticTracks, found: Reconstruction) -> float:
-    """Return the median reprojection error in pixels, within 0.02 and 0.5."""
-    seen = tracks.observations(found.registered, found.known)
-    return float(np.clip(np.median(reprojection_errors(found.bundle, seen)), 0.02, 0.5))
-
-
-def forget_worst(tracks: StaticTracks, found: Reconstruction, factor: float = 3.0) -> Reconstruction:
-    """Forget points whose RMS error is several times the usual one: tracks that slide along an edge."""
-    seen = tracks.observations(found.registered, found.known)
-    squared = np.minimum(reprojection_errors(found.bundle, seen), 10.0) ** 2
-    count = np.bincount(seen.points, minlength=len(found.known))
-    rms = np.sqrt(np.bincount(seen.points, squared, len(found.known)) / np.maximum(count, 1))
-    limit = max(factor * float(np.median(rms[found.known])), 0.1)
-    return replace(found, known=found.known & (rms < limit))
-
-
-def extend_to_all(tracks: StaticTracks, found: Reconstruction) -> Reconstruction:
-    """Fit the poses of all other frames to the points that they see."""
-    bundle = found.bundle
-    rotations, positions = interpolate_poses(bundle.rotations, bundle.positions, found.registered)
-    start = replace(bundle, rotations=rotations, translations=-np.einsum("fij,fj->fi", rotations, positions))
-    everywhere = np.ones(len(found.registered), bool)
-    seen = tracks.observations(~found.registered, found.known)
-    fitted = refine_poses(start, seen, ~found.registered)
-    errors = reprojection_errors(fitted, seen)
-    good = np.bincount(seen.frames, errors < 4.0, len(everywhere))
-    total = np.bincount(seen.frames, minlength=len(everywhere))
-    registered = found.registered | ((good >= 8) & (good > 0.4 * total))
-    return replace(found, bundle=fitted, registered=registered)
-
-
-def complete(
-    tracks: StaticTracks, found: Reconstruction, kind: str, note: Callable[[str], None]
-) -> CameraSolution:
-    """Give every frame a pose, the first one the world's axes, and the world the unit of median depth."""
-    full = extend_to_all(tracks, found)
-    if kind == "moving":
-        full = forget_worst(tracks, triangulate_new(tracks, full))
-    bundle, registered = full.bundle, full.registered
-    rotations, positions = interpolate_poses(bundle.rotations, bundle.positions, registered)
-    lacking = np.flatnonzero(~registered)
-    if len(lacking):
-        note(
-            f"{len(lacking)} of {len(registered)} frames have no pose of their own (the first is "
-            f"{lacking[0]}): they are interpolated"
-        )
-    first, origin = rotations[0], positions[0]
-    points = (bundle.points - origin) @ first.T
-    rotations, positions = rotations @ first.T, (positions - origin) @ first.T
-    known = full.known if kind == "moving" else np.zeros_like(full.known)
-    scale = _unit(tracks, points, rotations, positions, known)
-    return CameraSolution(
-        rotations,
-        -np.einsum("fij,fj->fi", rotations, positions) * scale,
-        bundle.focal,
-        bundle.center,
-        registered,
-        points * scale,
-        known,
-        kind,
-    )
-
-
-def _unit(
-    tracks: StaticTracks,
-    points: Float[np.ndarray, "N 3"],
-    rotations: Float[np.ndarray, "F 3 3"],
-    positions: Float[np.ndarray, "F 3"],
-    known: Bool[np.ndarray, "N"],
-) -> float:
-    """Return the scale at which the median depth of all observations is 1."""
-    if not known.any():
-        return 1.0
-    seen = tracks.observations(np.ones(len(rotations), bool), known)
-    towards = points[seen.points] - positions[seen.frames]
-    depth = np.einsum("oj,oj->o", rotations[seen.frames, 2], towards)
-    return 1.0 / float(np.median(depth[depth > 0]))
 
 
 def _still(tracks: StaticTracks, focal: float) -> CameraSolution:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dyn3d_ns.video.cameras.bundle import Bundle, BundleOptions, adjust_bundle
+from dyn3d_ns.video.cameras.adjustment import BundleOptions, adjust_bundle
+from dyn3d_ns.video.cameras.bundle import Bundle
 from dyn3d_ns.video.cameras.incremental import Reconstruction, StaticTracks
 from dyn3d_ns.video.cameras.projection import sum_rows, viewing_rays
 

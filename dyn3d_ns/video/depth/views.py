@@ -15,6 +15,8 @@ _LARGEST_SHIFT = 0.15
 """Median motion, as a part of the image's width, up to which flow is trusted."""
 _FURTHEST = 40
 """Frames away that are looked at."""
+_FLOW_BYTES = 128_000_000
+"""Memory for flow that is expected to be asked for."""
 
 
 class PointsByFrame:
@@ -70,14 +72,20 @@ def _pixels(cameras: Cameras, frame: int, points: Float[np.ndarray, "M 3"]) -> F
 
 
 class FlowSource:
-    """Flow between any two frames: read where it is on disk, else computed and not kept."""
+    """Flow between any two frames: read where it is on disk, else computed.
 
-    def __init__(self, workspace: Workspace, images_held: int = 96) -> None:
+    What is computed comes both ways at once; the way back is held, in half precision as on disk, until it is
+    asked for or others need the room.
+    """
+
+    def __init__(self, workspace: Workspace, images_held: int = 96, flow_bytes: int = _FLOW_BYTES) -> None:
         self.workspace = workspace
         self._estimator = DisFlow()
         self._images: OrderedDict[int, UInt8[np.ndarray, "H W 3"]] = OrderedDict()
         self._held = images_held
         self._paths = workspace.images()
+        self._back: OrderedDict[tuple[int, int], tuple[np.ndarray, Bool[np.ndarray, "H W"]]] = OrderedDict()
+        self._flow_bytes = flow_bytes
 
     def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         """Return a frame; the last ones used are held."""
@@ -92,7 +100,15 @@ class FlowSource:
         """Return the flow from one frame to another with its consistency mask."""
         if self.workspace.has_flow(source, target):
             return self.workspace.flow(source, target)
-        return flow_both_ways(self._estimator, self.image(source), self.image(target))[0]
+        held = self._back.pop((source, target), None)
+        if held is not None:
+            return Flow(held[0].astype(np.float32), held[1])
+        forward, backward = flow_both_ways(self._estimator, self.image(source), self.image(target))
+        self._back[target, source] = backward.flow.astype(np.float16), backward.valid
+        room = max(1, self._flow_bytes // (5 * backward.valid.size))
+        while len(self._back) > room:
+            self._back.popitem(last=False)
+        return forward
 
 
 def grown(mask: Bool[np.ndarray, "H W"], pixels: int) -> Bool[np.ndarray, "H W"]:

@@ -73,7 +73,8 @@ class Gatherer:
                 image[at[:, 1], at[:, 0]],
             )
             if moving:
-                self._moving.append((points, colors, labels[at[:, 1], at[:, 0]]))
+                # Half the size: long clips hold many.
+                self._moving.append((points.astype(np.float32), colors, labels[at[:, 1], at[:, 0]]))
             else:
                 self._static.append((points, colors))
                 self._depths.extend([float(np.median(z))] if len(z) else [])
@@ -97,7 +98,7 @@ class Gatherer:
     def moving(self) -> dict[str, np.ndarray]:
         """Return the moving points by the names that a fused scene has for them."""
         return {
-            "dyn_points": np.concatenate([item[0] for item in self._moving]),
+            "dyn_points": np.concatenate([item[0] for item in self._moving], dtype=np.float64),
             "dyn_rgbs": np.concatenate([item[1] for item in self._moving]),
             "dyn_instances": np.concatenate([item[2] for item in self._moving]).astype(np.int32),
             "dyn_offsets": np.cumsum([0, *(len(item[0]) for item in self._moving)]).astype(np.int64),

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from dyn3d_ns.video.masks.carry import carry_labels
+from dyn3d_ns.video.masks.colors import color_histogram, divide_by_colors
 from dyn3d_ns.video.types import Flow
 
-_BINS = 8
 _SIMILAR_COLORS = 0.5
 _KNOWN_SHARE = 0.1
 _SAME_MOTION = 0.35
@@ -27,7 +27,8 @@ class Instance:
     """Mean flow to the next frame against that of the static pixels, in pixels, in each of the frames."""
     evidence: list[float] = field(default_factory=list)
     """Mean evidence of motion in each of the frames."""
-    histogram: Float32[np.ndarray, "B"] | None = None
+    histogram: Float32[np.ndarray, "B"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Colours while it was alone; empty before it was seen."""
     center: tuple[float, float] = (0.0, 0.0)
     touches: dict[int, int] = field(default_factory=dict)
     """In how many frames it shared a connected region with another object."""
@@ -86,19 +87,22 @@ class Linker:
         )
         if not len(known):
             return np.where(region, self._recall(image, region), 0).astype(np.int32)
-        return _nearest_label(np.where(np.isin(carried, known) & region, carried, 0).astype(np.int32), region)
+        carried = np.where(np.isin(carried, known) & region, carried, 0).astype(np.int32)
+        nearest = _nearest_label(carried, region)
+        models = {int(key): self.instances[int(key)].histogram for key in known}
+        return nearest if len(known) < 2 else divide_by_colors(image, nearest, region, models)
 
     def _last_area(self, ids: Int32[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:
         return np.array([self.instances[int(i)].areas[-1] for i in ids], dtype=np.float64)
 
     def _recall(self, image: np.ndarray, region: Bool[np.ndarray, "H W"]) -> int:
         """Return the id of the lost object that looks most like a region, or a new id."""
-        colors, center = _histogram(image, region), _center(region)
+        colors, center = color_histogram(image, region), _center(region)
         reach = 0.25 * float(np.hypot(*region.shape))
         best, best_likeness = 0, _SIMILAR_COLORS
         for key, item in self.instances.items():
             gone = self._frame - item.frames[-1]
-            if not 1 <= gone <= self.memory or item.histogram is None or key in self._recalled:
+            if not 1 <= gone <= self.memory or key in self._recalled:
                 continue
             distance = float(np.hypot(center[0] - item.center[0], center[1] - item.center[1]))
             likeness = float(np.minimum(colors, item.histogram).sum())
@@ -124,14 +128,22 @@ class Linker:
             item.evidence.append(float(evidence[where].mean()))
             item.motions.append(_mean_flow(onward, where) - drift)
             item.center = _center(where)
-            fresh = _histogram(image, where)
-            item.histogram = fresh if item.histogram is None else 0.8 * item.histogram + 0.2 * fresh
         for region in _regions(labels > 0):
             together = np.unique(labels[region]).tolist()
             for a in together:
+                self._learn_colors(image, labels == a, self.instances[a], alone=len(together) == 1)
                 for b in together:
                     if a != b:
                         self.instances[a].touches[b] = self.instances[a].touches.get(b, 0) + 1
+
+    def _learn_colors(
+        self, image: np.ndarray, where: Bool[np.ndarray, "H W"], item: Instance, alone: bool
+    ) -> None:
+        """Follow an object's colours; not where it touches another one, part of which it may hold."""
+        if not len(item.histogram):
+            item.histogram = color_histogram(image, where)
+        elif alone:
+            item.histogram = 0.8 * item.histogram + 0.2 * color_histogram(image, where)
 
 
 def final_ids(linker: Linker, min_frames: int, min_evidence: float, min_share: float = 0.0) -> dict[int, int]:
@@ -208,13 +220,6 @@ def _nearest_label(
     by_index = np.zeros(index.max() + 1, np.int32)
     by_index[index[labels > 0]] = labels[labels > 0]
     return np.where(region, by_index[index], 0).astype(np.int32)
-
-
-def _histogram(image: np.ndarray, where: Bool[np.ndarray, "H W"]) -> Float32[np.ndarray, "B"]:
-    bins = (image[where] // (256 // _BINS)).astype(np.int64)
-    flat = (bins[:, 0] * _BINS + bins[:, 1]) * _BINS + bins[:, 2]
-    counts = np.bincount(flat, minlength=_BINS**3).astype(np.float32)
-    return counts / max(counts.sum(), 1)
 
 
 def _center(where: Bool[np.ndarray, "H W"]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +12,6 @@ from dyn3d_ns.video.masks.carry import chain, vote
 from dyn3d_ns.video.masks.clean import clean_mask
 from dyn3d_ns.video.masks.instances import Linker
 from dyn3d_ns.video.masks.residuals import PairResidual, pair_residual
-from dyn3d_ns.video.masks.scores import FrameScores, frame_scores
 from dyn3d_ns.video.masks.settings import MotionSettings
 from dyn3d_ns.video.types import Flow
 from dyn3d_ns.video.workspace import Workspace
@@ -31,8 +30,8 @@ class NeighbourFlows:
         """Return the flow to the frame before (-1) or after (+1); None at the clip's ends."""
         return self._read(i, i + step) if 0 <= i + step < self.num_frames else None
 
-    def around(self, i: int, span: int) -> list[Flow]:
-        """Return the flows to up to `span` frames each way."""
+    def around(self, i: int, span: int) -> list[tuple[int, Flow]]:
+        """Return up to `span` frames each way with the flows to them."""
         flows = []
         for step in (1, -1):
             flow = None
@@ -41,14 +40,13 @@ class NeighbourFlows:
                 if onward is None:
                     break
                 flow = onward if flow is None else chain(flow, onward)
-                flows.append(flow)
+                flows.append((i + k * step, flow))
         return flows
 
 
-def score_frame(flows: list[Flow]) -> tuple[FrameScores, list[PairResidual]]:
-    """Score the motion of a frame from its flows to other frames."""
-    pairs = [pair_residual(flow.flow, flow.valid) for flow in flows]
-    return frame_scores(pairs), pairs
+def pair_residuals(flows: Sequence[tuple[int, Flow]]) -> list[PairResidual]:
+    """Measure what an unknown camera's motion does not explain of a frame's flows to other frames."""
+    return [pair_residual(flow.flow, flow.valid) for _, flow in flows]
 
 
 def backward_votes(workspace: Workspace, flows: NeighbourFlows, share: float, step: Step) -> None:

@@ -16,7 +16,7 @@ from dyn3d_ns.video.masks.epipolar import (
     sampson_distance,
 )
 
-Kind = Literal["still", "planar", "parallax"]
+Kind = Literal["still", "planar", "parallax", "known"]
 
 STILL_FLOW = 0.5
 """A pair whose median flow is below this many pixels was seen by a camera at rest."""
@@ -30,9 +30,11 @@ class PairResidual:
     """Residuals of one pair of frames in pixels, with their robust scales over the background."""
 
     kind: Kind
-    """`still`: no camera motion; `planar`: rotation or one plane; `parallax`: epipolar geometry is known."""
+    """`still`: no camera motion; `planar`: rotation or one plane; `parallax`: epipolar geometry is known;
+    `known`: cameras and depth are."""
     planar: Float32[np.ndarray, "H W"]
-    """Distance from the dominant homography (from no motion, for a still camera)."""
+    """Distance from the dominant homography (from no motion, for a still camera; from the ego-flow, where
+    cameras and depth are known)."""
     planar_scale: float
     epipolar: Float32[np.ndarray, "H W"] | None
     """Sampson distance; None unless the pair has parallax."""

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EgoSettings:
+    """Cameras and depth that are known before: the flow is then compared with the camera's own."""
+
+    poses: Path | None = None
+    """A COLMAP model's folder, TUM file, pred_traj.txt or transforms.json; --cameras.poses if None."""
+    poses_format: Literal["auto", "tum", "das3r", "colmap", "transforms"] = "auto"
+    """Its format; auto tells it from name and content."""
+    focal: float | None = None
+    """Focal length in pixels of the extracted frames, where the file has none."""
+    fov: float | None = None
+    """Horizontal field of view in degrees, where the file has none."""
+    depth: Path | None = None
+    """A .npy or .npz of (F,H,W) or (F,1,H,W), or a folder with one file a frame; --depth.files if None."""
+    png_scale: float = 1000.0
+    """Number in a 16-bit PNG that means one unit of depth."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +47,5 @@ class MotionSettings:
     """Objects whose motion is no surer than this, in [0, 1], count as parallax of a static scene."""
     gap: int = 10
     """Frames after which an object that was lost no longer gets its id back."""
+    ego: EgoSettings = field(default_factory=EgoSettings)
+    """Cameras and depth that are known before."""

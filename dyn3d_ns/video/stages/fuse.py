@@ -14,6 +14,7 @@ from dyn3d_ns.video.workspace import Workspace
 
 if TYPE_CHECKING:
     from dyn3d_ns.io.fused_4d import FusedScene
+    from dyn3d_ns.video.types import Tracks
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class FuseStage(Stage):
             instance_colors=instance_colors(gatherer.num_instances),
         )
 
-    def _tracks(self, workspace: Workspace):
+    def _tracks(self, workspace: Workspace) -> Tracks | None:
         return workspace.tracks() if any(workspace.root.glob("cotrackerv3_*/results.npz")) else None
 
     def _write_ply(self, workspace: Workspace, report: Report, scene: FusedScene) -> None:

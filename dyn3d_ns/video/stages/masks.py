@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Int32
 
+    from dyn3d_ns.video.masks.motion import NeighbourFlows
     from dyn3d_ns.video.masks.prompts import Prompt
 
 _LARGE = 0.6
@@ -54,7 +55,8 @@ class MasksStage(Stage):
     def external_inputs(self) -> list[Path]:
         """Return the user's masks, boxes, names and network."""
         s = self.settings
-        return [path for path in (s.masks, s.boxes, s.objects, s.segmenter_path) if path is not None]
+        given = (s.masks, s.boxes, s.objects, s.segmenter_path, s.ego.poses, s.ego.depth)
+        return [path for path in given if path is not None]
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the ids of every frame and their names."""
@@ -144,13 +146,7 @@ class MasksStage(Stage):
         self, workspace: Workspace, report: Report
     ) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
         from dyn3d_ns.video.masks.instances import Linker, final_ids
-        from dyn3d_ns.video.masks.motion import (
-            NeighbourFlows,
-            backward_votes,
-            label_frames,
-            renumber,
-            score_frame,
-        )
+        from dyn3d_ns.video.masks.motion import NeighbourFlows, backward_votes, label_frames, renumber
 
         settings, count = self.settings, workspace.num_frames
         if count < 2:
@@ -158,13 +154,7 @@ class MasksStage(Stage):
             height, width = workspace.image(0).shape[:2]
             return [np.zeros((height, width), np.int32)], []
         flows = NeighbourFlows(workspace, count)
-        kinds: Counter[str] = Counter()
-        for i in report.track(range(count), "motion scores"):
-            scores, pairs = score_frame(flows.around(i, settings.span))
-            kinds.update(pair.kind for pair in pairs)
-            workspace.write_motion(i, scores.average)
-            workspace.write_motion(i, scores.maximum, "dyna_max")
-            workspace.write_motion(i, scores.evidence, "evidence")
+        kinds = self._score(workspace, report, flows)
         with report.progress(count, "votes along the flow") as step:
             backward_votes(workspace, flows, settings.memory, step)
         linker = Linker(settings.gap)
@@ -180,6 +170,25 @@ class MasksStage(Stage):
         return (renumber(workspace.labels(i), ids) for i in range(count)), [
             f"moving object {k}" for k in range(1, found + 1)
         ]
+
+    def _score(self, workspace: Workspace, report: Report, flows: NeighbourFlows) -> Counter[str]:
+        """Write the scores of all frames; return how many pairs of frames are of which kind."""
+        from dyn3d_ns.video.masks.ego_flow import open_ego_motion
+        from dyn3d_ns.video.masks.motion import pair_residuals
+        from dyn3d_ns.video.masks.scores import frame_scores
+
+        span = self.settings.span
+        ego = open_ego_motion(workspace, flows, self.settings.ego, report, span)
+        kinds: Counter[str] = Counter()
+        for i in report.track(range(flows.num_frames), "motion scores"):
+            around = flows.around(i, span)
+            pairs = pair_residuals(around) if ego is None else ego.residuals(i, around)
+            kinds.update(pair.kind for pair in pairs)
+            scores = frame_scores(pairs)
+            workspace.write_motion(i, scores.average)
+            workspace.write_motion(i, scores.maximum, "dyna_max")
+            workspace.write_motion(i, scores.evidence, "evidence")
+        return kinds
 
     def _tell(self, report: Report, kinds: Counter[str], found: int) -> None:
         if kinds["still"] > 0.5 * kinds.total():

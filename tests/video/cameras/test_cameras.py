@@ -1,5 +1,6 @@
 """Cameras from exact and noisy tracks of made-up scenes."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -7,19 +8,15 @@ import pytest
 import torch
 
 from dyn3d_ns.metrics.trajectory import trajectory_errors
-from dyn3d_ns.video.cameras.bundle import (
-    Bundle,
-    BundleOptions,
-    Observations,
-    adjust_bundle,
-    reprojection_errors,
-)
+from dyn3d_ns.video.cameras.adjustment import BundleOptions, adjust_bundle
+from dyn3d_ns.video.cameras.bundle import Bundle, Observations, reprojection_errors
 from dyn3d_ns.video.cameras.colmap import locate_tracks
 from dyn3d_ns.video.cameras.estimators import cameras_of
+from dyn3d_ns.video.cameras.focal import FocalGuess
 from dyn3d_ns.video.cameras.incremental import StaticTracks
 from dyn3d_ns.video.cameras.projection import rotation_of, triangulate, viewing_rays
-from dyn3d_ns.video.cameras.resection import resect
-from dyn3d_ns.video.cameras.sfm import FocalGuess, select_keyframes, solve_cameras
+from dyn3d_ns.video.cameras.resection import refine_poses, resect
+from dyn3d_ns.video.cameras.sfm import select_keyframes, solve_cameras
 from dyn3d_ns.video.cameras.static_camera import interpolate_poses, is_still
 
 WIDTH, HEIGHT, FOCAL = 320, 180, 260.0
@@ -84,6 +81,45 @@ def test_normal_equations_hold_what_is_fixed() -> None:
     assert np.median(result.residuals) < 1.0
     turning = adjust_bundle(truth, seen, BundleOptions(free_translations=False))
     np.testing.assert_array_equal(turning.bundle.translations, truth.translations)
+
+
+def test_cameras_that_are_not_adjusted_take_no_room() -> None:
+    truth = scene(12, 120)
+    tracks = tracks_of(truth, 0.3)
+    shaken = replace(truth, translations=truth.translations + 0.02 * (np.arange(12) == 5)[:, None])
+    used = np.zeros(12, bool)
+    used[[0, 3, 5, 8]] = True
+    seen = tracks.observations(used, np.ones(120, bool))
+    options = BundleOptions(free_focal=False, fixed_frames=(0, 3))
+    few = adjust_bundle(shaken, seen, options)
+    changed = np.abs(few.bundle.translations - shaken.translations).max(1) > 0
+    assert np.flatnonzero(changed).tolist() == [5, 8]
+    assert np.linalg.norm(few.bundle.translations[5] - truth.translations[5]) < 0.01
+    many = replace(
+        shaken,
+        rotations=np.concatenate((shaken.rotations, np.tile(np.eye(3), (3000, 1, 1)))),
+        translations=np.concatenate((shaken.translations, np.zeros((3000, 3)))),
+    )
+    tracemalloc.start()
+    long = adjust_bundle(many, seen, options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6, "the equations of 3,000 cameras would take 2.6 GB"
+    np.testing.assert_allclose(long.bundle.translations[:12], few.bundle.translations, atol=1e-9)
+
+
+def test_poses_of_a_long_clip_are_fitted_one_by_one() -> None:
+    truth = scene(150, 80)
+    tracks = tracks_of(truth)
+    seen = tracks.observations(np.ones(150, bool), np.ones(80, bool))
+    shaken = replace(
+        truth, translations=truth.translations + np.random.default_rng(0).normal(0, 0.02, (150, 3))
+    )
+    free = np.arange(150) % 3 > 0
+    fitted = refine_poses(shaken, seen, free)
+    np.testing.assert_array_equal(fitted.translations[~free], shaken.translations[~free])
+    np.testing.assert_allclose(fitted.translations[free], truth.translations[free], atol=1e-4)
+    np.testing.assert_allclose(fitted.rotations[free], truth.rotations[free], atol=1e-4)
 
 
 def test_bundle_rejects_what_does_not_exist() -> None:

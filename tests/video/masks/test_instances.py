@@ -70,6 +70,24 @@ def test_two_objects_that_cross_keep_their_ids() -> None:
     assert sorted(set(ids.values()) - {0}) == [1, 2]
 
 
+def test_objects_that_touch_are_told_apart_by_their_colours() -> None:
+    """While they touch, the flow has a little more of the second one come from the first, frame by frame."""
+    linker = Linker()
+    colors = [(200, 30, 30), (30, 60, 210)]
+    for i in range(16):
+        left = min(20 + 2 * i, 32)
+        image, ids = scene([left, 44], colors)
+        flow = np.zeros((*SHAPE, 2), np.float32)
+        flow[ids == 1, 0] = -2 if left < 32 or i == 6 else 0
+        if left == 32:
+            flow[:, 44:, 0] = -3
+        back, evidence = Flow(flow, np.ones(SHAPE, bool)), np.full(SHAPE, 0.9, np.float32)
+        found = linker.step(image, ids > 0, evidence, back if i else None, None)
+    first, second = (np.bincount(found[ids == k], minlength=3) for k in (1, 2))
+    assert first.argmax() != second.argmax()
+    assert first.max() > 0.9 * first.sum() and second.max() > 0.9 * second.sum()
+
+
 def test_an_object_that_was_hidden_gets_its_id_back() -> None:
     path: list[int | None] = [20, 22, 24, 26, None, None, None, 34, 36, 38]
     linker, found, truth = follow([path])

@@ -1,0 +1,102 @@
+"""COLMAP on a rendered clip whose cameras are known, with what moves masked out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dyn3d_ns.video.cameras.colmap import colmap_reconstruction, run_colmap
+from dyn3d_ns.video.cameras.estimators import AutoCameras, static_tracks
+from dyn3d_ns.video.cameras.focal import FocalGuess
+from dyn3d_ns.video.workspace import Workspace
+from tests.video.cards import WALL, Card, CardClip, QuietReport
+
+TILES = tuple(
+    Card((4 * i, 4 * j, 6), (4.01, 4.01), seed=10 + 3 * i + j) for i in (-1, 0, 1, 2) for j in (-1, 0, 1)
+)
+"""A wall without repetitions."""
+CARDS = (
+    Card((-1.6, 0.2, 3.5), (0.9, 5), seed=1),
+    Card((1.7, 0.7, 3), (0.8, 0.9), seed=3),
+    Card((0.2, 1.2, 4.2), (1.4, 0.7), seed=4),
+    Card((0.4, -0.3, 4), (1.1, 1.1), (0.02, 0.07, 0), label=1, seed=2),
+)
+SIZE = {"frames": 8, "width": 192, "height": 144, "camera_step": (0.12, 0.0, 0.03)}
+FOCAL = FocalGuess(110.0, certain=True)
+
+
+def places_on_path(centers: np.ndarray) -> np.ndarray:
+    """Return how far along its line the camera is at each frame, from 0 to 1."""
+    along = (centers - centers[0]) @ (centers[-1] - centers[0])
+    return along / along[-1]
+
+
+@pytest.fixture(scope="module")
+def clip() -> CardClip:
+    return CardClip((*TILES, *CARDS), **SIZE)
+
+
+@pytest.fixture
+def workspace(clip: CardClip, tmp_path: Path) -> Workspace:
+    return clip.write(tmp_path / "clip", "frames tracks masks")
+
+
+def test_colmap_finds_the_cameras_and_the_tracks_are_located(clip: CardClip, workspace: Workspace) -> None:
+    report = QuietReport()
+    tracks = static_tracks(workspace, report)
+    found = colmap_reconstruction(workspace, report, tracks, FOCAL, None)
+    assert found is not None and report.notes == []
+    assert found.registered.all() and found.bundle.focal == FOCAL.focal
+    assert found.known.sum() > 50
+    centers, truth = found.bundle.positions, clip.poses[:, :3, 3]
+    np.testing.assert_allclose(places_on_path(centers), np.arange(8) / 7, atol=0.02)
+    turned = found.bundle.rotations @ found.bundle.rotations[0].T
+    assert np.abs(turned - np.eye(3)).max() < 0.02
+    # Tracked points lie as far from the cameras as the rendered depth says, in units of the path.
+    scale = np.linalg.norm(truth[-1] - truth[0]) / np.linalg.norm(centers[-1] - centers[0])
+    at = found.bundle.points[found.known] @ found.bundle.rotations[0].T + found.bundle.translations[0]
+    x, y = tracks.xy[0, found.known].astype(int).T
+    assert np.median(np.abs(scale * at[:, 2] / clip.depths[0][y, x] - 1)) < 0.05
+
+
+def test_masked_pixels_give_no_features(workspace: Workspace) -> None:
+    everything = np.ones((144, 192), np.int32)
+    for i in range(8):
+        workspace.write_labels(i, everything)
+    report = QuietReport()
+    assert run_colmap(workspace, np.arange(8), FOCAL, report) is None
+
+
+def test_a_clip_that_colmap_cannot_register_is_told(workspace: Workspace, clip: CardClip) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for path in workspace.frames():
+        Image.fromarray(rng.integers(0, 255, (144, 192, 3), np.uint8)).save(path)
+    report = QuietReport()
+    tracks = static_tracks(workspace, report)
+    assert colmap_reconstruction(workspace, report, tracks, FOCAL, None) is None
+    assert any("COLMAP could not register" in note for note in report.notes)
+
+
+def test_a_focal_length_that_contradicts_the_tracks_is_not_believed(workspace: Workspace) -> None:
+    report = QuietReport()
+    tracks = static_tracks(workspace, report)
+    assert colmap_reconstruction(workspace, report, tracks, FOCAL, 150.0) is None
+    assert any("contradicts the tracks" in note for note in report.notes)
+
+
+def test_cameras_that_contradict_the_tracks_are_not_believed(tmp_path: Path) -> None:
+    # A wall that repeats itself is matched to itself elsewhere: COLMAP's camera jumps.
+    clip = CardClip((WALL, *CARDS), **SIZE)
+    workspace = clip.write(tmp_path / "clip", "frames tracks masks")
+    report = QuietReport()
+    estimator = AutoCameras(guess=FOCAL)
+    cameras, points = estimator(workspace, report)
+    assert any("miss the tracks by" in note for note in report.notes)
+    np.testing.assert_allclose(
+        places_on_path(cameras.camera_to_worlds[:, :3, 3]), np.arange(8) / 7, atol=0.02
+    )
+    assert len(points.xyz) > 50
