@@ -3,7 +3,7 @@
 Give ``--load-dir`` to go on from a training's checkpoint, whose occupancy and planes are those of most steps.
 Without it the planes are refined to their last resolution and trained for ``--warmup`` steps first. The
 overhead is what the same step takes of next to no rays, points and cells: Python, and torch's way to its
-kernels and back.
+kernels and back. Where Linux's `perf` is installed, the Python interpreter's own share is sampled too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from training_step import Args, build, steps_in_turn, take_steps
+from training_step import Args, build, interpreter_share, steps_in_turn, take_steps
 
 EMPTY = {
     "datamanager.rays-per-batch": "4",
@@ -74,13 +74,17 @@ def main(args: PlanesArgs) -> None:
         model = whole.pipeline.model
         first = max(whole._start_step, round(model.config.upsample_parts[-1] * model.total_steps) + 1)
         step, overhead = steps_in_turn([whole, empty], first, args)
-        operations = dearest(whole, first + args.warmup + args.steps, 20, 12)
+        interpreter = interpreter_share(whole, first + args.warmup + args.steps, args, output)
+        operations = dearest(whole, first + args.warmup + 3 * args.steps, 20, 12)
     title = f"{args.method}: planes of {model.scene.planes.resolution} points, {1 / step:.1f} steps a second"
     table = Table("operation", "ms", "share", title=title, title_justify="left")
     for name, seconds in [*operations, ("whole step", step), ("overhead in it", overhead)]:
         table.add_row(name, f"{1e3 * seconds:.2f}", f"{100 * seconds / step:.0f} %")
+    share = "perf missing" if interpreter is None else f"{100 * interpreter:.0f} %"
+    table.add_row("Python interpreter", "", share)
     Console().print(table)
-    print(json.dumps({"step": step, "overhead": overhead, "threads": torch.get_num_threads()}))
+    record = {"step": step, "overhead": overhead, "interpreter_share": interpreter}
+    print(json.dumps({**record, "threads": torch.get_num_threads()}))
 
 
 if __name__ == "__main__":
