@@ -4,11 +4,16 @@ They take velocities and Jacobians, whatever field these come from: one with coe
 or the twists of motion codes, whose divergence is zero by construction.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dyn3d_ns.fields.point_velocity import Kinematics
+if TYPE_CHECKING:
+    from dyn3d_ns.fields.point_velocity import Kinematics
 
 STILL = 1e-4
 """Mean square below which spin and jerk, in half-widths and units of normalised time, count as none."""
