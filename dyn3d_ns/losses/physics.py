@@ -4,19 +4,29 @@ They take velocities and Jacobians, whatever field these come from: one with coe
 or the twists of motion codes, whose divergence is zero by construction.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dyn3d_ns.fields.point_velocity import Kinematics
-
 STILL = 1e-4
 """Mean square below which spin and jerk, in half-widths and units of normalised time, count as none."""
+
+
+class Motion(Protocol):
+    """How matter moves at points, and the derivatives of that by x, y, z and t."""
+
+    @property
+    def velocity(self) -> Float[Tensor, "N 3"]: ...
+    @property
+    def jacobian(self) -> Float[Tensor, "N 3 4"]: ...
+    @property
+    def acceleration_jacobian(self) -> Float[Tensor, "N 3 4"]: ...
+    @property
+    def spin(self) -> Float[Tensor, "N 3"]: ...
+    @property
+    def spin_gradient(self) -> Float[Tensor, "N 3 4"]: ...
 
 
 def divergence(jacobian: Float[Tensor, "*B 3 D"]) -> Float[Tensor, "*B"]:
@@ -40,7 +50,7 @@ def transport_loss(rate: Float[Tensor, "N 3"], acceleration: Float[Tensor, "N 3"
     return (rate - acceleration).square().mean()
 
 
-def steady_motion_loss(motion: Kinematics) -> Float[Tensor, ""]:
+def steady_motion_loss(motion: Motion) -> Float[Tensor, ""]:
     """Return how far matter is from going on as a free body does, relative to how it moves.
 
     NVFi leaves the acceleration field free, so beyond the observed time only the networks' smoothness decides
