@@ -1,8 +1,8 @@
 """Bounds of scenes from cameras: rings, rooms, parallel rigs; grouping of poses."""
 
 import numpy as np
-import torch
 
+from dyn3d_ns.cli.camera_paths import look_at
 from dyn3d_ns.geometry.bounds import (
     bounds_of_points,
     focus_point,
@@ -10,16 +10,12 @@ from dyn3d_ns.geometry.bounds import (
     object_bounds,
     surrounding_bounds,
 )
-from dyn3d_ns.geometry.poses import look_at
 
 
 def ring(radius=4.0, centre=(0.0, 0.0, 0.0), count=8, height=1.0):
-    angles = torch.arange(count, dtype=torch.float64) * (2 * np.pi / count)
-    centre = torch.tensor(centre, dtype=torch.float64)
-    eye = centre + torch.stack(
-        (radius * angles.cos(), radius * angles.sin(), torch.full_like(angles, height)), -1
-    )
-    return look_at(eye, centre.expand_as(eye), torch.tensor([0.0, 0.0, 1.0])).numpy()
+    angles, centre = np.arange(count) * (2 * np.pi / count), np.array(centre)
+    eyes = centre + np.stack((radius * np.cos(angles), radius * np.sin(angles), np.full(count, height)), -1)
+    return look_at(eyes, centre, np.array([0.0, 0.0, 1.0]))
 
 
 def test_focus_point_of_a_ring():

@@ -1,0 +1,98 @@
+"""Pinhole cameras: world to camera, camera to pixels and back, and between conventions.
+
+Functions take NumPy arrays or torch tensors and return the like. A camera looks along +z with x right and y
+down (OpenCV); Nerfstudio's look along -z with y up (OpenGL), and :func:`viewmats_of` turns one into the
+other. Where the centre of the first pixel lies, at 0 or at 0.5, is the intrinsics' matter; both sides of a
+call must agree, and :func:`shift_pixel_centers` changes over.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+HALF_PIXEL = 0.5
+"""Distance between a pixel's corner and its centre."""
+
+
+@overload
+def _at_least(values: Tensor, least: float) -> Tensor: ...
+@overload
+def _at_least(values: np.ndarray, least: float) -> np.ndarray: ...
+def _at_least(values: Tensor | np.ndarray, least: float) -> Tensor | np.ndarray:
+    return values.clamp_min(least) if isinstance(values, Tensor) else np.maximum(values, least)
+
+
+def flip_axes(camera_to_worlds: Float[Array, "*B R 4"]) -> Float[Array, "*B R 4"]:
+    """Turn camera axes from OpenGL (x right, y up, z back) to OpenCV (y down, z ahead), or back again."""
+    signs = [1.0, -1.0, -1.0, 1.0]
+    if isinstance(camera_to_worlds, Tensor):
+        return camera_to_worlds * camera_to_worlds.new_tensor(signs)
+    return camera_to_worlds * np.array(signs, dtype=camera_to_worlds.dtype)
+
+
+def viewmats_of(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "C 4 4"]:
+    """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z ahead)."""
+    rotation = camera_to_worlds[:, :3, :3] * camera_to_worlds.new_tensor([1.0, -1.0, -1.0])
+    bottom = camera_to_worlds.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(rotation), 1, 4)
+    return torch.cat([torch.cat([rotation.mT, -rotation.mT @ camera_to_worlds[:, :3, 3:]], -1), bottom], 1)
+
+
+def to_camera(points: Float[Array, "*B N 3"], viewmats: Float[Array, "*B 4 4"]) -> Float[Array, "*B N 3"]:
+    """Bring world points into the frames of OpenCV cameras."""
+    rotations, origins = viewmats[..., :3, :3], viewmats[..., None, :3, 3]
+    return points @ rotations.swapaxes(-1, -2) + origins  # pyright: ignore[reportReturnType]
+
+
+def project(
+    points: Float[Array, "*B N 3"], Ks: Float[Array, "*B 3 3"], near: float = 1e-6
+) -> Float[Array, "*B N 2"]:
+    """Project points in camera coordinates to pixels (x right, y down).
+
+    Args:
+        points: Camera coordinates, z ahead.
+        Ks: Intrinsics without skew, pixels.
+        near: Depth that nearer points, those behind the camera included, are divided by: they land far off.
+            Who needs them told apart asks the depth.
+    """
+    return points[..., :2] / _at_least(points[..., 2:], near) * focals(Ks) + centers(Ks)
+
+
+def unproject(
+    pixels: Float[Array, "*B N 2"], depths: Float[Array, "*B N"], Ks: Float[Array, "*B 3 3"]
+) -> Float[Array, "*B N 3"]:
+    """Lift pixels to camera coordinates at planar depths; the inverse of :func:`project`."""
+    places = (pixels - centers(Ks)) / focals(Ks) * depths[..., None]
+    if isinstance(places, Tensor):
+        return torch.cat([places, torch.as_tensor(depths)[..., None]], dim=-1)
+    return np.concatenate([places, np.asarray(depths)[..., None]], axis=-1)
+
+
+def focals(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
+    """Return the focal lengths of intrinsics, pixels, to go with a row of points."""
+    return Ks[..., None, (0, 1), (0, 1)]
+
+
+def centers(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
+    """Return the principal points of intrinsics, pixels, to go with a row of points."""
+    return Ks[..., None, :2, 2]
+
+
+def scale_intrinsics(Ks: Float[Array, "*B 3 3"], x: float, y: float) -> Float[Array, "*B 3 3"]:
+    """Return the intrinsics of images ``x`` times as wide and ``y`` times as high (first centre at 0.5)."""
+    if isinstance(Ks, Tensor):
+        return Ks * Ks.new_tensor([[x], [y], [1.0]])
+    return Ks * np.array([[x], [y], [1.0]], dtype=Ks.dtype)
+
+
+def shift_pixel_centers(Ks: Float[Array, "*B 3 3"], by: float) -> Float[Array, "*B 3 3"]:
+    """Move the principal points: by 0.5 from a first centre at 0 to one at 0.5, by -0.5 back again."""
+    offset = [[0.0, 0.0, by], [0.0, 0.0, by], [0.0, 0.0, 0.0]]
+    if isinstance(Ks, Tensor):
+        return Ks + Ks.new_tensor(offset)
+    return Ks + np.array(offset, dtype=Ks.dtype)
