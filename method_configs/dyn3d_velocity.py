@@ -7,11 +7,11 @@
 from nerfstudio.plugins.types import MethodSpecification
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
-from dyn3d_ns.data.pipeline import DynamicPipelineConfig
 from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig
+from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.engine.trainer import DynamicTrainerConfig
-from dyn3d_ns.models.dyn3d_velocity import Dyn3DVelocityModelConfig
-from dyn3d_ns.models.dyn3d_velocity_paper import Dyn3DVelocityPaperModelConfig
+from dyn3d_ns.models.freegave import Dyn3DVelocityPaperModelConfig
+from dyn3d_ns.models.velocity import Dyn3DVelocityModelConfig
 
 LEARNING_RATES = {
     "means": 1.6e-3,

@@ -2,11 +2,11 @@
 
 from nerfstudio.plugins.types import MethodSpecification
 
-from dyn3d_ns.data.pipeline import DynamicPipelineConfig
 from dyn3d_ns.data.rays import RayDataManagerConfig
 from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig
+from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.engine.trainer import DynamicTrainerConfig
-from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
+from dyn3d_ns.models.planes.config import Dyn3DVelocityPlanesModelConfig
 
 
 def trainer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="package")
+def two_threads() -> Iterator[None]:
+    """Give kernels two threads and torch one, whatever the machine has."""
+    from dyn3d_ns.kernels import pool
+
+    before, torch_before = pool._State.num_threads, torch.get_num_threads()
+    pool._State.num_threads = 2
+    torch.set_num_threads(1)
+    yield
+    pool._State.num_threads = before
+    torch.set_num_threads(torch_before)
 
 
 @pytest.fixture(scope="session")

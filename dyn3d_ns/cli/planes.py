@@ -19,7 +19,7 @@ def load_planes(config_path: Path, option: str) -> tuple[Any, Any]:
     """Return the config and the pipeline of a volumetric training; ``option`` named the config."""
     from nerfstudio.utils.eval_utils import eval_setup
 
-    from dyn3d_ns.models.dyn3d_velocity_planes import Dyn3DVelocityPlanesModel
+    from dyn3d_ns.models.planes.model import Dyn3DVelocityPlanesModel
 
     config = planes_config(config_path, option)
     _, pipeline, _, _ = eval_setup(config_path, test_mode="test")
@@ -29,7 +29,7 @@ def load_planes(config_path: Path, option: str) -> tuple[Any, Any]:
 
 def planes_config(config_path: Path, option: str) -> Any:
     """Return a training's config after checking that it is volumetric and has a checkpoint."""
-    from dyn3d_ns.models.planes_config import Dyn3DVelocityPlanesModelConfig
+    from dyn3d_ns.models.planes.config import Dyn3DVelocityPlanesModelConfig
 
     config = load_config(config_path)
     if not isinstance(config.pipeline.model, Dyn3DVelocityPlanesModelConfig):

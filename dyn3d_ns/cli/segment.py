@@ -54,7 +54,7 @@ class Segment:
 
         from dyn3d_ns.cli.planes import PREFIX, read_checkpoint
         from dyn3d_ns.engine.checkpoint import save_checkpoint
-        from dyn3d_ns.models.motion_slots import train_slots
+        from dyn3d_ns.models.planes.segments import train_slots
 
         torch.manual_seed(self.seed)
         generator = torch.Generator().manual_seed(self.seed)

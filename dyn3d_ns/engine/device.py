@@ -26,7 +26,7 @@ def use_cpu_threads() -> None:
     The tensors between the rasteriser's calls are small; torch's threads would only wake up, wait for
     each other and keep the rasteriser's threads from running (1.2 to 1.3 times slower on two cores).
     """
-    from dyn3d_ns.rendering.pool import set_num_threads
+    from dyn3d_ns.kernels.pool import set_num_threads
 
     torch.set_num_threads(1)
     set_num_threads(available_cores())

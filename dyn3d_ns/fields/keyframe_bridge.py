@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dyn3d_ns.fields.freegave import encode
+from dyn3d_ns.fields.encoding import encode
 from dyn3d_ns.fields.keyframe_planes import PlaneProduct
 
 

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dyn3d_ns.fields.motion_table import mean_square, motion_table
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.geometry.rotations import sine_defect_sq, skew, versine_sq
-from dyn3d_ns.rendering.motion_table import mean_square, motion_table
 
 
 class RigidPoses(NamedTuple):
@@ -80,7 +80,7 @@ class KeyframeMotions(nn.Module):
         return torch.cat([moving.new_zeros(1, 6), moving])
 
     def table(self, t: float) -> Float[Tensor, "K 16"]:
-        """Evaluate every motion at the time ``t``: the rows of :func:`~dyn3d_ns.rendering.motion_table`.
+        """Evaluate every motion at the time ``t``: the rows of :func:`~dyn3d_ns.fields.motion_table`.
 
         Beyond the observed time the motions are held as they last were.
         """

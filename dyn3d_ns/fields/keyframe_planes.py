@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dyn3d_ns.fields.freegave import encode, mlp
-from dyn3d_ns.rendering.plane_product import SPACE_AXES, plane_product
+from dyn3d_ns.fields.encoding import encode, mlp
+from dyn3d_ns.fields.plane_product import SPACE_AXES, plane_product
 
 
 class PlaneProduct(nn.Module):

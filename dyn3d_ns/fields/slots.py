@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dyn3d_ns.fields.freegave import encode, mlp
+from dyn3d_ns.fields.encoding import encode, mlp
 
 
 class SlotNetwork(nn.Module):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dyn3d_ns.fields.integrate import integrate, oriented_rate
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.velocity import VelocityField
-from dyn3d_ns.gaussians.initialize import SH_C0, SeedPoints, farthest_points, neighbour_distance
-from dyn3d_ns.rendering.skinning import apply_motions
+from dyn3d_ns.gaussians.seeds.points import SH_C0, SeedPoints, farthest_points, neighbour_distance
+from dyn3d_ns.gaussians.skinning import apply_motions
 from dyn3d_ns.timeline import TIME_EPS
 
 MAX_KEPT_FRAMES = 240

@@ -23,14 +23,14 @@ from torch.optim import Optimizer
 from dyn3d_ns.engine.device import use_cpu_threads
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.carried import CarriedGaussians
-from dyn3d_ns.gaussians.initialize import ViewSet
+from dyn3d_ns.gaussians.densify import DefaultStrategy, MCMCStrategy
+from dyn3d_ns.gaussians.seeds.points import ViewSet
 from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
 from dyn3d_ns.metrics.image import compare
-from dyn3d_ns.models.color_codes import flow_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
-from dyn3d_ns.rendering.strategies import DefaultStrategy, MCMCStrategy
 from dyn3d_ns.timeline import Timeline
+from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
 from dyn3d_ns.viewer.playback import TimePlayback
 
 SOLID = 0.1

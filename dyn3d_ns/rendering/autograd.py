@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dyn3d_ns.rendering import harmonics, pool, projection, projection_backward
-from dyn3d_ns.rendering.once import once
+from dyn3d_ns.kernels import pool
+from dyn3d_ns.kernels.once import once
+from dyn3d_ns.rendering import harmonics, projection, projection_backward
 
 _NONE = np.zeros(0, dtype=np.float32)
 # Below this many Gaussians a second thread costs more than it brings.

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import (
+from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.vector import (
     LANES,
     ceil,
     first_lanes,
@@ -22,7 +22,7 @@ from dyn3d_ns.rendering.vector import (
     vmax,
     vmin,
 )
-from dyn3d_ns.rendering.vector_memory import bytes_within, gather_at, scatter, store_bytes
+from dyn3d_ns.kernels.vector_memory import bytes_within, gather_at, scatter, store_bytes
 
 TILE = 16
 RECORD = 8

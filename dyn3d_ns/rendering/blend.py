@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dyn3d_ns.rendering import binning, blend_backward, blend_forward, pool
+from dyn3d_ns.kernels import pool
+from dyn3d_ns.kernels.buffers import Lease
+from dyn3d_ns.kernels.once import once
+from dyn3d_ns.rendering import binning, blend_backward, blend_forward
 from dyn3d_ns.rendering.autograd import flat, pieces_for
-from dyn3d_ns.rendering.once import once
-from dyn3d_ns.rendering.workspace import Lease
 
 # Channel counts that kernels are compiled for; others are padded to the next one.
 _COMPILED_CHANNELS = (1, 3, 4, 6, 8, 12, 16, 24, 33)

@@ -18,6 +18,16 @@ import math
 
 import numpy as np
 
+from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs
+from dyn3d_ns.kernels.vector_channels import (
+    channels_dot,
+    channels_fma_planes,
+    channels_load,
+    channels_store,
+    channels_zero,
+)
+from dyn3d_ns.kernels.vector_memory import gather_at, load, scatter_at, spread, store, transpose
 from dyn3d_ns.rendering.binning import RECORD, TILE
 from dyn3d_ns.rendering.blend_forward import (
     CHUNK,
@@ -27,16 +37,6 @@ from dyn3d_ns.rendering.blend_forward import (
     alpha_of,
     exponent,
 )
-from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs
-from dyn3d_ns.rendering.vector_channels import (
-    channels_dot,
-    channels_fma_planes,
-    channels_load,
-    channels_store,
-    channels_zero,
-)
-from dyn3d_ns.rendering.vector_memory import gather_at, load, scatter_at, spread, store, transpose
 
 _TILE_COST = 64
 """What a tile costs beside its steps, in steps."""

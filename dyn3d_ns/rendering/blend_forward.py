@@ -7,9 +7,8 @@ still open, and a finished pixel has live transmittance 0, so nothing else needs
 
 import numpy as np
 
-from dyn3d_ns.rendering.binning import LOG2_255, MARGIN, RECORD, TILE, next_ranks, tile_rects
-from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import (
+from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.vector import (
     LANES,
     bits,
     exp2,
@@ -22,8 +21,9 @@ from dyn3d_ns.rendering.vector import (
     vmax,
     vmin,
 )
-from dyn3d_ns.rendering.vector_channels import channels_fma, channels_load, channels_store
-from dyn3d_ns.rendering.vector_memory import bit_column, load, scatter_at, spread, store
+from dyn3d_ns.kernels.vector_channels import channels_fma, channels_load, channels_store
+from dyn3d_ns.kernels.vector_memory import bit_column, load, scatter_at, spread, store
+from dyn3d_ns.rendering.binning import LOG2_255, MARGIN, RECORD, TILE, next_ranks, tile_rects
 
 CHUNK = 64
 MAX_ALPHA = 0.999

@@ -3,9 +3,9 @@ the derivative and its gradient, for gsplat's pinhole, orthographic and fisheye 
 
 import math
 
-from dyn3d_ns.rendering.jit import inline
-from dyn3d_ns.rendering.vector import fma, select, splat, sqrt, vabs, vmax, vmin
-from dyn3d_ns.rendering.vector_memory import gather
+from dyn3d_ns.kernels.jit import inline
+from dyn3d_ns.kernels.vector import fma, select, splat, sqrt, vabs, vmax, vmin
+from dyn3d_ns.kernels.vector_memory import gather
 
 PINHOLE, ORTHO, FISHEYE = 0, 1, 2
 _FISHEYE_EPS = 1e-7

@@ -4,9 +4,9 @@ and the 2-D covariance they have on the image.
 It is built as P Pᵀ with P = J R_cam R(q) S, never through the 3-D covariance, so that thin Gaussians keep
 their digits and the determinant is a sum of squares."""
 
-from dyn3d_ns.rendering.jit import inline
-from dyn3d_ns.rendering.vector import sqrt, vmax
-from dyn3d_ns.rendering.vector_memory import gather
+from dyn3d_ns.kernels.jit import inline
+from dyn3d_ns.kernels.vector import sqrt, vmax
+from dyn3d_ns.kernels.vector_memory import gather
 
 
 @inline

@@ -1,8 +1,8 @@
 """Whether all values of a call are finite, asked once for all its arrays."""
 
-from dyn3d_ns.rendering.jit import kernel
-from dyn3d_ns.rendering.vector import LANES, bits, first_lanes, fma, splat
-from dyn3d_ns.rendering.vector_memory import gather, load
+from dyn3d_ns.kernels.jit import kernel
+from dyn3d_ns.kernels.vector import LANES, bits, first_lanes, fma, splat
+from dyn3d_ns.kernels.vector_memory import gather, load
 
 
 @kernel

@@ -3,9 +3,9 @@
 The bases are Sloan's recurrences (Efficient Spherical Harmonic Evaluation, JCGT 2013) with gsplat's signs.
 """
 
-from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, first_lanes, fma, lane_sum, select, splat, sqrt
-from dyn3d_ns.rendering.vector_memory import gather, load, scatter, store
+from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.vector import LANES, first_lanes, fma, lane_sum, select, splat, sqrt
+from dyn3d_ns.kernels.vector_memory import gather, load, scatter, store
 
 MAX_DEGREE = 4
 SCRATCH = 25 * LANES

@@ -6,11 +6,11 @@ projection_backward.py, cameras in cameras.py, shapes in covariance.py.
 
 import math
 
+from dyn3d_ns.kernels.jit import kernel
+from dyn3d_ns.kernels.vector import LANES, ceil, first_lanes, log2, select, splat, sqrt, vmax, vmin
+from dyn3d_ns.kernels.vector_memory import gather, scatter
 from dyn3d_ns.rendering.cameras import image_point, read_camera, rows_times_rotation, to_camera
 from dyn3d_ns.rendering.covariance import covariance
-from dyn3d_ns.rendering.jit import kernel
-from dyn3d_ns.rendering.vector import LANES, ceil, first_lanes, log2, select, splat, sqrt, vmax, vmin
-from dyn3d_ns.rendering.vector_memory import gather, scatter
 
 SQUARE_RADIUS, TIGHT_RADIUS = 0, 1
 # Half the extent of the tight rule (gsplat 1.5): 3.33 sigma or where opacity falls below 1/255.

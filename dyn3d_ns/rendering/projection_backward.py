@@ -1,6 +1,9 @@
 """Gradients of the projection, 16 Gaussians at a time; the forward is computed again, nothing of it is
 stored."""
 
+from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.vector import LANES, first_lanes, lane_sum, select, splat, sqrt, vmax
+from dyn3d_ns.kernels.vector_memory import gather, scatter
 from dyn3d_ns.rendering.cameras import (
     image_point,
     image_point_grad,
@@ -10,9 +13,6 @@ from dyn3d_ns.rendering.cameras import (
     to_camera,
 )
 from dyn3d_ns.rendering.covariance import cross, read_axes, read_covars, rows_times_covars, spread_matrix
-from dyn3d_ns.rendering.jit import inline, kernel
-from dyn3d_ns.rendering.vector import LANES, first_lanes, lane_sum, select, splat, sqrt, vmax
-from dyn3d_ns.rendering.vector_memory import gather, scatter
 
 
 @inline

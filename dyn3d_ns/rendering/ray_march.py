@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dyn3d_ns.rendering.jit import kernel
-from dyn3d_ns.rendering.pool import pieces_of, run
+from dyn3d_ns.kernels.jit import kernel
+from dyn3d_ns.kernels.pool import pieces_of, run
 
 CODES_PER_OCTAVE = 8.0
 """Resolution of the stored density: this many codes a factor of two, code 2 being one per unit of length."""

@@ -101,7 +101,7 @@ def summary(taken: list[float]) -> dict[str, float]:
 
 def stages(scene: Scene, renderer: Renderer, budget: float) -> dict[str, float]:
     """Return the median milliseconds of each stage of forward and backward, and of what is outside them."""
-    from dyn3d_ns.rendering.pool import stage_seconds
+    from dyn3d_ns.kernels.pool import stage_seconds
 
     rows: list[dict[str, float]] = []
 
@@ -147,7 +147,8 @@ def first_call(n: int, pixels: int) -> dict[str, float]:
 
 def busy_neighbour(n: int, pixels: int, budget: float) -> dict[str, float]:
     """Return the medians of one and of two threads beside a process that is always busy, and their ratio."""
-    from dyn3d_ns.rendering import rasterize, set_num_threads
+    from dyn3d_ns.kernels.pool import set_num_threads
+    from dyn3d_ns.rendering import rasterize
 
     scene = make_scene(n, pixels)
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])

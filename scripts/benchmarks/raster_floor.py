@@ -11,11 +11,11 @@ import numba
 import numpy as np
 import raster_cases as cases
 
+from dyn3d_ns.kernels.vector import LANES, exp2, select, splat
+from dyn3d_ns.kernels.vector_channels import channels_fma, channels_load, channels_store
+from dyn3d_ns.kernels.vector_memory import load, store
 from dyn3d_ns.rendering.binning import RECORD
 from dyn3d_ns.rendering.blend_forward import BLOCK_OFFSETS, MIN_TRANSMITTANCE, alpha_of, exponent
-from dyn3d_ns.rendering.vector import LANES, exp2, select, splat
-from dyn3d_ns.rendering.vector_channels import channels_fma, channels_load, channels_store
-from dyn3d_ns.rendering.vector_memory import load, store
 
 _ROUNDS = 4000
 

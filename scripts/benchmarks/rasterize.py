@@ -117,7 +117,8 @@ def _measure_cpu(args: Args, record: dict[str, Any]) -> None:
 
 def measure(args: Args) -> dict[str, Any]:
     """Run all the parts and return the record."""
-    from dyn3d_ns.rendering import rasterize, set_num_threads
+    from dyn3d_ns.kernels.pool import set_num_threads
+    from dyn3d_ns.rendering import rasterize
 
     torch.set_num_threads(1)
     set_num_threads(args.threads)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dyn3d_ns.data.hull import hull_cells
 from dyn3d_ns.data.rays import RayDataManager, RayDataManagerConfig, _matter_pixels
+from dyn3d_ns.models.planes.hull import hull_cells
 
 
 @pytest.fixture(scope="module")

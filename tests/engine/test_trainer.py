@@ -28,7 +28,7 @@ def test_defaults_fit_the_machine(name: str) -> None:
 
 
 def test_threads_go_to_the_rasteriser() -> None:
-    from dyn3d_ns.rendering.pool import get_num_threads
+    from dyn3d_ns.kernels.pool import get_num_threads
 
     before = torch.get_num_threads()
     try:

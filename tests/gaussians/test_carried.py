@@ -13,7 +13,7 @@ from dyn3d_ns.gaussians.carried import (
     initial_parameters,
     spread_pivots,
 )
-from dyn3d_ns.gaussians.initialize import SeedPoints
+from dyn3d_ns.gaussians.seeds.points import SeedPoints
 from dyn3d_ns.geometry.rotations import normalize_quat, quat_apply
 
 T_OBS = 0.75

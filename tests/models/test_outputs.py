@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dyn3d_ns.models.color_codes import flow_colors, velocity_colors
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
+from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
 
 
 def test_lazy_outputs_are_listed_at_once_and_made_once() -> None:

@@ -113,7 +113,7 @@ def test_relocation():
 
     from gsplat.relocation import compute_relocation as theirs
 
-    from dyn3d_ns.rendering.strategies import compute_relocation
+    from dyn3d_ns.gaussians.densify import compute_relocation
 
     binoms = torch.tensor([[float(math.comb(n, k)) for k in range(51)] for n in range(51)])
     g = torch.Generator().manual_seed(0)

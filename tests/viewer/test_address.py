@@ -25,7 +25,7 @@ class Stock(nn.Module):
 class Ours(Stock):
     """The same, as if of a method of ours."""
 
-    __module__ = "dyn3d_ns.data.pipeline"
+    __module__ = "dyn3d_ns.engine.pipeline"
 
 
 @pytest.mark.parametrize(

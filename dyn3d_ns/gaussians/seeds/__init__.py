@@ -1,0 +1,1 @@
+"""Where Gaussians start: the visual hull, plane-sweep stereo, or random points."""

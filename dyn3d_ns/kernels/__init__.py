@@ -1,0 +1,1 @@
+"""The SIMD runtime on Numba: vectors of lanes, compiled kernels and their cache, threads, buffers."""

@@ -1,0 +1,121 @@
+"""The mean absolute error of a rendering against a recorded image, in one pass over the pixels.
+
+The recorded image stays in 8 bits, as it is cached; background, downscaling and error are put together for
+each pixel. CUDA tensors and images of floats take the same steps with torch's operators.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.once import once
+from dyn3d_ns.kernels.pool import pieces_of, run
+
+
+@inline
+def _channel(render, truth, through, background, v_render):
+    """Return the absolute error of one channel and its slope by the accumulation."""
+    error = render + through * background - truth
+    sign = np.float32(error > 0) - np.float32(error < 0)
+    v_render[0] = sign
+    return abs(error), -sign * background
+
+
+@kernel
+def _error(start, stop, factor, render, alpha, image, background, v_render, v_alpha):
+    total, width, opaque = 0.0, render.shape[1], image.shape[2] == 3
+    unit, unit_alpha = np.float32(1 / (255.0 * factor * factor)), np.float32(1 / 255.0)
+    b0, b1, b2 = background[0], background[1], background[2]
+    for y in range(start, stop):
+        row = np.float32(0)
+        for x in range(width):
+            red, green, blue, empty = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for sy in range(y * factor, (y + 1) * factor):
+                for sx in range(x * factor, (x + 1) * factor):
+                    pixel = image[sy, sx]
+                    cover = np.float32(1) if opaque else np.float32(pixel[3]) * unit_alpha
+                    red += np.float32(pixel[0]) * cover
+                    green += np.float32(pixel[1]) * cover
+                    blue += np.float32(pixel[2]) * cover
+                    empty += np.float32(255) * (1 - cover)
+            through, out = 1 - alpha[y, x, 0], v_render[y, x]
+            e0, s0 = _channel(render[y, x, 0], (red + empty * b0) * unit, through, b0, out[0:])
+            e1, s1 = _channel(render[y, x, 1], (green + empty * b1) * unit, through, b1, out[1:])
+            e2, s2 = _channel(render[y, x, 2], (blue + empty * b2) * unit, through, b2, out[2:])
+            row += e0 + e1 + e2
+            v_alpha[y, x, 0] = s0 + s1 + s2
+        total += row
+    return total
+
+
+class _MeanError(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, render: Tensor, alpha: Tensor, image: Tensor, background: Tensor, factor: int
+    ) -> Tensor:
+        arrays = [x.numpy() for x in (render, alpha, image, background)]
+        ctx.slopes = np.empty_like(arrays[0]), np.empty_like(arrays[1])
+        arrays += ctx.slopes
+        bounds = pieces_of(render.shape[0], smallest=32)
+        sums = [0.0] * (len(bounds) - 1)
+
+        def work(piece: int) -> None:
+            sums[piece] = _error(bounds[piece], bounds[piece + 1], factor, *arrays)
+
+        run(work, len(sums))
+        return torch.scalar_tensor(sum(sums) / render.numel())
+
+    @staticmethod
+    @once
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        v_render, v_alpha = ctx.slopes
+        scale = np.float32(grads[0].item() / v_render.size)
+        return torch.from_numpy(v_render * scale), torch.from_numpy(v_alpha * scale), None, None, None
+
+
+def recorded_image(
+    image: Shaped[Tensor, "H W C"], background: Float[Tensor, "3"], factor: int = 1
+) -> Float[Tensor, "H2 W2 3"]:
+    """Lay an image (uint8, or float in 0..1; RGB, or RGBA with straight alpha) over a background.
+
+    Blocks of ``factor`` x ``factor`` pixels are averaged after that; rows and columns that fill no block are
+    left out.
+    """
+    values = image.float() / 255.0 if image.dtype == torch.uint8 else image
+    if values.shape[-1] == 4:
+        values = background + values[..., 3:] * (values[..., :3] - background)
+    if factor == 1:
+        return values
+    return torch.nn.functional.avg_pool2d(values.permute(2, 0, 1)[None], factor)[0].permute(1, 2, 0)
+
+
+def mean_absolute_error(
+    render: Float[Tensor, "H W 3"],
+    alpha: Float[Tensor, "H W 1"],
+    image: Shaped[Tensor, "H2 W2 C"],
+    background: Float[Tensor, "3"],
+    factor: int = 1,
+) -> Float[Tensor, ""]:
+    """Compare a rendering with a recorded image, both on the same background.
+
+    Args:
+        render: Colours, premultiplied by the accumulation.
+        alpha: Accumulation of the rendering.
+        image: Recorded image, RGB or RGBA with straight alpha, uint8 or float in 0..1.
+        background: Colour behind both; it gets no gradient.
+        factor: Blocks of this many pixels a side of the image are averaged to one of the rendering.
+
+    Raises:
+        ValueError: the image, downscaled, is not of the rendering's size.
+    """
+    if (image.shape[0] // factor, image.shape[1] // factor) != tuple(render.shape[:2]):
+        raise ValueError(f"image {tuple(image.shape)} by {factor} is not of the size {tuple(render.shape)}")
+    if render.is_cuda or render.dtype != torch.float32 or image.dtype != torch.uint8:
+        truth = recorded_image(image, background, factor)
+        return (render + (1 - alpha) * background - truth).abs().mean()
+    arguments = (render.contiguous(), alpha.contiguous(), image.contiguous(), background.contiguous(), factor)
+    return _MeanError.apply(*arguments)  # type: ignore[no-any-return]

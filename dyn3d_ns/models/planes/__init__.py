@@ -1,0 +1,1 @@
+"""`dyn3d-velocity-planes`: keyframe planes carried by a velocity field."""
