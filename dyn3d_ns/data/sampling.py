@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dyn3d_ns.timeline import TIME_EPS
+
+TimeWindow = Callable[[float], tuple[float, float]]
+"""First and last normalised time to draw from, given the part of the training gone by."""
+FrameWeights = Callable[[float], Float[Tensor, "F"]]
+"""How often each recorded time is drawn, given the part of the training gone by."""
+
+
+class Sampling(NamedTuple):
+    """What a training step may draw."""
+
+    window: tuple[float, float] | None = None
+    """First and last normalised time; None for all."""
+    frame_weights: Float[Tensor, "F"] | None = None
+    """How often each recorded time is drawn by a datamanager of rays; None for equally often."""
 
 
 class TimeWindowSampler:

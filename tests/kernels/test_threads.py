@@ -156,7 +156,7 @@ assert sum(t.name.startswith("dyn3d-raster") for t in threading.enumerate()) == 
 
 @pytest.mark.parametrize("value", ["0", "two", "-1", ""])
 def test_a_bad_environment_variable_is_named(value):
-    result = _run("import dyn3d_ns.rendering as r; r.get_num_threads()", DYN3D_NUM_THREADS=value)
+    result = _run("import dyn3d_ns.kernels.pool as r; r.get_num_threads()", DYN3D_NUM_THREADS=value)
     assert result.returncode != 0
     assert f"DYN3D_NUM_THREADS is {value!r}" in result.stderr
 

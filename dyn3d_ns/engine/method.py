@@ -1,0 +1,178 @@
+"""What trainer, pipeline, viewer, evaluation and commands ask of a method, in one place and typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dyn3d_ns.engine.schedule import Phase, Schedule
+from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.metrics.image import compare
+from dyn3d_ns.timeline import Timeline
+from dyn3d_ns.viewer.playback import TimePlayback
+
+if TYPE_CHECKING:
+    from dyn3d_ns.data.datamanager import DynamicDataManager
+
+
+class DynamicMethod(Model):
+    """A Nerfstudio model of a scene that moves, with every hook that the toolkit calls.
+
+    A method overrides what it needs; each hook has a default. The life of a training: :meth:`plan`,
+    :meth:`seed` on the training images, then for each step :meth:`enter_phase` where one begins,
+    :meth:`before_step`, the step, :meth:`after_step` and :meth:`leave_phase`, and :meth:`finish` at the end,
+    after which the last checkpoint is written.
+    """
+
+    timeline: Timeline
+    """Times of the recording and where its observed part ends."""
+    has_alpha: bool
+    """Whether images say where the scene ends."""
+    eval_background: Float[Tensor, "3"]
+    """Colour behind the scene in evaluation."""
+    top_speed: Float[Tensor, ""]
+    """Speed that the velocity's colours show at full range, world units per unit of time."""
+    playback: TimePlayback
+    """Play and pause in the viewer."""
+    step: int
+    """Training step that runs."""
+    schedule: Schedule
+    """Phases of the training; of one step until :meth:`plan` was called."""
+    optimizers: dict[str, Optimizer]
+    """Optimizers of the training by parameter group; empty outside one."""
+
+    def set_up(self, eval_background: Float[Tensor, "3"], keep_background: bool = True) -> None:
+        """Set what every method has; call it first in ``populate_modules``.
+
+        Args:
+            eval_background: Colour behind the scene in evaluation, to start with.
+            keep_background: Whether checkpoints hold it.
+        """
+        metadata = self.kwargs["metadata"]
+        self.timeline = metadata["timeline"]
+        self.has_alpha = bool(metadata.get("has_alpha", False))
+        self.register_buffer("eval_background", eval_background, persistent=keep_background)
+        self.register_buffer("top_speed", torch.ones(()))
+        self.playback = TimePlayback(self.timeline)
+        self.step, self.schedule, self.optimizers = 0, Schedule(1), {}
+
+    def phases(self) -> list[Phase]:
+        """Return the phases of a training; by default one, on all images."""
+        return [Phase("all", 1.0)]
+
+    def plan(self, steps: int) -> None:
+        """Set the schedule up for a training of so many steps."""
+        self.schedule = Schedule(steps, self.phases())
+
+    def seed(self, datamanager: DynamicDataManager) -> None:
+        """Start on what the training images show; called once, before the optimizers are made."""
+
+    def start_training(self, optimizers: dict[str, Optimizer]) -> None:
+        """Take the optimizers of a training that begins."""
+        self.optimizers = optimizers
+
+    def enter_phase(self, phase: Phase) -> None:
+        """Prepare for the steps of a phase."""
+
+    def before_step(self, step: int) -> None:
+        """Do what comes before a step."""
+
+    def after_step(self, step: int) -> None:
+        """Do what comes after a step."""
+
+    def leave_phase(self, phase: Phase) -> None:
+        """Do what follows the last step of a phase."""
+
+    def finish(self) -> None:
+        """Do what comes at the end of a training, after its last step."""
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what an exact resume needs beside parameters and buffers.
+
+        Tensors, numbers, strings, lists and dicts only, so that checkpoints load without running code.
+        """
+        return {}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`training_state`."""
+
+    def score(self, camera: Cameras, batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, float]:
+        """Return further metrics of an evaluation image, beside those of its colours, by name."""
+        return {}
+
+    def gaussians_at(self, time: float) -> Gaussians:
+        """Return the scene at a normalised time, as viewer, render, export and metrics use it.
+
+        Raises:
+            NoGaussiansError: the method has none.
+        """
+        raise NoGaussiansError
+
+    def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
+        """Return the velocity of what is at points of the scene, world units per unit of time.
+
+        Raises:
+            NoVelocityError: the method has no velocity field.
+        """
+        raise NoVelocityError
+
+    def describe_size(self) -> dict[str, int]:
+        """Return numbers that an evaluation reports of the scene, by name."""
+        return {}
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Add the hooks above to the training loop."""
+        made = training_callback_attributes.optimizers
+        assert made is not None
+        self.start_training(made.optimizers)
+        where = TrainingCallbackLocation
+        return [
+            TrainingCallback([where.BEFORE_TRAIN_ITERATION], self._before_step),
+            TrainingCallback([where.AFTER_TRAIN_ITERATION], self._after_step),
+            TrainingCallback([where.AFTER_TRAIN], self._finish),
+        ]
+
+    def _before_step(self, step: int) -> None:
+        self.step = step
+        if self.schedule.begins(step):
+            phase = self.schedule.at(step)
+            if phase.fresh_optimizers:
+                for optimizer in self.optimizers.values():
+                    optimizer.state.clear()
+            self.enter_phase(phase)
+        self.before_step(step)
+
+    def _after_step(self, step: int) -> None:
+        self.after_step(step)
+        if self.schedule.ends(step):
+            self.leave_phase(self.schedule.at(step))
+
+    def _finish(self, step: int) -> None:
+        self.finish()
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Any], batch: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Compare one evaluation image with the ground truth, on the evaluation background."""
+        return compare(outputs["rgb"], batch["image"].to(self.device), self.eval_background)
+
+
+class NoGaussiansError(NotImplementedError):
+    """The method has no Gaussians."""
+
+
+class NoVelocityError(NotImplementedError):
+    """The method has no velocity field."""
