@@ -94,6 +94,11 @@ class Timeline:
             return 0
         return right if times[right] - t < t - times[right - 1] else right - 1
 
+    def snap(self, t: float) -> float:
+        """Return the recorded time that a time is but for rounding (``TIME_EPS``), or the time itself."""
+        near = self.frame_times[self.frame_index(t)]
+        return near if abs(near - t) < TIME_EPS else t
+
     def split_of(self, times: Sequence[float], is_train_pose: Sequence[bool]) -> list[Split]:
         """Return the split of every frame from its time and whether its camera is a training camera."""
         if len(times) != len(is_train_pose):

@@ -149,13 +149,13 @@ def export_trajectories(model: MovingGaussians, times: Sequence[float], path: Pa
     first = gaussians_at(model, times[0])
     fields: dict[str, tuple[int, Callable[[Gaussians], np.ndarray]]] = {
         "means": (3, lambda gaussians: _array(gaussians.means)),
-        "velocities": (3, lambda gaussians: _array(gaussians.velocities)),
+        "velocities": (3, lambda gaussians: _array(gaussians.motion)),
         "quats": (4, lambda gaussians: _array(normalize(gaussians.quats, dim=-1))),
     }
 
     def members() -> Iterator[tuple[str, np.dtype, tuple[int, ...], Iterable[np.ndarray]]]:
         yield "times", np.dtype("<f4"), (len(times),), [np.asarray(times, dtype=np.float32)]
-        yield "dynamic", np.dtype(bool), (len(first),), [first.dynamic.cpu().numpy()]
+        yield "dynamic", np.dtype(bool), (len(first),), [first.moving.cpu().numpy()]
         for name, (width, array_of) in fields.items():
             blocks = (array_of(gaussians_at(model, time)) for time in _progress(times, f"Exporting {name}"))
             yield name, np.dtype("<f4"), (len(times), len(first), width), blocks

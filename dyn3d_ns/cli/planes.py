@@ -29,7 +29,7 @@ def load_planes(config_path: Path, option: str) -> tuple[Any, Any]:
 
 def planes_config(config_path: Path, option: str) -> Any:
     """Return a training's config after checking that it is volumetric and has a checkpoint."""
-    from dyn3d_ns.models.planes.config import Dyn3DVelocityPlanesModelConfig
+    from dyn3d_ns.models.planes.model import Dyn3DVelocityPlanesModelConfig
 
     config = load_config(config_path)
     if not isinstance(config.pipeline.model, Dyn3DVelocityPlanesModelConfig):

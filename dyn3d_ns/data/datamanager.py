@@ -19,14 +19,13 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from dyn3d_ns.data.dataset import DynamicDataset
-from dyn3d_ns.data.sampling import TimeWindowSampler
+from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]
-TimeWindow = Callable[[int], tuple[float, float]]
 
 
 @dataclass
@@ -54,8 +53,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     config: DynamicDataManagerConfig
     train_dataset: DynamicDataset
     eval_dataset: DynamicDataset
-    time_window: TimeWindow | None = None
-    """If set, called with the step before each draw; returns the time range to draw from."""
+    sampling: Callable[[int], Sampling] | None = None
+    """Given the step: what may be drawn; None for everything."""
 
     def __init__(self, config: DynamicDataManagerConfig, *args, **kwargs) -> None:
         # The base class overrules "gpu" above 500 images, since it pins them; we keep uint8 and never pin.
@@ -130,8 +129,9 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
 
     def next_train(self, step: int) -> tuple[Cameras, Batch]:
         """Return the camera (with its time) and the image of the next training step."""
-        if self.time_window is not None:
-            self.time_range = self.time_window(step)
+        window = None if self.sampling is None else self.sampling(step).window
+        if window is not None:
+            self.time_range = window
         index = self.train_sampling.next()
         if index not in self._train_slices:
             self._train_slices[index] = self.train_cameras[index : index + 1]

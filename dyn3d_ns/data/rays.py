@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +13,8 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-
-FrameWeights = Callable[[int], Float[Tensor, "F"]]
+from dyn3d_ns.data.sampling import Sampling
+from dyn3d_ns.timeline import TIME_EPS
 
 
 @dataclass
@@ -37,12 +36,10 @@ class RayDataManagerConfig(DynamicDataManagerConfig):
 class RayDataManager(DynamicDataManager):
     """Hand out a bundle of rays with times, and the recorded colours of their pixels.
 
-    Evaluation is by whole images, as in the class above. A model may give ``frame_weights(step)``: how often
-    each recorded time is drawn, relative to the others.
+    Evaluation is by whole images, as in the class above.
     """
 
     config: RayDataManagerConfig
-    frame_weights: FrameWeights | None = None
 
     def __init__(self, config: RayDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -93,12 +90,22 @@ class RayDataManager(DynamicDataManager):
 
     def _draw_images(self, step: int, count: int) -> Int64[np.ndarray, "M"]:
         """Draw a frame by its weight, then one of its images."""
-        weights = self._recorded if self.frame_weights is None else self._recorded * self.frame_weights(step)
+        drawn = Sampling() if self.sampling is None else self.sampling(step)
+        weights = self._recorded
+        if drawn.frame_weights is not None:
+            weights = weights * drawn.frame_weights
+        if drawn.window is not None:
+            weights = weights * self._within(*drawn.window)
         frames = torch.multinomial(weights, count, replacement=True, generator=self._generator).tolist()
         picks = torch.rand(count, generator=self._generator).tolist()
         return np.array(
             [self._of_frame[f][int(u * len(self._of_frame[f]))] for f, u in zip(frames, picks, strict=True)]
         )
+
+    def _within(self, first: float, last: float) -> Float[Tensor, "F"]:
+        """Return 1 for recorded times of a window, 0 for the others."""
+        times = torch.tensor(self.timeline.frame_times)
+        return ((times >= first - TIME_EPS) & (times <= last + TIME_EPS)).float()
 
     def _pixels(
         self, image: int, picture: np.ndarray, draw: Float[np.ndarray, "P 2"]

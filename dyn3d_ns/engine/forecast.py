@@ -6,18 +6,17 @@ import copy
 import functools
 import statistics
 import time
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import TrainerConfig
 
+from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.checkpoint import restore_rng, rng_state
-
-if TYPE_CHECKING:
-    from dyn3d_ns.data.datamanager import DynamicDataManager
-    from dyn3d_ns.engine.trainer import DynamicTrainerConfig
+from dyn3d_ns.engine.method import DynamicMethod
+from dyn3d_ns.engine.optimizers import follow_schedule
 
 _PARTS = (0.1, 0.2, 0.4, 0.6, 0.8)
 """Where in the training steps are timed: presets may start at half the resolution."""
@@ -25,42 +24,37 @@ _STEPS = 3
 """Steps timed at each place, after one that compiles and warms up."""
 
 
-def forecast_seconds(config: DynamicTrainerConfig, datamanager: DynamicDataManager) -> float:
+def forecast_seconds(config: TrainerConfig, datamanager: DynamicDataManager) -> float:
     """Return the seconds that the steps of a training would take, from a few steps of a model of its own.
 
     The datamanager's order of images and the global random generators are left as they were found.
     """
-    generators, images, window = rng_state(), datamanager.get_state(), datamanager.time_window
-    datamanager.time_window = None
+    generators, images, sampling = rng_state(), datamanager.get_state(), datamanager.sampling
+    datamanager.sampling = None
     try:
         step = _stepper(copy.deepcopy(config), datamanager)
         places = [int(part * config.max_num_iterations) for part in _PARTS]
         return config.max_num_iterations * statistics.fmean(_time_steps(step, place) for place in places)
     finally:
-        datamanager.time_window = window
+        datamanager.sampling = sampling
         datamanager.set_state(images)
         restore_rng(generators)
 
 
-def _stepper(config: DynamicTrainerConfig, datamanager: DynamicDataManager) -> Any:
+def _stepper(config: TrainerConfig, datamanager: DynamicDataManager) -> Any:
     """Build the model that a training starts with; return what takes one step of it at a step number."""
     dataset = datamanager.train_dataset
-    model = config.pipeline.model.setup(
+    model: DynamicMethod = config.pipeline.model.setup(
         scene_box=dataset.scene_box,
         num_train_data=len(dataset),
         metadata=dataset.metadata,
         device=datamanager.device,
         grad_scaler=None,
     ).to(datamanager.device)
-    initialize = getattr(model, "initialize_from", None)
-    if callable(initialize):
-        initialize(datamanager)
-    for group in config.optimizers.values():
-        if getattr(group["scheduler"], "max_steps", 0) is None:
-            group["scheduler"].max_steps = config.max_num_iterations
-    optimizers = Optimizers(config.optimizers, model.get_param_groups())
-    trainer: Any = SimpleNamespace(config=config)
-    attributes = TrainingCallbackAttributes(optimizers, None, None, trainer)  # type: ignore[arg-type]
+    model.plan(config.max_num_iterations)
+    model.seed(datamanager)
+    optimizers = Optimizers(follow_schedule(config.optimizers, model.schedule), model.get_param_groups())
+    attributes = TrainingCallbackAttributes(optimizers, None, None, None)  # type: ignore[arg-type]
     before = [
         callback
         for callback in model.get_training_callbacks(attributes)

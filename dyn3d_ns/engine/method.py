@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.configs.config_utils import to_immutable_dict
 from nerfstudio.engine.callbacks import (
     TrainingCallback,
     TrainingCallbackAttributes,
     TrainingCallbackLocation,
 )
-from nerfstudio.models.base_model import Model
+from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.optim import Optimizer
+from tyro.conf import Suppress
 
 from dyn3d_ns.engine.schedule import Phase, Schedule
 from dyn3d_ns.gaussians import Gaussians
@@ -24,6 +27,24 @@ from dyn3d_ns.viewer.playback import TimePlayback
 
 if TYPE_CHECKING:
     from dyn3d_ns.data.datamanager import DynamicDataManager
+
+
+@dataclass
+class DynamicMethodConfig(ModelConfig):
+    """Settings of a method; what Nerfstudio's models have and ours do not read stays out of ``--help``."""
+
+    _target: type = field(default_factory=lambda: DynamicMethod)
+    """Target class to instantiate."""
+    enable_collider: Suppress[bool] = False
+    """Rays need no collider; Gaussians have no rays."""
+    collider_params: Suppress[dict[str, float] | None] = None
+    """Of the collider."""
+    loss_coefficients: Suppress[dict[str, float]] = to_immutable_dict({})
+    """Weights are fields of their own."""
+    eval_num_rays_per_chunk: Suppress[int] = 8192
+    """Rays rendered at once in evaluation."""
+    prompt: Suppress[str | None] = None
+    """Of generative methods."""
 
 
 class DynamicMethod(Model):
@@ -66,6 +87,7 @@ class DynamicMethod(Model):
         self.register_buffer("top_speed", torch.ones(()))
         self.playback = TimePlayback(self.timeline)
         self.step, self.schedule, self.optimizers = 0, Schedule(1), {}
+        self._phase: Phase | None = None
 
     def phases(self) -> list[Phase]:
         """Return the phases of a training; by default one, on all images."""
@@ -83,7 +105,7 @@ class DynamicMethod(Model):
         self.optimizers = optimizers
 
     def enter_phase(self, phase: Phase) -> None:
-        """Prepare for the steps of a phase."""
+        """Prepare for the steps of a phase; also where a training goes on in its midst."""
 
     def before_step(self, step: int) -> None:
         """Do what comes before a step."""
@@ -95,7 +117,7 @@ class DynamicMethod(Model):
         """Do what follows the last step of a phase."""
 
     def finish(self) -> None:
-        """Do what comes at the end of a training, after its last step."""
+        """Do what follows the last step of a training; its checkpoint is written after this."""
 
     def training_state(self) -> dict[str, Any]:
         """Return what an exact resume needs beside parameters and buffers.
@@ -142,16 +164,22 @@ class DynamicMethod(Model):
         return [
             TrainingCallback([where.BEFORE_TRAIN_ITERATION], self._before_step),
             TrainingCallback([where.AFTER_TRAIN_ITERATION], self._after_step),
-            TrainingCallback([where.AFTER_TRAIN], self._finish),
         ]
 
     def _before_step(self, step: int) -> None:
-        self.step = step
-        if self.schedule.begins(step):
-            phase = self.schedule.at(step)
-            if phase.fresh_optimizers:
-                for optimizer in self.optimizers.values():
-                    optimizer.state.clear()
+        self.step, phase = step, self.schedule.at(step)
+        begins = phase is not self._phase
+        if begins and self.schedule.begins(step) and phase.fresh_optimizers:
+            for optimizer in self.optimizers.values():
+                optimizer.state.clear()
+        if begins or phase.groups is not None:
+            # At each step, since densification replaces parameters by ones that are free to move.
+            for name, optimizer in self.optimizers.items():
+                for group in optimizer.param_groups:
+                    for parameter in group["params"]:
+                        parameter.requires_grad_(phase.groups is None or name in phase.groups)
+        if begins:
+            self._phase = phase
             self.enter_phase(phase)
         self.before_step(step)
 
@@ -159,9 +187,8 @@ class DynamicMethod(Model):
         self.after_step(step)
         if self.schedule.ends(step):
             self.leave_phase(self.schedule.at(step))
-
-    def _finish(self, step: int) -> None:
-        self.finish()
+        if step == self.schedule.steps - 1:
+            self.finish()
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Any]

@@ -1,7 +1,7 @@
 """Optimizers and schedules as Nerfstudio configs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from dyn3d_ns.engine.schedule import Schedule
 
 
 class FusedAdam(torch.optim.Adam):
@@ -83,10 +85,10 @@ class HoldThenDecayConfig(SchedulerConfig):
 
     _target: type = field(default_factory=lambda: HoldThenDecay)
     """Class to instantiate."""
-    hold: float = 0.35
-    """Part of the training at the full rate."""
+    hold: float | None = None
+    """Part of the training at the full rate; None until the last phase of its schedule begins."""
     max_steps: int | None = None
-    """Step at which the decay ends; the trainer fills in the length of the training."""
+    """Step at which the decay ends; None for the end of the training."""
     final: float = 0.02
     """Factor of the rate at the end."""
 
@@ -99,8 +101,10 @@ class HoldThenDecay(Scheduler):
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
         """Make the schedule; it yields Python floats, so a checkpoint of it loads safely."""
         c = self.config
-        if c.max_steps is None:
-            raise ValueError("max_steps of HoldThenDecayConfig is None; DynamicTrainer sets it, or give it")
+        if c.max_steps is None or c.hold is None:
+            raise ValueError(
+                "hold and max_steps of HoldThenDecayConfig must be given, or follow_schedule used"
+            )
         held = c.hold * c.max_steps
         decay = max(c.max_steps - held, 1)
 
@@ -125,3 +129,16 @@ class _LeanSchedule(LambdaLR):
             group["lr"] = start * factor(self.last_epoch)
             rates.append(group["lr"])
         self._last_lr = rates
+
+
+def follow_schedule(optimizers: dict[str, Any], schedule: Schedule) -> dict[str, Any]:
+    """Return optimizer configs whose learning rates follow a training's schedule where they leave it open."""
+    followed: dict[str, Any] = {}
+    for name, group in optimizers.items():
+        rates = group["scheduler"]
+        if isinstance(rates, HoldThenDecayConfig):
+            hold = schedule.last_begins if rates.hold is None else rates.hold
+            last = schedule.steps if rates.max_steps is None else rates.max_steps
+            rates = replace(rates, hold=hold, max_steps=last)
+        followed[name] = {**group, "scheduler": rates}
+    return followed

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +19,11 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig, TimeWindow
-from dyn3d_ns.data.rays import FrameWeights, RayDataManager
+from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
+from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.metrics.evaluation import FrameScore, summarize
 from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
 
-Mode = Literal["test", "val", "inference"]
 Lpips = Callable[[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]], float]
 
 
@@ -39,29 +38,29 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
 
 
 class DynamicPipeline(VanillaPipeline):
-    """Train and evaluate a model of a scene that moves.
-
-    A model may offer hooks, used in training only: ``time_window(step)`` returns the range of normalised
-    time to draw training images from, ``frame_weights(step)`` how often a datamanager of rays draws each
-    recorded time, and ``initialize_from(datamanager)`` is called once before training, for what must see the
-    images (a visual hull, say).
-    """
+    """Train and evaluate a method on a scene that moves."""
 
     datamanager: DynamicDataManager
 
-    def __init__(self, config: DynamicPipelineConfig, device: str, test_mode: Mode = "val", **kwargs) -> None:
-        super().__init__(config, device, test_mode=test_mode, **kwargs)
-        if test_mode != "val":
-            return
-        window = getattr(self.model, "time_window", None)
-        if callable(window):
-            self.datamanager.time_window = cast(TimeWindow, window)
-        weights = getattr(self.model, "frame_weights", None)
-        if callable(weights) and isinstance(self.datamanager, RayDataManager):
-            self.datamanager.frame_weights = cast(FrameWeights, weights)
-        initialize = getattr(self.model, "initialize_from", None)
-        if callable(initialize):
-            initialize(self.datamanager)
+    @property
+    def method(self) -> DynamicMethod:
+        """The model, as the toolkit knows it.
+
+        Raises:
+            TypeError: it is none of ours.
+        """
+        model = self.model
+        if not isinstance(model, DynamicMethod):
+            raise TypeError(
+                f"DynamicPipeline takes models that extend DynamicMethod, not {type(model).__name__}"
+            )
+        return model
+
+    def start(self, steps: int) -> None:
+        """Plan a training of so many steps and let the method see its images."""
+        self.method.plan(steps)
+        self.datamanager.sampling = self.method.schedule.sampling
+        self.method.seed(self.datamanager)
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
@@ -74,9 +73,7 @@ class DynamicPipeline(VanillaPipeline):
         """
         scores = self._score_frames(output_path)
         result = summarize(scores, with_std=get_std)
-        count = getattr(self.model, "num_points", None)
-        if count is not None:
-            result["num_gaussians"] = int(count)
+        result.update(self.method.describe_size())
         if step is None:
             result["per_frame"] = [score.to_dict() for score in scores]
         return result
@@ -104,7 +101,7 @@ class DynamicPipeline(VanillaPipeline):
         rendered = self.model.get_outputs_for_camera(camera)["rgb"]
         seconds = max(self._clock() - start, 1e-9)
         prediction = quantize(rendered[..., :3])
-        target = composite(image.to(prediction.device), self._background().to(prediction))
+        target = composite(image.to(prediction.device), self.method.eval_background.to(prediction))
         if output_path is not None:
             _save_pair(output_path / f"eval_img_{index:04d}.png", target, prediction)
         dataset = self.datamanager.eval_dataset
@@ -121,11 +118,6 @@ class DynamicPipeline(VanillaPipeline):
             render_seconds=seconds,
             num_rays=prediction.shape[0] * prediction.shape[1],
         )
-
-    def _background(self) -> Float[Tensor, "3"]:
-        """Return the colour that the model renders behind the scene in evaluation (white by default)."""
-        background = getattr(self.model, "eval_background", None)
-        return torch.ones(3) if background is None else background
 
     def _clock(self) -> float:
         if torch.device(self.device).type == "cuda":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from nerfstudio.utils import writer
 from nerfstudio.utils.writer import EventName
-
-if TYPE_CHECKING:
-    from dyn3d_ns.engine.trainer import DynamicTrainer
+from torch.optim.lr_scheduler import LRScheduler
 
 
 class StepLog:
@@ -19,9 +18,20 @@ class StepLog:
     Nerfstudio does so at every step, which costs more than a millisecond.
     """
 
-    def __init__(self, trainer: DynamicTrainer) -> None:
-        self.trainer = trainer
-        self.restart(trainer._start_step)
+    def __init__(
+        self, start_step: int, rays_per_step: int, schedulers: Mapping[str, LRScheduler], device: str
+    ) -> None:
+        """Take what is written beside the losses.
+
+        Args:
+            start_step: Step that the training starts or goes on with.
+            rays_per_step: Rays of a step, of all processes together.
+            schedulers: Learning rates by parameter group.
+            device: Where the training runs.
+        """
+        self.start_step, self.rays_per_step = start_step, rays_per_step
+        self.schedulers, self.device = schedulers, device
+        self.restart(start_step)
 
     def restart(self, step: int) -> None:
         """Measure the time per step from here."""
@@ -32,21 +42,19 @@ class StepLog:
 
         The first step compiles and loads; its time would spoil the forecast of the end.
         """
-        trainer = self.trainer
-        if step == trainer._start_step:
+        if step == self.start_step:
             writer.GLOBAL_BUFFER["step"] = step
             self.restart(step + 1)
             return
         seconds = (time.perf_counter() - self.start) / (step + 1 - self.first_step)
-        rays = trainer.world_size * trainer.pipeline.datamanager.get_train_rays_per_batch()
         writer.put_time(EventName.ITER_TRAIN_TIME, seconds, step, update_eta=True)
-        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(seconds, 1e-6), step)  # type: ignore[arg-type]
+        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, self.rays_per_step / max(seconds, 1e-6), step)  # type: ignore[arg-type]
         writer.put_scalar("Train Loss", loss, step)
         writer.put_dict("Train Loss Dict", loss_dict, step)
         writer.put_dict("Train Metrics Dict", metrics_dict, step)
-        rates = {name: s.get_last_lr()[0] for name, s in trainer.optimizers.schedulers.items()}
+        rates = {name: s.get_last_lr()[0] for name, s in self.schedulers.items()}
         writer.put_dict("learning_rate", rates, step)
-        if trainer.device.startswith("cuda"):
+        if self.device.startswith("cuda"):
             writer.put_scalar("GPU Memory (MB)", torch.cuda.max_memory_allocated() / 1024**2, step)
         writer.write_out_storage()
         self.restart(step + 1)

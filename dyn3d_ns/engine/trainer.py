@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread, check_viewer_enabled
@@ -29,7 +30,9 @@ from dyn3d_ns.engine.checkpoint import (
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
 from dyn3d_ns.engine.interrupt import StopRequest
-from dyn3d_ns.engine.optimizers import HoldThenDecayConfig
+from dyn3d_ns.engine.method import DynamicMethod
+from dyn3d_ns.engine.optimizers import follow_schedule
+from dyn3d_ns.engine.pipeline import DynamicPipeline
 from dyn3d_ns.engine.step_log import StepLog
 
 
@@ -70,7 +73,7 @@ class DynamicTrainer(Trainer):
     """Train, and be able to go on from the last whole checkpoint as if nothing had happened.
 
     Beyond Nerfstudio's own, a checkpoint holds the random generators, the datamanager's ``get_state()`` and
-    the model's ``training_state()`` (densification, schedules), each where the object has it.
+    the method's ``training_state()`` (densification, say).
     """
 
     config: DynamicTrainerConfig
@@ -81,13 +84,27 @@ class DynamicTrainer(Trainer):
                 "[yellow]--machine.device-type is cuda, but torch finds no GPU here: using the CPU."
             )
             config.machine.device_type = "cpu"
-        for group in config.optimizers.values():
-            schedule = group["scheduler"]
-            if isinstance(schedule, HoldThenDecayConfig) and schedule.max_steps is None:
-                schedule.max_steps = config.max_num_iterations
         super().__init__(config, local_rank, world_size)
         self._resume_rng: dict[str, Any] | None = None
+        self._started = False
         self.stop_training = False
+
+    @property
+    def method(self) -> DynamicMethod:
+        """The model that is trained."""
+        return cast(DynamicPipeline, self.pipeline).method
+
+    @property
+    def _datamanager(self) -> DynamicDataManager:
+        return cast(DynamicPipeline, self.pipeline).datamanager
+
+    def setup_optimizers(self) -> Optimizers:
+        """Make the optimizers of the parameters as they are; the first time, let the method start before."""
+        if not self._started:
+            cast(DynamicPipeline, self.pipeline).start(self.config.max_num_iterations)
+            self._started = True
+        rates = follow_schedule(self.config.optimizers, self.method.schedule)
+        return Optimizers(rates, self.pipeline.get_param_groups())
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Build pipeline, optimizers, viewer and writers, and load the checkpoint to resume from."""
@@ -101,9 +118,8 @@ class DynamicTrainer(Trainer):
 
     def train(self) -> None:
         """Train up to step ``max_num_iterations``; on Ctrl-C or SIGTERM save a checkpoint and leave."""
-        outputs: Any = getattr(self.pipeline.datamanager, "train_dataparser_outputs", None)
-        if outputs is not None:
-            outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+        outputs = self._datamanager.train_dataparser_outputs
+        outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
         self._init_viewer_state()
         self.stop_training = False
         if self._resume_rng is not None:
@@ -148,16 +164,15 @@ class DynamicTrainer(Trainer):
         Raises:
             CheckpointError: it could not be written; the last whole one is untouched.
         """
-        pipeline, model = self.pipeline, self.pipeline.model
         state = {
             "step": step,
-            "pipeline": getattr(pipeline, "module", pipeline).state_dict(),
+            "pipeline": self.pipeline.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},
             "schedulers": {name: s.state_dict() for name, s in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
             "rng": rng_state(),
-            "datamanager": _call(pipeline.datamanager, "get_state"),
-            "model": _call(model, "training_state"),
+            "datamanager": self._datamanager.get_state(),
+            "model": self.method.training_state(),
         }
         save_checkpoint(state, self.checkpoint_dir, step, self.config.save_only_latest_checkpoint)
 
@@ -178,15 +193,17 @@ class DynamicTrainer(Trainer):
         if self.config.load_scheduler:
             self.optimizers.load_schedulers(state["schedulers"])
         self.grad_scaler.load_state_dict(state["scalers"])
-        _call(self.pipeline.datamanager, "set_state", state.get("datamanager"))
-        _call(self.pipeline.model, "load_training_state", state.get("model"))
-        self._resume_rng = state.get("rng")
+        self._datamanager.set_state(state["datamanager"])
+        self.method.load_training_state(state["model"])
+        self._resume_rng = state["rng"]
         CONSOLE.print(f"Resuming at step {self._start_step} of {self.config.max_num_iterations} from {path}")
 
     def _train_steps(self, stop: StopRequest) -> int:
         """Run the remaining steps and return the number of the step that would come next."""
-        config, log = self.config, StepLog(self)
-        evaluate = bool(self.pipeline.datamanager.eval_dataset) and writer_enabled(config)
+        config, datamanager = self.config, self._datamanager
+        rays = self.world_size * datamanager.get_train_rays_per_batch()
+        log = StepLog(self._start_step, rays, self.optimizers.schedulers, self.device)
+        evaluate = bool(datamanager.eval_dataset) and writer_enabled(config)
         for step in range(self._start_step, config.max_num_iterations):
             while self.training_state == "paused" and not (stop or self.stop_training):
                 time.sleep(0.01)
@@ -269,7 +286,7 @@ class DynamicTrainer(Trainer):
         """Say what the method made for a CPU would take on this machine and scene."""
         from nerfstudio.configs import method_configs  # not at import: it is loading us then
 
-        config, datamanager = self.config, cast(DynamicDataManager, self.pipeline.datamanager)
+        config, datamanager = self.config, self._datamanager
         CONSOLE.print("[yellow]No NVIDIA GPU found: timing a few steps on the CPU…")
         other = cast(DynamicTrainerConfig, method_configs.all_methods[config.cpu_alternative])
         time_needed = in_words(forecast_seconds(other, datamanager))
@@ -283,9 +300,3 @@ class DynamicTrainer(Trainer):
 def writer_enabled(config: TrainerConfig) -> bool:
     """Tell whether something is listening to evaluations during training."""
     return config.is_wandb_enabled() or config.is_tensorboard_enabled() or config.is_comet_enabled()
-
-
-def _call(owner: Any, name: str, *state: Any) -> Any:
-    """Call an optional hook; a state that is None (a checkpoint without one) is not handed over."""
-    hook = getattr(owner, name, None)
-    return hook(*state) if callable(hook) and None not in state else None

@@ -2,21 +2,32 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from dyn3d_ns.fields.integrate import integrate, oriented_rate
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.velocity import VelocityField
-from dyn3d_ns.gaussians.seeds.points import SH_C0, SeedPoints, farthest_points, neighbour_distance
+from dyn3d_ns.gaussians.colors import ColorWaves, carried_colors
+from dyn3d_ns.gaussians.gaussians import Gaussians
+from dyn3d_ns.gaussians.scene import GaussianScene, point_parameters
+from dyn3d_ns.gaussians.seeds.points import SeedPoints, farthest_points
 from dyn3d_ns.gaussians.skinning import apply_motions
+from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
 from dyn3d_ns.timeline import TIME_EPS
 
 MAX_KEPT_FRAMES = 240
 """Frames of the future that are kept in memory."""
+SOLID = 0.1
+"""Opacity from which on a Gaussian counts as matter that moves."""
+NEIGHBOURS = 8
+"""Gaussians that a point's velocity is taken from."""
 
 
 class MotionState(NamedTuple):
@@ -30,7 +41,7 @@ class MotionState(NamedTuple):
 
 def initial_parameters(
     seeds: SeedPoints,
-    pivots: Float[Tensor, "K 3"],
+    pivots: Float[Tensor, "K 3"] | None,
     sh_degree: int,
     color_modes: int,
     opacity: float,
@@ -41,29 +52,22 @@ def initial_parameters(
     Args:
         seeds: Positions and colours.
         pivots: Pivots of the motions; Gaussians start with a preference for the motion whose pivot is near.
+            None where Gaussians keep no codes.
         sh_degree: Degree of the view-dependent colour.
         color_modes: Functions of time that the base colour may follow.
         opacity: Starting opacity, in 0..1.
         max_scale: Largest starting standard deviation, world units.
     """
-    n, num_motions = len(seeds.positions), len(pivots)
-    scales = neighbour_distance(seeds.positions).clamp(1e-5, max_scale)
-    distances = (
-        torch.cdist(seeds.positions, pivots[1:]) if num_motions > 1 else seeds.positions.new_zeros(n, 0)
-    )
-    nearness = -2.0 * (distances / distances.mean().clamp_min(1e-6)).square()
-    quats = torch.zeros(n, 4)
-    quats[:, 0] = 1.0
-    return {
-        "means": seeds.positions.clone(),
-        "scales": scales.log()[:, None].repeat(1, 3),
-        "quats": quats,
-        "opacities": torch.full((n, 1), math.log(opacity / (1 - opacity))),
-        "features_dc": (seeds.colors - 0.5) / SH_C0,
-        "features_rest": torch.zeros(n, (sh_degree + 1) ** 2 - 1, 3),
-        "motion_codes": torch.cat([torch.zeros(n, 1), nearness], dim=1),
-        "color_changes": torch.zeros(n, color_modes, 3),
-    }
+    n = len(seeds.positions)
+    params = point_parameters(seeds, sh_degree, opacity, max_scale)
+    if pivots is not None:
+        spare = seeds.positions.new_zeros(n, 0)
+        distances = torch.cdist(seeds.positions, pivots[1:]) if len(pivots) > 1 else spare
+        nearness = -2.0 * (distances / distances.mean().clamp_min(1e-6)).square()
+        params["motion_codes"] = torch.cat([torch.zeros(n, 1), nearness], dim=1)
+    if color_modes:
+        params["color_changes"] = torch.zeros(n, color_modes, 3)
+    return params
 
 
 def spread_pivots(points: Float[Tensor, "N 3"], count: int) -> Float[Tensor, "K 3"]:
@@ -96,7 +100,7 @@ class SharedMotions(nn.Module):
         return MotionState(*apply_motions(codes, self.motions.table(t), params["means"], params["quats"]))
 
 
-class CarriedGaussians(nn.Module):
+class CarriedScene(GaussianScene):
     """Gaussians in a canonical time, and what carries them to any other time.
 
     Up to ``t_obs`` the deformation places the canonical Gaussians; beyond it the velocity field carries them
@@ -111,6 +115,8 @@ class CarriedGaussians(nn.Module):
         velocity: VelocityField,
         t_obs: float,
         dt: float,
+        waves: ColorWaves | None = None,
+        turn_colors: bool = False,
     ) -> None:
         """Put the parts together.
 
@@ -121,22 +127,93 @@ class CarriedGaussians(nn.Module):
             velocity: Velocity field with K twists.
             t_obs: Last time that the deformation is trusted at.
             dt: Spacing of the frames, the longest step of the integration.
+            waves: What ``color_changes`` follow; None where colours do not change.
+            turn_colors: Turn the view dependence with the orientations.
         """
-        super().__init__()
-        self.params = nn.ParameterDict({name: nn.Parameter(value) for name, value in params.items()})
+        super().__init__(params)
         self.code_source = codes
         self.deformation = deformation
         self.velocity = velocity
         self.t_obs = t_obs
         self.dt = dt
+        self.waves, self.turn_colors = waves, turn_colors
         self._future: list[MotionState] = []
         self.register_buffer("resting", torch.zeros(0, dtype=torch.bool))
 
     resting: Bool[Tensor, "N"]
     """Gaussians that were found to stay where they are; empty until that is known."""
 
-    def __len__(self) -> int:
-        return self.params["means"].shape[0]
+    def at(self, t: float) -> Gaussians:
+        """Return the scene at any time, with velocities, orientations of length one and what moves."""
+        codes = self.codes()
+        state = self.state_at(t, codes)
+        known = len(self.resting) == len(self)
+        return replace(
+            self.gaussians_of(state, t),
+            quats=torch.nn.functional.normalize(state.quats, dim=-1),
+            velocities=self.velocity_of(state.means, t, codes),
+            dynamic=~self.resting if known else torch.ones_like(state.means[:, 0], dtype=torch.bool),
+        )
+
+    def training_at(self, t: float, start: float | None = None, max_step: float | None = None) -> Gaussians:
+        """Return the scene at an observed time with gradients.
+
+        Args:
+            t: Observed time.
+            start: Time to deform to; from there the velocity field carries on to ``t``. None to deform to
+                ``t`` itself.
+            max_step: Longest step of that integration; the spacing of the frames by default.
+        """
+        codes = self.codes()
+        if start is None:
+            return self.gaussians_of(self.deform(t, codes), t)
+        return self.gaussians_of(self.advect(self.deform(start, codes), start, t, codes, max_step), t)
+
+    def gaussians_of(self, state: MotionState, t: float) -> Gaussians:
+        """Return the Gaussians that lie as a state says, with the colours of a time."""
+        factors = state.scale_factors
+        return Gaussians(
+            means=state.means,
+            quats=state.quats,
+            scales=self.scales if factors is None else self.scales * factors,
+            opacities=self.opacities,
+            colors=self.colors_at(t, state.quats),
+        )
+
+    def colors_at(self, t: float, quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N K 3"]:
+        """Return the SH coefficients at a time, when the Gaussians lie as in ``quats``."""
+        base, rest = self.params["features_dc"], self.params["features_rest"]
+        if self.waves is None:
+            changes, waves = rest.new_zeros(rest.shape[0], 0, 3), rest.new_zeros(0)
+        else:
+            changes, waves = self.params["color_changes"], self.waves.at(t, rest)
+        return carried_colors(
+            base, changes, rest, waves, (quats, self.params["quats"]) if self.turn_colors else None
+        )
+
+    @torch.no_grad()
+    def velocity_at(self, points: Float[Tensor, "P 3"], t: float) -> Float[Tensor, "P 3"]:
+        """Return the velocity of the matter at points of the scene, world units per unit of time.
+
+        A point moves with the Gaussians around it: the field is evaluated at the point with the codes of the
+        nearest ones, weighted by their opacity and their density at the point.
+        """
+        codes, gaussians = self.codes(), self.at(t)
+        solid = torch.nonzero(gaussians.opacities > SOLID)[:, 0]
+        if len(solid) == 0:
+            return torch.zeros_like(points)
+        neighbours = min(NEIGHBOURS, len(solid))
+        tree = KDTree(gaussians.means[solid].cpu().numpy())
+        found = np.reshape(tree.query(points.cpu().numpy(), k=neighbours)[1], (len(points), -1))
+        index = solid[torch.from_numpy(found).to(solid)]
+        offsets = points[:, None] - gaussians.means[index]
+        axes = gaussians.scales[index].clamp_min(1e-4)
+        local = quat_apply(quat_conjugate(gaussians.quats[index]), offsets) / axes
+        weights = torch.softmax(-0.5 * local.square().sum(-1) + gaussians.opacities[index].log(), dim=1)
+        spread = points[:, None].expand_as(offsets).reshape(-1, 3)
+        velocity = self.velocity(spread, t, codes[index].flatten(0, 1)).view_as(offsets)
+        velocity = velocity * gaussians.moving[index][..., None]
+        return (weights[..., None] * velocity).sum(1)
 
     def codes(self) -> Float[Tensor, "N K"]:
         """Return the motion code of every Gaussian."""
@@ -199,7 +276,7 @@ class CarriedGaussians(nn.Module):
     def state_at(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
         """Carry the Gaussians to any time: deformed up to ``t_obs``, advected from there frame by frame.
 
-        Without gradients the frames of the future are kept until :meth:`forget_future`, so that each is
+        Without gradients the frames of the future are kept until :meth:`forget`, so that each is
         integrated once.
         """
         if t <= self.t_obs + TIME_EPS:
@@ -214,6 +291,13 @@ class CarriedGaussians(nn.Module):
             self._future.append(self.advect(self._future[i], start, start + self.dt, codes))
         return self.advect(self._future[frame], self.t_obs + frame * self.dt, t, codes)
 
-    def forget_future(self) -> None:
+    def forget(self) -> None:
         """Drop the kept frames of the future, as after a change of the parameters."""
         self._future.clear()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Resize what is known of the Gaussians at rest as well."""
+        resting = state_dict.get(f"{prefix}resting")
+        if resting is not None:
+            self.resting = torch.zeros_like(resting, device=self.resting.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)

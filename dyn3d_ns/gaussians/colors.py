@@ -19,6 +19,10 @@ from dyn3d_ns.kernels.pool import pieces_of, run
 _REST = (np.float32(1), np.float32(0), np.float32(0), np.float32(0))
 
 
+MAX_KEPT_TIMES = 4096
+"""Times whose cosines are kept."""
+
+
 @inline
 def _turned(w, x, y, z, a, b, c):
     """Rotate (a, b, c) by a quaternion of any length but zero."""
@@ -134,3 +138,23 @@ def carried_colors(
         return torch.cat([base[:, None], rest], dim=1)
     arguments = (base, changes, rest, waves, now, before)
     return _ColorsAt.apply(*(x.contiguous() for x in arguments))  # type: ignore[no-any-return]
+
+
+class ColorWaves:
+    """Cosines of the observed time that base colours may follow; beyond it they hold their last value."""
+
+    def __init__(self, count: int, first: float, last: float) -> None:
+        """Set ``count`` cosines up over the observed time from ``first`` to ``last``."""
+        self.phases = torch.arange(1, count + 1) * torch.pi
+        self.first, self.last = first, last
+        self._kept: dict[float, Tensor] = {}
+
+    def at(self, t: float, like: Tensor) -> Float[Tensor, "M"]:
+        """Return the cosines at a time, on the device and of the type of another tensor."""
+        kept = self._kept.get(t)
+        if kept is None or kept.device != like.device:
+            phase = (min(max(t, self.first), self.last) - self.first) / max(self.last - self.first, 1e-6)
+            kept = torch.cos(self.phases * phase).to(like)
+            if len(self._kept) < MAX_KEPT_TIMES:
+                self._kept[t] = kept
+        return kept

@@ -7,7 +7,7 @@ state is resized together, whatever it is called.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from gsplat.strategy import DefaultStrategy as _GsplatDefault
@@ -184,3 +184,74 @@ class MCMCStrategy(_GsplatMCMC):
                 print(f"Step {step}: {int(dead.sum())} relocated, {max(0, missing)} added.")
         if self.noise_lr:
             inject_noise_to_position(params, scaler=lr * self.noise_lr)
+
+
+class Densifier:
+    """Runs one of the strategies over a training, with a schedule that follows the training's length.
+
+    Refinement goes from a tenth to seven tenths of the steps. ``state`` is what the strategy remembers
+    between steps.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["mcmc", "default", "none"],
+        params: Parameters,
+        optimizers: Optimizers,
+        steps: int,
+        cap: int,
+        scene_scale: float,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """Set a strategy up.
+
+        Args:
+            kind: ``mcmc`` relocates dead Gaussians and grows to ``cap``; ``default`` splits, clones and
+                prunes by image-plane gradient; ``none`` leaves them as they are.
+            params: Per-Gaussian tensors, replaced in place when their number changes.
+            optimizers: Their optimizers, by the same names.
+            steps: Steps of the training.
+            cap: Most Gaussians of ``mcmc``.
+            scene_scale: World units; what ``default`` measures sizes by.
+            state: What a training that goes on remembers.
+        """
+        self.params, self.optimizers, self.info = params, optimizers, {}
+        self.strategy = self.make_strategy(kind, steps, cap)
+        self.state: dict[str, Any] = {}
+        if isinstance(self.strategy, DefaultStrategy):
+            self.state = self.strategy.initialize_state(scene_scale=scene_scale)
+        elif self.strategy is not None:
+            self.state = self.strategy.initialize_state()
+        self.state.update(state or {})
+
+    @staticmethod
+    def make_strategy(
+        kind: Literal["mcmc", "default", "none"], steps: int, cap: int
+    ) -> DefaultStrategy | MCMCStrategy | None:
+        """Make the strategy itself."""
+        start, stop = steps // 10, 7 * steps // 10
+        if kind == "mcmc":
+            return MCMCStrategy(
+                cap_max=cap, noise_lr=0.0, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01
+            )
+        if kind == "default":
+            return DefaultStrategy(refine_start_iter=start, refine_stop_iter=stop, reset_every=10 * steps)
+        return None
+
+    def before_backward(self, step: int, info: dict[str, Any]) -> None:
+        """Let the strategy see a rasterisation whose image-plane gradients it needs."""
+        if isinstance(self.strategy, DefaultStrategy):
+            self.info = info
+            self.strategy.step_pre_backward(self.params, self.optimizers, self.state, step, info)
+
+    def after_step(self, step: int) -> None:
+        """Move, add and drop Gaussians after the optimizers' step, where it is time to."""
+        arguments = (self.params, self.optimizers, self.state, step)
+        if isinstance(self.strategy, DefaultStrategy):
+            self.strategy.step_post_backward(*arguments, info=self.info, packed=False)
+        elif self.strategy is not None:
+            self.strategy.step_post_backward(*arguments, info={}, lr=0.0)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what the strategy remembers, as tensors and numbers, for an exact resume."""
+        return {k: v for k, v in self.state.items() if isinstance(v, Tensor | float | int)}

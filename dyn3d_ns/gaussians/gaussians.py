@@ -1,7 +1,10 @@
 """The scene at one time."""
 
-from dataclasses import dataclass, fields
+from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -20,14 +23,34 @@ class Gaussians:
     """In 0..1."""
     colors: Float[Tensor, "N K 3"]
     """Spherical-harmonics coefficients."""
-    velocities: Float[Tensor, "N 3"]
-    """World units per unit of normalised time."""
-    dynamic: Bool[Tensor, "N"]
-    """True where the Gaussian moves."""
+    velocities: Float[Tensor, "N 3"] | None = None
+    """World units per unit of normalised time; None where nothing moves."""
+    dynamic: Bool[Tensor, "N"] | None = None
+    """True where the Gaussian moves; None where nothing does."""
 
     def __len__(self) -> int:
         return self.means.shape[0]
 
-    def select(self, keep: Bool[Tensor, "N"]) -> "Gaussians":
+    @property
+    def motion(self) -> Float[Tensor, "N 3"]:
+        """Velocities, zero where nothing moves."""
+        return torch.zeros_like(self.means) if self.velocities is None else self.velocities
+
+    @property
+    def moving(self) -> Bool[Tensor, "N"]:
+        """Whether each Gaussian moves."""
+        if self.dynamic is None:
+            return torch.zeros(len(self), dtype=torch.bool, device=self.means.device)
+        return self.dynamic
+
+    def select(self, keep: Bool[Tensor, "N"]) -> Gaussians:
         """Return the Gaussians for which ``keep`` is True."""
-        return Gaussians(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
+        return Gaussians(
+            self.means[keep],
+            self.quats[keep],
+            self.scales[keep],
+            self.opacities[keep],
+            self.colors[keep],
+            None if self.velocities is None else self.velocities[keep],
+            None if self.dynamic is None else self.dynamic[keep],
+        )

@@ -14,6 +14,7 @@ from torch import Tensor
 from dyn3d_ns.kernels.jit import inline, kernel
 from dyn3d_ns.kernels.once import once
 from dyn3d_ns.kernels.pool import pieces_of, run
+from dyn3d_ns.losses.ssim import ssim
 
 
 @inline
@@ -119,3 +120,44 @@ def mean_absolute_error(
         return (render + (1 - alpha) * background - truth).abs().mean()
     arguments = (render.contiguous(), alpha.contiguous(), image.contiguous(), background.contiguous(), factor)
     return _MeanError.apply(*arguments)  # type: ignore[no-any-return]
+
+
+def image_loss(
+    render: Float[Tensor, "H W 3"],
+    alpha: Float[Tensor, "H W 1"],
+    image: Shaped[Tensor, "H2 W2 C"],
+    background: Float[Tensor, "3"],
+    factor: int = 1,
+    ssim_weight: float = 0.0,
+    weight: Float[Tensor, "H2 W2 1"] | None = None,
+) -> Float[Tensor, ""]:
+    """Compare with a recorded image: ``(1 - w) L1 + w (1 - SSIM)`` (3DGS, equation 7).
+
+    Args:
+        render: Colours, premultiplied by the accumulation.
+        alpha: Accumulation of the rendering.
+        image: Recorded image, RGB or RGBA with straight alpha, uint8 or float in 0..1.
+        background: Colour behind both; it gets no gradient.
+        factor: Blocks of this many pixels a side of the image are averaged to one of the rendering.
+        ssim_weight: ``w``, 0..1.
+        weight: How much each pixel of the image counts, 0..1; None for all alike. Where it is 0 the rendering
+            stands in for the image, so that no error and no gradient comes from there.
+
+    Raises:
+        ValueError: image or weight is not of the rendering's size times the factor.
+    """
+    if weight is None:
+        error = mean_absolute_error(render, alpha, image, background, factor)
+        if not ssim_weight:
+            return error
+        shown, truth = render + (1 - alpha) * background, recorded_image(image, background, factor)
+    else:
+        if weight.shape[:2] != image.shape[:2]:
+            raise ValueError(f"weight {tuple(weight.shape)} is not of the image's size {tuple(image.shape)}")
+        counts = recorded_image(weight.to(render), background, factor)
+        shown, truth = render + (1 - alpha) * background, recorded_image(image, background, factor)
+        truth = counts * truth + (1 - counts) * shown.detach()
+        error = (shown - truth).abs().mean()
+        if not ssim_weight:
+            return error
+    return (1 - ssim_weight) * error + ssim_weight * (1 - ssim(shown, truth))

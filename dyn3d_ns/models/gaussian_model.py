@@ -1,53 +1,41 @@
-"""What every Gaussian method of the toolkit shares with Nerfstudio: outputs, densification, checkpoints, the
-viewer.
+"""What every Gaussian method of the toolkit shares with Nerfstudio: the training step, outputs,
+densification, checkpoints, the viewer.
 
-A method fills ``self.scene`` (a :class:`~dyn3d_ns.gaussians.carried.CarriedGaussians`) and its losses. The
-class extends ``SplatfactoModel`` since Nerfstudio's viewer and exporter test for it, and replaces what there
-needs CUDA or a download.
+A method makes a :class:`~dyn3d_ns.gaussians.scene.GaussianScene` and names its regularisers. The class
+extends ``SplatfactoModel`` since Nerfstudio's viewer and exporter test for it, and replaces what there needs
+CUDA or a download.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
-from nerfstudio.models.splatfacto import SplatfactoModel, SplatfactoModelConfig
-from scipy.spatial import KDTree
+from nerfstudio.models.splatfacto import SplatfactoModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.device import use_cpu_threads
+from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
 from dyn3d_ns.gaussians import Gaussians
-from dyn3d_ns.gaussians.carried import CarriedGaussians
-from dyn3d_ns.gaussians.densify import DefaultStrategy, MCMCStrategy
-from dyn3d_ns.gaussians.seeds.points import ViewSet
-from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
-from dyn3d_ns.metrics.image import compare
+from dyn3d_ns.gaussians.densify import Densifier
+from dyn3d_ns.gaussians.scene import GaussianScene
+from dyn3d_ns.gaussians.seeds.images import surface_points
+from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, ViewSet, join_views, random_points
+from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, viewmats_of
+from dyn3d_ns.losses.photometric import image_loss
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
-from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
-from dyn3d_ns.viewer.playback import TimePlayback
 
-SOLID = 0.1
-"""Opacity from which on a Gaussian counts as matter that moves."""
-NEIGHBOURS = 8
-"""Gaussians that a point's velocity is taken from."""
-
-
-def viewmats_of(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "C 4 4"]:
-    """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z
-    forward)."""
-    rotation = camera_to_worlds[:, :3, :3] * camera_to_worlds.new_tensor([1.0, -1.0, -1.0])
-    viewmats = torch.zeros(len(rotation), 4, 4, dtype=rotation.dtype, device=rotation.device)
-    viewmats[:, :3, :3] = rotation.mT
-    viewmats[:, :3, 3:] = -rotation.mT @ camera_to_worlds[:, :3, 3:]
-    viewmats[:, 3, 3] = 1.0
-    return viewmats
+MAX_START_TIMES = 48
+"""Times whose images are looked at for a start, where one camera moves through the scene."""
 
 
 def views_of(cameras: Cameras, images: Tensor) -> ViewSet:
@@ -57,35 +45,26 @@ def views_of(cameras: Cameras, images: Tensor) -> ViewSet:
     )
 
 
-def make_strategy(
-    kind: Literal["mcmc", "default", "none"], cap: int, steps: int
-) -> DefaultStrategy | MCMCStrategy | None:
-    """Make a densification strategy whose schedule follows the length of the training.
+class TrainingView(NamedTuple):
+    """What a step needs of a training camera."""
 
-    Args:
-        kind: ``mcmc`` relocates dead Gaussians and grows to ``cap``; ``default`` splits, clones and prunes by
-            image-plane gradient.
-        cap: Most Gaussians of ``mcmc``.
-        steps: Steps of the training; refinement runs from a tenth to seven tenths of it.
-    """
-    start, stop = steps // 10, 7 * steps // 10
-    if kind == "mcmc":
-        return MCMCStrategy(
-            cap_max=cap, noise_lr=0.0, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01
-        )
-    if kind == "default":
-        return DefaultStrategy(refine_start_iter=start, refine_stop_iter=stop, reset_every=10 * steps)
-    return None
+    time: float
+    viewmats: Float[Tensor, "1 4 4"]
+    Ks: Float[Tensor, "1 3 3"]
+    width: int
+    height: int
 
 
 @dataclass
-class GaussianModelConfig(SplatfactoModelConfig):
+class GaussianModelConfig(DynamicMethodConfig):
     """Settings that every Gaussian method shares."""
 
     _target: type = field(default_factory=lambda: GaussianModel)
     """Target class to instantiate."""
     max_gaussians: int = 10_000
     """Number of Gaussians to start from, and the most that relocation leads to."""
+    random_init: bool = False
+    """Start from what the images show, or at random, even where the dataset has a point cloud."""
     densify: Literal["mcmc", "default", "none"] = "mcmc"
     """Densification strategy of gsplat: relocation of dead Gaussians, split and clone by gradient, or
     none."""
@@ -93,138 +72,236 @@ class GaussianModelConfig(SplatfactoModelConfig):
     """Degree of the view-dependent colour, 0 to 3."""
     camera_near: float = 0.01
     """Near plane in world units."""
+    ssim_weight: float = 0.0
+    """Weight of structural dissimilarity beside the absolute error, 0..1."""
+    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
+    """Refinement of the training cameras' poses along with the scene."""
 
 
-class GaussianModel(SplatfactoModel):
-    """A scene of Gaussians at any time, as a Nerfstudio model."""
+class GaussianModel(DynamicMethod, SplatfactoModel):
+    """A scene of Gaussians at any time, as a Nerfstudio model.
+
+    A method overrides :meth:`make_scene`, and what it needs of :meth:`training_gaussians`,
+    :meth:`image_weight`, :meth:`regularizers`, :meth:`network_groups`, and the hooks of
+    :class:`~dyn3d_ns.engine.method.DynamicMethod`.
+    """
 
     config: GaussianModelConfig
-    scene: CarriedGaussians
-    timeline: Timeline
+    scene: GaussianScene
+
+    def make_scene(self, seeds: SeedPoints) -> GaussianScene:
+        """Build the scene on its first points; what :meth:`populate_modules` has set is there."""
+        raise NotImplementedError
 
     def populate_modules(self) -> None:
-        """Set up what does not depend on the images; nothing is downloaded and nothing goes to a device by
-        itself."""
+        """Build the scene on points of the dataset or at random; nothing is downloaded and nothing goes to a
+        device by itself."""
         if not torch.cuda.is_available():
             use_cpu_threads()
-        metadata = self.kwargs["metadata"]
-        self.timeline = metadata["timeline"]
-        self.has_alpha = bool(metadata.get("has_alpha", False))
+        self.set_up(torch.ones(3))
+        self.observed_times = self.timeline.observed_times
+        self.canonical_index = self.choose_canonical_index()
+        self.canonical_time = self.observed_times[self.canonical_index]
         self.camera_optimizer = self.config.camera_optimizer.setup(
             num_cameras=self.num_train_data, device="cpu"
         )
-        self.register_buffer("eval_background", torch.ones(3))
         self.background_color = None
-        self.register_buffer("top_speed", torch.zeros(()))
         self.crop_box: OrientedBox | None = None
-        self.step = 0
-        self.playback = TimePlayback(self.timeline)
-        self.strategy = None
-        self.strategy_state: dict[str, Any] = {}
-        self.resumed_strategy_state: dict[str, Any] = {}
+        self.densifier: Densifier | None = None
+        self._resumed_densification: dict[str, Any] = {}
+        self._training_views: dict[tuple[int, int], TrainingView] = {}
+        self.scene = self.make_scene(self._seeds_without_images(self._generator()))
 
-    eval_background: Tensor
-    """Colour behind the scene in evaluation: white, or the images' mean where they have no alpha."""
     background_color: Tensor | None
-    """Colour that the viewer has chosen instead."""
-    top_speed: Tensor
+    """Colour that the viewer has chosen instead of the evaluation's."""
+
+    def choose_canonical_index(self) -> int:
+        """Return the observed frame that the scene is first laid out at: the middle one, so that no motion
+        has far to go."""
+        return len(self.observed_times) // 2
+
+    @property
+    def extent(self) -> float:
+        """Diagonal of the scene box, world units."""
+        return float((self.scene_box.aabb[1] - self.scene_box.aabb[0]).norm())
 
     @property
     def gauss_params(self) -> nn.ParameterDict:  # type: ignore[override]
         """Per-Gaussian tensors; all have N rows and are resized together."""
         return self.scene.params
 
-    def _time_of(self, camera: Cameras) -> float:
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(torch.initial_seed() % 2**63)
+
+    def _has_points(self) -> bool:
+        return self.seed_points is not None and not self.config.random_init
+
+    def _seeds_without_images(self, generator: torch.Generator) -> SeedPoints:
+        if self.seed_points is not None and self._has_points():
+            xyz, rgb = self.seed_points
+            keep = torch.randperm(len(xyz), generator=generator)[: self.config.max_gaussians]
+            return SeedPoints(xyz[keep].float().cpu(), rgb[keep].float().cpu() / 255.0)
+        return random_points(self.scene_box.aabb.float().cpu(), self.config.max_gaussians, generator)
+
+    def seed(self, datamanager: DynamicDataManager) -> None:
+        """Start on the scene's surfaces as the images show them, where there is no point cloud.
+
+        With masks that is the visual hull, without them what plane-sweep stereo finds. Three or more views of
+        the canonical time are taken; of a single moving camera views of all times. Where neither finds enough
+        the random points stay.
+        """
+        views = views_of(*datamanager.images_at(self.canonical_index))
+        if not self.has_alpha:
+            self.eval_background.copy_(views.images.float().mean((0, 1, 2)) / 255.0)
+        if self._has_points():
+            return
+        together, count = len(views.images) >= MIN_VIEWS, len(self.observed_times)
+        if not together:
+            spread = np.linspace(0, count - 1, min(count, MAX_START_TIMES)).round()
+            views = join_views([views_of(*datamanager.images_at(int(i))) for i in spread])
+        box = self.scene_box.aabb.float().cpu()
+        seeds = surface_points(views, box, self.config.max_gaussians, self._generator(), together)
+        if seeds is not None:
+            self.scene = self.make_scene(seeds)
+            self.to(self.eval_background.device)
+
+    def network_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameter groups beside those of the Gaussians."""
+        return {}
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return one group per Gaussian tensor (gsplat's strategies need that), those of the method's
+        networks, and that of the cameras where they are optimised."""
+        groups = {name: [parameter] for name, parameter in self.scene.params.items()}
+        groups |= self.network_groups()
+        self.camera_optimizer.get_param_groups(groups)
+        return groups
+
+    def start_training(self, optimizers: dict[str, Optimizer]) -> None:
+        """Set the densification up for the training that begins."""
+        super().start_training(optimizers)
+        c = self.config
+        self.densifier = Densifier(
+            c.densify,
+            self.scene.params,
+            optimizers,
+            self.schedule.steps,
+            c.max_gaussians,
+            0.5 * self.extent,
+            self._resumed_densification,
+        )
+
+    def after_step(self, step: int) -> None:
+        """Densify."""
+        if self.densifier is not None:
+            self.densifier.after_step(step)
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what densification remembers between steps, for an exact resume."""
+        return {} if self.densifier is None else self.densifier.get_state()
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`training_state`."""
+        self._resumed_densification = state
+
+    def training_gaussians(self, t: float) -> Gaussians:
+        """Return the scene at a training image's time, with gradients."""
+        return self.scene.training_at(t)
+
+    def image_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
+        """Return how much each pixel of the recorded image counts, None for all alike.
+
+        A weight multiplies the pixel's error; 1 everywhere is the same as None.
+        """
+        return None
+
+    def regularizers(self, gaussians: Gaussians) -> dict[str, Tensor]:
+        """Return the losses beside that of the image, each times its weight."""
+        return {}
+
+    def time_of(self, camera: Cameras) -> float:
         """Return the camera's time on the frame grid's exact value, or 0 where a render mode has dropped
         it."""
-        if camera.times is None:
-            return 0.0
-        t = float(camera.times.flatten()[0])
-        frames = self.timeline.frame_times
-        i = int(np.searchsorted(frames, t))
-        near = min(frames[max(i - 1, 0) : i + 1], key=lambda f: abs(f - t))
-        return near if abs(near - t) < 1e-6 else t
+        return 0.0 if camera.times is None else self.timeline.snap(float(camera.times.flatten()[0]))
 
-    def colors_at(self, t: float, quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N K 3"]:
-        """Return the spherical-harmonics coefficients at the time ``t``, when the Gaussians lie as in
-        ``quats``."""
-        raise NotImplementedError
+    def _training_view(self, camera: Cameras) -> TrainingView:
+        """Return what a step needs of a training camera, made once for each camera and resolution.
+
+        A pose that is being optimised is made anew each time.
+        """
+        scale = self.schedule.at(self.step).downscale
+        index = (camera.metadata or {}).get("cam_idx", -1)
+        view = self._training_views.get((index, scale))
+        if view is None:
+            view = TrainingView(
+                self.time_of(camera),
+                viewmats_of(camera.camera_to_worlds),
+                scale_intrinsics(camera.get_intrinsics_matrices().to(self.device), 1 / scale, 1 / scale),
+                int(camera.width.item()) // scale,
+                int(camera.height.item()) // scale,
+            )
+            if index >= 0:
+                self._training_views[index, scale] = view
+        if self.config.camera_optimizer.mode != "off":
+            refined = self.camera_optimizer.apply_to_camera(camera)
+            view = view._replace(viewmats=viewmats_of(refined))
+        return view
+
+    def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:
+        """Render a training camera at its time on a random background, or on the images' mean."""
+        view = self._training_view(camera)
+        gaussians = self.training_gaussians(view.time)
+        render, alpha, info = self.rasterize_gaussians(
+            gaussians, view, gaussians.colors, sh_degree=self.config.sh_degree
+        )
+        if self.densifier is not None:
+            self.densifier.before_backward(self.step, info)
+        background = torch.rand(3, device=alpha.device) if self.has_alpha else self.eval_background
+        return {
+            "render": render.squeeze(0),
+            "accumulation": alpha.squeeze(0),
+            "background": background,
+            "gaussians": gaussians,
+        }
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the image loss and the regularisers, each times its weight."""
+        losses = {
+            "image": image_loss(
+                outputs["render"],
+                outputs["accumulation"],
+                batch["image"].to(outputs["render"].device),
+                outputs["background"],
+                self.schedule.at(self.step).downscale,
+                self.config.ssim_weight,
+                self.image_weight(batch),
+            ),
+            **self.regularizers(outputs["gaussians"]),
+        }
+        self.camera_optimizer.get_loss_dict(losses)
+        return losses
 
     @torch.no_grad()
     def gaussians_at(self, time: float | Tensor) -> Gaussians:
-        """Return the scene at a time: what viewer, render, export and metrics use.
-
-        Args:
-            time: Normalised time; beyond the recording it goes on along the velocity field.
-        """
-        t = float(time)
-        codes = self.scene.codes()
-        state = self.scene.state_at(t, codes)
-        return Gaussians(
-            means=state.means,
-            quats=torch.nn.functional.normalize(state.quats, dim=-1),
-            scales=self.scales.exp()
-            if state.scale_factors is None
-            else self.scales.exp() * state.scale_factors,
-            opacities=torch.sigmoid(self.opacities[:, 0]),
-            colors=self.colors_at(t, state.quats),
-            velocities=self.scene.velocity_of(state.means, t, codes),
-            dynamic=self._dynamic(),
-        )
-
-    def _dynamic(self) -> Bool[Tensor, "N"]:
-        resting = self.scene.resting
-        known = len(resting) == len(self.scene)
-        return ~resting if known else torch.ones(len(self.scene), dtype=torch.bool, device=self.device)
-
-    @torch.no_grad()
-    def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
-        """Return the velocity of the matter at points of the scene, world units per unit of time.
-
-        A point moves with the Gaussians around it: the field is evaluated at the point with the codes of the
-        nearest ones, weighted by their opacity and their density at the point.
-        """
-        codes = self.scene.codes()
-        gaussians = self.gaussians_at(time)
-        solid = torch.nonzero(gaussians.opacities > SOLID)[:, 0]
-        if len(solid) == 0:
-            return torch.zeros_like(points)
-        neighbours = min(NEIGHBOURS, len(solid))
-        tree = KDTree(gaussians.means[solid].cpu().numpy())
-        found = np.reshape(tree.query(points.cpu().numpy(), k=neighbours)[1], (len(points), -1))
-        index = solid[torch.from_numpy(found).to(solid)]
-        offsets = points[:, None] - gaussians.means[index]
-        local = quat_apply(quat_conjugate(gaussians.quats[index]), offsets) / gaussians.scales[
-            index
-        ].clamp_min(1e-4)
-        weights = torch.softmax(-0.5 * local.square().sum(-1) + gaussians.opacities[index].log(), dim=1)
-        spread = points[:, None].expand_as(offsets).reshape(-1, 3)
-        velocity = self.scene.velocity(spread, time, codes[index].flatten(0, 1)).view_as(offsets)
-        velocity = velocity * gaussians.dynamic[index][..., None]
-        return (weights[..., None] * velocity).sum(1)
+        """Return the scene at a time: what viewer, render, export and metrics use."""
+        return self.scene.at(float(time))
 
     def rasterize_gaussians(
-        self,
-        gaussians: Gaussians,
-        viewmats: Tensor,
-        Ks: Tensor,
-        width: int,
-        height: int,
-        colors: Tensor,
-        **options: Any,
+        self, gaussians: Gaussians, view: TrainingView, colors: Tensor, **options: Any
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Rasterise Gaussians with the given colours or channels; the arguments are those of
-        ``rasterize``."""
+        """Rasterise Gaussians with the given colours or channels; the options are those of ``rasterize``."""
         return rasterize(
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
             gaussians.opacities,
             colors,
-            viewmats,
-            Ks,
-            width,
-            height,
+            view.viewmats,
+            view.Ks,
+            view.width,
+            view.height,
             near_plane=self.config.camera_near,
             packed=False,
             **options,
@@ -234,22 +311,19 @@ class GaussianModel(SplatfactoModel):
         """Render a camera at its time: a training image, or every output of the method."""
         if self.training:
             return self.get_training_outputs(camera)
-        t = self._time_of(camera)
-        gaussians = self.gaussians_at(t)
+        view = TrainingView(
+            self.time_of(camera),
+            viewmats_of(camera.camera_to_worlds),
+            camera.get_intrinsics_matrices().to(self.device),
+            int(camera.width.item()),
+            int(camera.height.item()),
+        )
+        gaussians = self.gaussians_at(view.time)
         if self.crop_box is not None:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).squeeze(-1))
-        width, height = int(camera.width.item()), int(camera.height.item())
-        viewmats, Ks = viewmats_of(camera.camera_to_worlds), camera.get_intrinsics_matrices().to(self.device)
         background = self._get_background_color()
         render, alpha, _ = self.rasterize_gaussians(
-            gaussians,
-            viewmats,
-            Ks,
-            width,
-            height,
-            gaussians.colors,
-            sh_degree=self.config.sh_degree,
-            render_mode="RGB+ED",
+            gaussians, view, gaussians.colors, sh_degree=self.config.sh_degree, render_mode="RGB+ED"
         )
         accumulation = alpha[0]
         rgb = (render[0, ..., :3] + (1 - accumulation) * background).clamp(0, 1)
@@ -258,110 +332,56 @@ class GaussianModel(SplatfactoModel):
             "rgb": rgb,
             "depth": torch.where(accumulation > 0, depth, depth.max()),
             "accumulation": accumulation,
-            "background": background.expand(height, width, 3),
+            "background": background.expand(view.height, view.width, 3),
         }
-        return LazyOutputs(ready, self._motion_outputs(gaussians, viewmats, Ks, width, height))
+        return LazyOutputs(ready, self._motion_outputs(gaussians, view))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
         """Return the colour behind the scene: that of the evaluation unless the viewer has set another."""
         chosen = self.background_color
         return self.eval_background if chosen is None else chosen.to(self.device)
 
-    def _motion_outputs(
-        self, gaussians: Gaussians, viewmats: Tensor, Ks: Tensor, width: int, height: int
-    ) -> dict[str, Any]:
-        """Return makers of the motion images; they share one rasterisation of velocity, flow and mask
-        channels."""
+    def _motion_outputs(self, gaussians: Gaussians, view: TrainingView) -> dict[str, Any]:
+        """Return makers of the motion images, none where nothing moves; they share one rasterisation of
+        velocity, flow and mask channels."""
+        if gaussians.velocities is None:
+            return {}
         channels: list[Tensor] = []
+
+        def pixels(means: Tensor) -> Tensor:
+            return project(to_camera(means, view.viewmats[0]), view.Ks[0], near=1e-3)
 
         def raw() -> Tensor:
             if not channels:
-                flow = project(gaussians.means + self.timeline.dt * gaussians.velocities, viewmats[0], Ks[0])
-                flow = flow - project(gaussians.means, viewmats[0], Ks[0])
-                features = torch.cat([gaussians.velocities, flow, gaussians.dynamic.float()[:, None]], dim=1)
-                render, _, _ = self.rasterize_gaussians(gaussians, viewmats, Ks, width, height, features)
+                flow = pixels(gaussians.means + self.timeline.dt * gaussians.motion) - pixels(gaussians.means)
+                features = torch.cat([gaussians.motion, flow, gaussians.moving.float()[:, None]], dim=1)
+                render, _, _ = self.rasterize_gaussians(gaussians, view, features)
                 channels.append(render[0])
             return channels[0]
 
         top = max(float(self.top_speed), 1e-6)
         return {
             "velocity": lambda: velocity_colors(raw()[..., :3], top),
-            "flow": lambda: flow_colors(raw()[..., 3:5], 0.02 * width),
+            "flow": lambda: flow_colors(raw()[..., 3:5], 0.02 * view.width),
             "dynamic_mask": lambda: raw()[..., 5:].clamp(0, 1),
         }
 
-    def start_densification(self, steps: int, optimizers: dict[str, Optimizer]) -> None:
-        """Set the densification up for a training of ``steps`` steps."""
-        self.optimizers = optimizers
-        self.strategy = make_strategy(self.config.densify, self.config.max_gaussians, steps)
-        initialize = {"scene_scale": self.scene_scale} if self.config.densify == "default" else {}
-        self.strategy_state = self.strategy.initialize_state(**initialize) if self.strategy else {}
-        self.strategy_state.update(self.resumed_strategy_state)
-
-    @property
-    def scene_scale(self) -> float:
-        """Half of the scene box's diagonal, the unit of gsplat's size thresholds."""
-        return 0.5 * float((self.scene_box.aabb[1] - self.scene_box.aabb[0]).norm())
-
-    def watch_gradients(self, info: dict[str, Any]) -> None:
-        """Let the strategy see the image-plane gradients of the step; call it before the backward pass."""
-        if isinstance(self.strategy, DefaultStrategy):
-            self.info = info
-            self.strategy.step_pre_backward(
-                self.gauss_params, self.optimizers, self.strategy_state, self.step, info
-            )
-
-    def densify(self, step: int) -> None:
-        """Let the strategy move, add and drop Gaussians; call it after the optimizers' step."""
-        arguments = (self.gauss_params, self.optimizers, self.strategy_state, step)
-        if isinstance(self.strategy, MCMCStrategy):
-            rate = self.optimizers["means"].param_groups[0]["lr"]
-            self.strategy.step_post_backward(*arguments, info={}, lr=rate)
-        elif isinstance(self.strategy, DefaultStrategy):
-            self.strategy.step_post_backward(*arguments, info=self.info, packed=False)
-
-    def training_state(self) -> dict[str, Any]:
-        """Return what densification remembers between steps, for an exact resume."""
-        return {k: v for k, v in self.strategy_state.items() if isinstance(v, Tensor | float | int)}
-
-    def load_training_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state of :meth:`training_state`."""
-        self.resumed_strategy_state = state
-
-    def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:
-        """Render a training camera with gradients; returns at least ``rgb`` and ``background``."""
-        raise NotImplementedError
-
     def train(self, mode: bool = True) -> "GaussianModel":
-        """Switch between training and evaluation; what was kept of the future is out of date after either."""
-        self.scene.forget_future()
+        """Switch between training and evaluation; what the scene keeps is out of date after either."""
+        self.scene.forget()
         return super().train(mode)
 
     def load_state_dict(self, dict: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
-        """Load a checkpoint, resizing every per-Gaussian tensor to its number of Gaussians first."""
-        self.scene.forget_future()
-        prefix = "scene.params."
-        for name in list(self.scene.params):
-            rows = dict[prefix + name]
-            self.scene.params[name] = nn.Parameter(torch.zeros_like(rows, device=self.device))
-        self.scene.resting = torch.zeros_like(dict["scene.resting"], device=self.device)
+        """Load a checkpoint; the scene takes its number of Gaussians."""
         return nn.Module.load_state_dict(self, dict, **kwargs)
+
+    def describe_size(self) -> dict[str, int]:
+        """Return the number of Gaussians."""
+        return {"num_gaussians": len(self.scene)}
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
         """Return the number of Gaussians; quality is measured by the evaluation, not in every training
         step."""
-        return {"gaussian_count": len(self.scene)}
-
-    def get_image_metrics_and_images(
-        self, outputs: dict[str, Any], batch: dict[str, Any]
-    ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Compare one evaluation image with the ground truth, on the evaluation background."""
-        return compare(outputs["rgb"], batch["image"].to(self.device), self.eval_background)
-
-
-def project(
-    points: Float[Tensor, "N 3"], viewmat: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"]
-) -> Float[Tensor, "N 2"]:
-    """Project world points to pixels; points behind the camera land far outside."""
-    cam = points @ viewmat[:3, :3].T + viewmat[:3, 3]
-    return cam[:, :2] / cam[:, 2:].clamp_min(1e-3) * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
+        metrics: dict[str, Any] = {"gaussian_count": len(self.scene)}
+        self.camera_optimizer.get_metrics_dict(metrics)
+        return metrics

@@ -29,7 +29,7 @@ EMPTY = {
     "model.start-resolution": "8",
     "model.resolution": "8",
     "model.occupancy-cells": "8",
-    "model.collocation-points": "8",
+    "model.losses.collocation-points": "8",
 }
 """Settings of a step with next to no work."""
 
@@ -72,7 +72,7 @@ def main(args: PlanesArgs) -> None:
         whole = start(args, output, ["--load-dir", str(args.load_dir)] if args.load_dir else [])
         empty = start(args, output, [w for k, v in EMPTY.items() for w in (f"--pipeline.{k}", v)])
         model = whole.pipeline.model
-        first = max(whole._start_step, round(model.config.upsample_parts[-1] * model.total_steps) + 1)
+        first = max(whole._start_step, round(model.config.upsample_parts[-1] * model.schedule.steps) + 1)
         step, overhead = steps_in_turn([whole, empty], first, args)
         interpreter = interpreter_share(whole, first + args.warmup + args.steps, args, output)
         operations = dearest(whole, first + args.warmup + 3 * args.steps, 20, 12)

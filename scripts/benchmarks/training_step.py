@@ -99,23 +99,15 @@ def repeat(work: Callable[[], Any], count: int) -> float:
 
 def parts(trainer: Any, step: int, count: int) -> dict[str, float]:
     """Time the parts of a step, in seconds."""
-    from dyn3d_ns.models.gaussian_model import viewmats_of  # noqa: PLC0415 (seconds to import)
-    from dyn3d_ns.rendering import rasterize  # noqa: PLC0415
+    from dyn3d_ns.gaussians import Gaussians  # noqa: PLC0415 (seconds to import)
 
     model, datamanager = trainer.pipeline.model, trainer.pipeline.datamanager
     camera, batch = datamanager.next_train(step)
-    t, params = model._time_of(camera), model.scene.params
+    view, params = model._training_view(camera), model.scene.params
 
     def motion() -> tuple[torch.Tensor, ...]:
-        state = model._training_state(t, model.scene.codes())
-        colors = model.colors_at(t, state.quats)
-        return (
-            state.means,
-            state.quats,
-            params["scales"].exp(),
-            torch.sigmoid(params["opacities"][:, 0]),
-            colors,
-        )
+        g = model.training_gaussians(view.time)
+        return g.means, g.quats, g.scales, g.opacities, g.colors
 
     def with_backward(make: Callable[[], tuple[torch.Tensor, ...]]) -> Callable[[], None]:
         weights = [torch.randn_like(x) for x in make()]
@@ -126,25 +118,11 @@ def parts(trainer: Any, step: int, count: int) -> dict[str, float]:
         return work
 
     leaves = [x.detach().requires_grad_() for x in motion()]
-    viewmat, K = viewmats_of(camera.camera_to_worlds), camera.get_intrinsics_matrices()
-    width, height = int(camera.width.item()), int(camera.height.item())
 
     def raster() -> tuple[torch.Tensor, ...]:
-        means, quats, scales, opacities, colors = leaves
-        return rasterize(
-            means,
-            quats,
-            scales,
-            opacities,
-            colors,
-            viewmat,
-            K,
-            width,
-            height,
-            near_plane=model.config.camera_near,
-            packed=False,
-            sh_degree=model.config.sh_degree,
-        )[:2]
+        gaussians = Gaussians(*leaves)
+        degree = model.config.sh_degree
+        return model.rasterize_gaussians(gaussians, view, gaussians.colors, sh_degree=degree)[:2]
 
     with torch.no_grad():
         render, alpha = raster()
@@ -152,8 +130,7 @@ def parts(trainer: Any, step: int, count: int) -> dict[str, float]:
         "render": render[0].requires_grad_(),
         "accumulation": alpha[0].requires_grad_(),
         "background": torch.rand(3),
-        "codes": model.scene.codes().detach(),
-        "opacities": torch.sigmoid(params["opacities"]).detach().requires_grad_(),
+        "gaussians": Gaussians(*leaves),
     }
 
     def loss() -> None:

@@ -8,6 +8,7 @@ from scene_files import write_scene
 
 from dyn3d_ns.data import dataset as dataset_module
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
+from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.images import resize_area
@@ -126,7 +127,7 @@ def test_time_window_follows_the_step(scene):
     manager = make(scene)
     manager.set_time_limit(0.0, 0.2)
     assert max(manager.next_train(0)[0].times.item() for _ in range(30)) == pytest.approx(2 / 12)
-    manager.time_window = lambda step: (0.0, step / 12)
+    manager.sampling = lambda step: Sampling((0.0, step / 12))
     for step in range(9):
         assert manager.next_train(step)[1]["time"] <= step / 12 + 1e-6
     assert manager.time_range == (0.0, 8 / 12)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dyn3d_ns.data.rays import RayDataManager, RayDataManagerConfig, _matter_pixels
+from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.models.planes.hull import hull_cells
 
 
@@ -47,11 +48,11 @@ def test_most_rays_show_matter_or_its_rim(datamanager: RayDataManager) -> None:
 def test_frames_are_drawn_by_their_weight(datamanager: RayDataManager) -> None:
     weights = torch.zeros(datamanager.timeline.num_frames)
     weights[2] = 1.0
-    datamanager.frame_weights = lambda step: weights
+    datamanager.sampling = lambda step: Sampling(frame_weights=weights)
     try:
         rays, _ = datamanager.next_train(0)
     finally:
-        datamanager.frame_weights = None
+        datamanager.sampling = None
     assert rays.times is not None
     expected = torch.full_like(rays.times, datamanager.timeline.frame_times[2])
     torch.testing.assert_close(rays.times, expected)

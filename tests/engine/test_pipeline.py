@@ -5,23 +5,27 @@ import json
 import numpy as np
 import pytest
 import torch
-from nerfstudio.models.base_model import Model, ModelConfig
 from PIL import Image
 from scene_files import write_scene
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
+from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
 from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
+from dyn3d_ns.engine.schedule import Phase, fixed_window
 
 
-class Gray(Model):
+class Gray(DynamicMethod):
     """Render one grey over any camera, and record what the pipeline offers it."""
 
     def populate_modules(self):
         super().populate_modules()
+        self.set_up(torch.ones(3))
         self.level = torch.nn.Parameter(torch.tensor(0.5))
-        self.num_points = 42
         self.initialized_with = None
+
+    def describe_size(self):
+        return {"num_gaussians": 42}
 
     def get_param_groups(self):
         return {"level": [self.level]}
@@ -38,10 +42,10 @@ class Gray(Model):
     def get_image_metrics_and_images(self, outputs, batch):
         return {}, {}
 
-    def time_window(self, step):
-        return (0.0, 0.3)
+    def phases(self):
+        return [Phase("early", 0.5, fixed_window(0.0, 0.3)), Phase("all", 1.0)]
 
-    def initialize_from(self, datamanager):
+    def seed(self, datamanager):
         self.initialized_with = datamanager
 
 
@@ -52,7 +56,7 @@ def scene(tmp_path_factory):
 
 def make(scene, test_mode="test"):
     datamanager = DynamicDataManagerConfig(data=scene, dataparser=DynamicObjectDataParserConfig())
-    config = DynamicPipelineConfig(datamanager=datamanager, model=ModelConfig(_target=Gray))
+    config = DynamicPipelineConfig(datamanager=datamanager, model=DynamicMethodConfig(_target=Gray))
     return config.setup(device="cpu", test_mode=test_mode)
 
 
@@ -111,8 +115,10 @@ def test_images_are_saved_side_by_side(scene, tmp_path):
     assert (pixels[:, 16:] == 128).all()
 
 
-def test_hooks_are_for_training_only(scene):
+def test_a_training_starts_by_a_look_at_the_images_and_draws_as_planned(scene):
     training = make(scene, "val")
+    assert training.model.initialized_with is None
+    training.start(10)
     assert training.model.initialized_with is training.datamanager
-    assert max(training.datamanager.next_train(0)[1]["time"] for _ in range(40)) <= 0.3
-    assert make(scene, "test").model.initialized_with is None
+    assert max(training.datamanager.next_train(4)[1]["time"] for _ in range(40)) <= 0.3
+    assert max(training.datamanager.next_train(5)[1]["time"] for _ in range(80)) > 0.3

@@ -11,7 +11,7 @@ import torch
 from nerfstudio.configs.method_configs import all_methods
 
 from dyn3d_ns.engine.checkpoint import load_checkpoint
-from dyn3d_ns.models import gaussian_model
+from dyn3d_ns.gaussians.densify import Densifier
 
 STEPS = 30
 REFINE_EVERY = 6
@@ -20,7 +20,7 @@ STOP_AT = 9
 DENSIFIED = [6, 12, 18]
 
 CASES = [
-    ("dyn3d-velocity-paper", "default"),
+    ("dyn3d-freegave", "default"),
     ("dyn3d-velocity-fast", "default"),
     ("dyn3d-velocity-fast", "mcmc"),
 ]
@@ -30,10 +30,10 @@ CASES = [
 def densified(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Densify every few steps; the list receives step and number of Gaussians after each."""
     seen: list[tuple[int, int]] = []
-    make, densify = gaussian_model.make_strategy, gaussian_model.GaussianModel.densify
+    make, densify = Densifier.make_strategy, Densifier.after_step
 
-    def eager_strategy(kind, cap, steps):
-        strategy = make(kind, cap, steps)
+    def eager_strategy(kind, steps, cap):
+        strategy = make(kind, steps, cap)
         strategy.refine_every = REFINE_EVERY
         if kind == "default":
             strategy.grow_grad2d = 1e-5  # a few steps at 48 px leave small gradients
@@ -42,14 +42,14 @@ def densified(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         return strategy
 
     def watched(self, step):
-        before = copy.deepcopy(self.gauss_params["means"].detach())
+        before = copy.deepcopy(self.params["means"].detach())
         densify(self, step)
-        after = self.gauss_params["means"].detach()
+        after = self.params["means"].detach()
         if before.shape != after.shape or not torch.equal(before, after):
             seen.append((step, len(after)))
 
-    monkeypatch.setattr(gaussian_model, "make_strategy", eager_strategy)
-    monkeypatch.setattr(gaussian_model.GaussianModel, "densify", watched)
+    monkeypatch.setattr(Densifier, "make_strategy", staticmethod(eager_strategy))
+    monkeypatch.setattr(Densifier, "after_step", watched)
     return seen
 
 

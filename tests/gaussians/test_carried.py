@@ -7,7 +7,7 @@ from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
 from dyn3d_ns.gaussians.carried import (
-    CarriedGaussians,
+    CarriedScene,
     SharedMotions,
     StoredCodes,
     initial_parameters,
@@ -20,7 +20,7 @@ T_OBS = 0.75
 
 
 @pytest.fixture
-def scene() -> CarriedGaussians:
+def scene() -> CarriedScene:
     """One half of the points rests, the other follows a motion that shifts and turns."""
     torch.manual_seed(0)
     seeds = SeedPoints(torch.randn(40, 3), torch.rand(40, 3))
@@ -34,10 +34,10 @@ def scene() -> CarriedGaussians:
     field = BasisVelocityField(TimeBasis(0.3, 0.0, T_OBS, (0, 1), 4, anchored=False, vanishing=True), 3)
     with torch.no_grad():
         field.weights[0, 0] = torch.tensor([1.0, 0, 0, 0, 0, 2.0])
-    return CarriedGaussians(params, StoredCodes(), SharedMotions(motions), field, T_OBS, 1 / 60)
+    return CarriedScene(params, StoredCodes(), SharedMotions(motions), field, T_OBS, 1 / 60)
 
 
-def test_only_the_second_half_moves_and_it_moves_rigidly(scene: CarriedGaussians) -> None:
+def test_only_the_second_half_moves_and_it_moves_rigidly(scene: CarriedScene) -> None:
     codes, means = scene.codes(), scene.params["means"]
     moved = scene.deform(0.7, codes)
     torch.testing.assert_close(moved.means[:20], means[:20])
@@ -45,7 +45,7 @@ def test_only_the_second_half_moves_and_it_moves_rigidly(scene: CarriedGaussians
     torch.testing.assert_close(torch.pdist(moved.means[20:]), torch.pdist(means[20:]), rtol=1e-4, atol=1e-5)
 
 
-def test_orientations_turn_with_the_points(scene: CarriedGaussians) -> None:
+def test_orientations_turn_with_the_points(scene: CarriedScene) -> None:
     codes, means = scene.codes(), scene.params["means"]
     moved = scene.deform(0.7, codes)
     q = normalize_quat(moved.quats[20:21])
@@ -55,7 +55,7 @@ def test_orientations_turn_with_the_points(scene: CarriedGaussians) -> None:
     )
 
 
-def test_the_future_starts_where_the_observed_time_ends(scene: CarriedGaussians) -> None:
+def test_the_future_starts_where_the_observed_time_ends(scene: CarriedScene) -> None:
     codes = scene.codes()
     last = scene.state_at(T_OBS, codes)
     soon = scene.state_at(T_OBS + 1e-4, codes)
@@ -68,7 +68,7 @@ def test_the_future_starts_where_the_observed_time_ends(scene: CarriedGaussians)
     torch.testing.assert_close(later.means[:20], last.means[:20])
 
 
-def test_what_rests_is_recognised_and_stays(scene: CarriedGaussians) -> None:
+def test_what_rests_is_recognised_and_stays(scene: CarriedScene) -> None:
     assert scene.freeze_static([0.0, 0.2, 0.5, T_OBS], threshold=0.01) == 20
     with torch.no_grad():
         scene.params["motion_codes"].zero_()
@@ -87,7 +87,7 @@ def test_codes_start_with_the_nearest_motion_and_add_up_to_one() -> None:
     assert bool((codes[:, 1:].argmax(1) == nearest).all())
 
 
-def test_kept_frames_of_the_future_equal_those_integrated_at_once(scene: CarriedGaussians) -> None:
+def test_kept_frames_of_the_future_equal_those_integrated_at_once(scene: CarriedScene) -> None:
     codes = scene.codes()
     at_once = {t: scene.state_at(t, codes) for t in (T_OBS + 3 / 60, T_OBS + 10.4 / 60)}
     with torch.no_grad():
@@ -97,5 +97,5 @@ def test_kept_frames_of_the_future_equal_those_integrated_at_once(scene: Carried
         again = scene.state_at(T_OBS + 3 / 60, codes)
         scene.velocity.weights.mul_(2.0)  # type: ignore[operator, union-attr]
         torch.testing.assert_close(scene.state_at(T_OBS + 3 / 60, codes).means, again.means)
-        scene.forget_future()
+        scene.forget()
         assert float((scene.state_at(T_OBS + 3 / 60, codes).means - again.means).abs().max()) > 1e-3

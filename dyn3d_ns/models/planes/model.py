@@ -6,22 +6,20 @@ on beyond the recording.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.engine.callbacks import (
-    TrainingCallback,
-    TrainingCallbackAttributes,
-    TrainingCallbackLocation,
-)
-from nerfstudio.models.base_model import Model
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from dyn3d_ns.data.rays import RayDataManager
+from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.device import give_torch_the_cores
+from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
+from dyn3d_ns.engine.schedule import Phase
 from dyn3d_ns.fields.keyframe_bridge import KeyframeBridge
 from dyn3d_ns.fields.keyframe_planes import (
     KeyframePlanes,
@@ -33,32 +31,90 @@ from dyn3d_ns.fields.keyframe_planes import (
 from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.fields.slots import SlotNetwork
-from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
-from dyn3d_ns.models.planes.config import Dyn3DVelocityPlanesModelConfig
-from dyn3d_ns.models.planes.losses import physics_losses, plane_losses
+from dyn3d_ns.models.planes.losses import PlanesLosses, physics_losses, plane_losses
 from dyn3d_ns.models.planes.observed import ObservedMatter
 from dyn3d_ns.models.planes.render import PlanesPictures
 from dyn3d_ns.models.planes.scene import PlanesScene, Samples, accumulate
-from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.colors import divergence_colors, slot_colors, velocity_colors
-from dyn3d_ns.viewer.playback import TimePlayback
 
 
-class Dyn3DVelocityPlanesModel(Model):
+@dataclass
+class Dyn3DVelocityPlanesModelConfig(DynamicMethodConfig):
+    """Settings of the volumetric method; the defaults are the paper's."""
+
+    _target: type = field(default_factory=lambda: Dyn3DVelocityPlanesModel)
+    """Target class to instantiate."""
+    eval_num_rays_per_chunk: int = 8192
+    """Rays rendered at once in evaluation."""
+    keyframes: int = 0
+    """Keyframes over the observed time; 0 for one every three observed frames (4 to 24)."""
+    keyframe_net: Literal["none", "bridge"] = "bridge"
+    """Network between keyframes beside the velocity field; none is NVFi exactly."""
+    start_resolution: int = 64
+    """Points along an axis of the space planes at the start."""
+    resolution: int = 200
+    """Points along an axis at the end."""
+    upsample_parts: tuple[float, ...] = (1 / 15, 2 / 15, 3 / 15, 4 / 15, 5 / 15)
+    """Parts of the training after which the planes are refined, evenly in the logarithm of the resolution."""
+    density_channels: int = 24
+    """Channels of the density planes."""
+    appearance_channels: int = 48
+    """Channels of the appearance planes."""
+    appearance_size: int = 32
+    """Features that the colour network gets from them."""
+    color_width: int = 128
+    """Units of the colour network's hidden layers."""
+    color_octaves: int = 6
+    """Octaves of position and direction that the colour network sees."""
+    density_shift: float = -10.0
+    """Added to the density before softplus: -10 for objects, -5 for rooms."""
+    density_scale: float = 50.0
+    """Density per half-width of the scene's cube of a field value of one (25 a world unit, a box of 4)."""
+    velocity_width: int = 128
+    """Units of a hidden layer of the velocity and the acceleration network."""
+    velocity_layers: int = 5
+    """Hidden layers of both."""
+    velocity_octaves: int = 3
+    """Octaves of sines and cosines of position that both see."""
+    time_octaves: int = 3
+    """The same of time."""
+    occupancy_cells: int = 128
+    """Cells along an axis of the occupancy cubes."""
+    occupancy_period: int = 16
+    """Steps between two updates of the occupancy, of one keyframe and its times each."""
+    occupancy_warmup: float = 0.02
+    """Part of the training before the first update."""
+    samples_per_voxel: float = 2.0
+    """Samples along a ray per spacing of the planes."""
+    explore: float = 1.0
+    """Part of the samples without weight that the networks see all the same; 1 for no proposal."""
+    max_samples_per_ray: int = 1024
+    """Most samples of a ray."""
+    keyframe_share: float = 0.5
+    """Part of the rays taken from images at keyframes, which need no advection."""
+    reach_part: float = 0.0
+    """Part of the training by the end of which times as far from keyframes as there are have been seen."""
+    bridge_weight: float = 1e-3
+    """Weight of the bridge's mean squared displacement."""
+    losses: PlanesLosses = field(default_factory=PlanesLosses)
+    """Regularisers and physics losses."""
+
+
+class Dyn3DVelocityPlanesModel(DynamicMethod):
     """Keyframe planes and a velocity field as a Nerfstudio model that renders rays."""
 
     config: Dyn3DVelocityPlanesModelConfig
     scene: PlanesScene
-    timeline: Timeline
 
     def populate_modules(self) -> None:
         """Build the fields; nothing is downloaded and nothing goes to a device by itself."""
         super().populate_modules()
         if not torch.cuda.is_available():
             give_torch_the_cores()
-        c, metadata = self.config, self.kwargs["metadata"]
-        self.timeline = metadata["timeline"]
+        c = self.config
+        has_alpha = bool(self.kwargs["metadata"].get("has_alpha", False))
+        self.set_up(torch.full((3,), float(has_alpha)), keep_background=False)
         observed = self.timeline.observed_times
         count = c.keyframes or default_keyframes(len(observed))
         bridge = KeyframeBridge(c.density_channels) if c.keyframe_net == "bridge" else None
@@ -87,24 +143,17 @@ class Dyn3DVelocityPlanesModel(Model):
             c.samples_per_voxel,
             c.explore,
         )
-        has_alpha = bool(metadata.get("has_alpha", False))
-        self.has_alpha = has_alpha
-        self.register_buffer("eval_background", torch.full((3,), float(has_alpha)), persistent=False)
-        self.register_buffer("top_speed", torch.ones(()))
         self.background_color = self.eval_background
-        self.playback = TimePlayback(self.timeline)
         self.observed = ObservedMatter(self.scene, self.timeline)
         self.pictures = PlanesPictures(
             self.scene, self.observed, c.eval_num_rays_per_chunk, c.max_samples_per_ray
         )
-        self.step, self.total_steps = 0, 1
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.initial_rates: dict[str, float] = {}
 
-    eval_background: Tensor
-    top_speed: Tensor
+    background_color: Tensor
+    """Colour behind the scene in the viewer."""
 
-    def initialize_from(self, datamanager: RayDataManager) -> None:
+    def seed(self, datamanager: DynamicDataManager) -> None:
         """Fit the cube and carve the occupancy by the silhouettes, where images have alpha."""
         if self.has_alpha:
             self.observed.carve([datamanager.images_at(f) for f in range(len(self.observed.times))])
@@ -115,37 +164,31 @@ class Dyn3DVelocityPlanesModel(Model):
         motion = [*s.velocity.parameters(), *(s.bridge.parameters() if s.bridge is not None else ())]
         return {"planes": s.planes.planes(), "networks": s.planes.networks(), "velocity": motion}
 
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        """Add the refinement of the planes and of the occupancy to the training loop."""
-        attributes = training_callback_attributes
-        assert attributes.trainer is not None and attributes.optimizers is not None
-        self.total_steps = attributes.trainer.config.max_num_iterations
-        self.optimizers = attributes.optimizers.optimizers
+    def phases(self) -> list[Phase]:
+        """Return one phase, in which keyframes are drawn more often, and other times from near to far."""
+        return [Phase("all", 1.0, frame_weights=self.frame_weights)]
+
+    def start_training(self, optimizers: dict[str, Optimizer]) -> None:
+        """Note the rates that the training starts with."""
+        super().start_training(optimizers)
         self.initial_rates = {
             name: o.param_groups[0].get("initial_lr", o.param_groups[0]["lr"])
-            for name, o in self.optimizers.items()
+            for name, o in optimizers.items()
         }
-        return [
-            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.before_step),
-            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.measure_speed),
-        ]
 
     def before_step(self, step: int) -> None:
         """Refine planes and occupancy where the schedule says so."""
-        self.step = step
-        c = self.config
-        marks = [round(part * self.total_steps) for part in c.upsample_parts]
+        c, total = self.config, self.schedule.steps
+        marks = [round(part * total) for part in c.upsample_parts]
         if step in marks and step > 0:
             sizes = resolution_schedule(c.start_resolution, c.resolution, len(marks))
             upsample(self.scene.planes, sizes[marks.index(step)], self.optimizers.get("planes"))
-        warm = step >= c.occupancy_warmup * self.total_steps
+        warm = step >= c.occupancy_warmup * total
         if warm and step % c.occupancy_period == 0:
             self.observed.update(step // c.occupancy_period)
 
     @torch.no_grad()
-    def measure_speed(self, step: int) -> None:
+    def finish(self) -> None:
         """Note the speed that the velocity's colours show at full range: of 98 % of the solid matter."""
         s, speeds = self.scene, []
         for k, t in enumerate(s.key_times):
@@ -156,13 +199,16 @@ class Dyn3DVelocityPlanesModel(Model):
         if len(found):
             self.top_speed.fill_(found[torch.randperm(len(found))[:100_000]].quantile(0.98).clamp_min(1e-3))
 
-    def frame_weights(self, step: int) -> Float[Tensor, "F"]:
-        """Return how often each recorded time is drawn: keyframes more often, others from near to far."""
+    def frame_weights(self, gone: float) -> Float[Tensor, "F"]:
+        """Return how often each recorded time is drawn: keyframes more often, others from near to far.
+
+        ``gone`` is the part of the training gone by.
+        """
         c, s = self.config, self.scene
         times = torch.tensor(self.timeline.frame_times)
         distance = (times[:, None] - s.keyframes.cpu()).abs().amin(1)
         at_key = (distance < 0.5 * self.timeline.dt).float() * (times <= self.timeline.t_obs + 1e-6)
-        part = 1.0 if c.reach_part <= 0 else min(step / (c.reach_part * self.total_steps), 1.0)
+        part = 1.0 if c.reach_part <= 0 else min(gone / c.reach_part, 1.0)
         near = (distance <= part * s.max_step * 1.001 + 1e-6).float() * (times <= self.timeline.t_obs + 1e-6)
         return (
             c.keyframe_share * at_key / at_key.sum().clamp_min(1) + (1 - c.keyframe_share) * near / near.sum()
@@ -214,10 +260,11 @@ class Dyn3DVelocityPlanesModel(Model):
         if c.bridge_weight and self.scene.bridge is not None:
             losses["bridge"] = c.bridge_weight * decay * outputs["samples"].bridge
         losses |= {
-            name: decay * value for name, value in plane_losses(self.scene.planes, c, self.step).items()
+            name: decay * value
+            for name, value in plane_losses(self.scene.planes, c.losses, self.step).items()
         }
-        if self.step % c.collocation_period == 0:
-            physics = physics_losses(self.scene, outputs["samples"], c, self.step / self.total_steps)
+        if self.step % c.losses.collocation_period == 0:
+            physics = physics_losses(self.scene, outputs["samples"], c.losses, self.schedule.part(self.step))
             losses |= {name: decay * value for name, value in physics.items()}
         return losses
 
@@ -287,9 +334,3 @@ class Dyn3DVelocityPlanesModel(Model):
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`training_state`."""
         self.observed.set_state(state)
-
-    def get_image_metrics_and_images(
-        self, outputs: dict[str, Any], batch: dict[str, Any]
-    ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Compare one evaluation image with the ground truth, on the evaluation background."""
-        return compare(outputs["rgb"], batch["image"].to(self.device), self.eval_background)

@@ -13,8 +13,7 @@ from dyn3d_ns.fields.keyframe_planes import KeyframePlanes, keyframe_times
 from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.metrics.segmentation import matched_iou
-from dyn3d_ns.models.planes.config import Dyn3DVelocityPlanesModelConfig
-from dyn3d_ns.models.planes.losses import collocation, physics_losses
+from dyn3d_ns.models.planes.losses import PlanesLosses, collocation, physics_losses
 from dyn3d_ns.models.planes.scene import MatterOverTime, PlanesScene, Samples, accumulate
 from dyn3d_ns.models.planes.segments import train_slots
 
@@ -141,7 +140,7 @@ def test_a_fixed_keyframe_takes_all_times_to_it() -> None:
 
 def test_the_borders_fading_is_not_taken_for_divergence() -> None:
     """A steady translation has none, though the velocity fades to zero in the shell, where cells lie too."""
-    scene, config = make_scene(), Dyn3DVelocityPlanesModelConfig(collocation_points=4000)
+    scene, config = make_scene(), PlanesLosses(collocation_points=4000)
     set_velocity(scene, [0.4, -0.2, 0.3, 0, 0, 0])
     nothing = torch.zeros(0)
     empty = Samples(
@@ -202,9 +201,9 @@ def small_config(scene: Path, output: Path, steps: int, **model: object):
         "occupancy_cells": 32,
         "velocity_width": 32,
         "velocity_layers": 2,
-        "collocation_points": 256,
         "occupancy_period": 2,
     }
+    config.pipeline.model.losses.collocation_points = 256
     for key, value in {**settings, **model}.items():
         setattr(config.pipeline.model, key, value)
     return config
