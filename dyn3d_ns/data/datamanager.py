@@ -129,9 +129,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
 
     def next_train(self, step: int) -> tuple[Cameras, Batch]:
         """Return the camera (with its time) and the image of the next training step."""
-        window = None if self.sampling is None else self.sampling(step).window
-        if window is not None:
-            self.time_range = window
+        if self.sampling is not None:
+            self.time_range = self.sampling(step).window or (0.0, 1.0)
         index = self.train_sampling.next()
         if index not in self._train_slices:
             self._train_slices[index] = self.train_cameras[index : index + 1]
