@@ -13,8 +13,6 @@ from dyn3d_ns.rendering import jit
 
 # A kernel that compiles in a second stands for all: they share the cache.
 RENDER = """
-import time
-start = time.perf_counter()
 import numpy as np
 from dyn3d_ns.rendering import jit, carried_colors
 grads, out = np.full((1, 1, 3), 2.0, np.float32), np.zeros((1, 3), np.float32)
@@ -147,5 +145,5 @@ def test_two_processes_may_compile_at_once(installed: Path, tmp_path: Path) -> N
         )
         for _ in range(2)
     ]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=600) for process in both] == [0, 0]
     assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix not in (".nbi", ".nbc")]

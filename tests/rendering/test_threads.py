@@ -138,7 +138,7 @@ def test_the_environment_variable_is_honoured():
 import threading
 from dyn3d_ns.rendering import get_num_threads, pool
 assert get_num_threads() == 3, get_num_threads()
-barrier = threading.Barrier(3, timeout=20)
+barrier = threading.Barrier(3, timeout=120)
 names = set()
 def work(piece):
     barrier.wait()  # three pieces must run at once
