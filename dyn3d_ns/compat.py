@@ -179,6 +179,25 @@ def _patch_viewer(module: ModuleType) -> None:
     _replace(module.Viewer, "__init__", __init__)
 
 
+def let_processes_end(module: ModuleType) -> None:
+    """Let a viewer start while some other process ends.
+
+    viser looks through all processes for a `yarn start` of its own client and fails on one that is gone.
+    """
+    original = module._check_viser_yarn_running
+
+    @wraps(original)
+    def _check_viser_yarn_running() -> bool:
+        import psutil
+
+        try:
+            return original()
+        except psutil.NoSuchProcess:
+            return False
+
+    _replace(module, "_check_viser_yarn_running", _check_viser_yarn_running)
+
+
 def _patch_camera_paths(module: ModuleType) -> None:
     """Keep the times of the cameras that `ns-render interpolate` interpolates between.
 
@@ -282,6 +301,7 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "nerfstudio.data.datamanagers.full_images_datamanager": _patch_full_images_datamanager,
     "torchmetrics.image.lpip": _patch_lpips,
     "nerfstudio.viewer.viewer": _patch_viewer,
+    "viser._client_autobuild": let_processes_end,
     "nerfstudio.cameras.camera_paths": _patch_camera_paths,
     "nerfstudio.data.dataparsers.nerfstudio_dataparser": _patch_nerfstudio_dataparser,
 }

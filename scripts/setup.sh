@@ -3,6 +3,8 @@
 #
 # DYN3D_PYTHON         python to use instead of the first suitable one on PATH
 # DYN3D_TORCH_BACKEND  which build of torch uv takes: cpu (much smaller), cu128, auto, ...; default: PyPI's own
+#
+# pip and uv read their own variables too: HTTPS_PROXY, SSL_CERT_FILE, PIP_CERT, PIP_INDEX_URL, UV_DEFAULT_INDEX.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,6 +20,54 @@ find_python() {
     return 1
 }
 
+run_uv() { .venv/bin/python -m uv "$@"; }
+
+# Prints the file or folder of the system's certificates, to which a proxy's own belong; nothing if there is none.
+system_certificates() {
+    .venv/bin/python -c 'import os, ssl
+paths = ssl.get_default_verify_paths()
+print(paths.cafile or (paths.capath if paths.capath and os.listdir(paths.capath) else ""))'
+}
+
+# An older pip knows only the certificates that it brings along.
+install_uv() {
+    local certificates
+    .venv/bin/python -m pip install --quiet uv && return
+    certificates=$(system_certificates)
+    if [ -n "${PIP_CERT:-}" ] || [ -z "$certificates" ]; then return 1; fi
+    echo "Once more, with the system's certificates"
+    PIP_CERT=$certificates .venv/bin/python -m pip install --quiet uv
+}
+
+# So does uv, unless a variable says otherwise, whose name has changed.
+use_system_certificates() {
+    if [ -n "${UV_SYSTEM_CERTS:-}${UV_NATIVE_TLS:-}" ]; then return; fi
+    if [ "$(uname)" = Linux ] && [ -z "$(system_certificates)" ]; then return; fi
+    case "$(run_uv --help 2>/dev/null)" in
+        *--system-certs*) export UV_SYSTEM_CERTS=true ;;
+        *) export UV_NATIVE_TLS=true ;;
+    esac
+}
+
+has_nvidia_driver() { command -v nvidia-smi >/dev/null || [ -e /proc/driver/nvidia ]; }
+
+# Only PyPI's Linux builds of torch bring CUDA along; elsewhere, and where the CPU build is out of reach, no word.
+recommend_cpu_torch() {
+    if [ -n "${DYN3D_TORCH_BACKEND:-}" ] || [ "$(uname)" != Linux ] || has_nvidia_driver; then return; fi
+    if echo torch | UV_HTTP_TIMEOUT=5 UV_HTTP_RETRIES=0 timeout 20 .venv/bin/python -m uv pip compile \
+        --quiet --no-deps --no-header --torch-backend cpu - >/dev/null 2>&1; then
+        echo "No NVIDIA driver found, and the default torch downloads about 3 GB of CUDA libraries: to take its" \
+            "CPU build instead, stop here (Ctrl-C) and run this again with DYN3D_TORCH_BACKEND=cpu."
+    fi
+}
+
+say_what_to_set() {
+    echo "The installation failed; if a download above did, set HTTPS_PROXY to your proxy, SSL_CERT_FILE and" \
+        "PIP_CERT to a file that holds its certificate, and UV_DEFAULT_INDEX and PIP_INDEX_URL to the package" \
+        "index if you use your own." >&2
+    return 1
+}
+
 install_environment() {
     local python stamp backend=()
     if [ ! -x .venv/bin/python ] || ! is_suitable .venv/bin/python; then
@@ -30,10 +80,14 @@ install_environment() {
         'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
     if [ "$(cat .venv/dyn3d-stamp 2>/dev/null)" = "$stamp" ]; then return; fi
     echo "Installing (a few minutes the first time; the network is needed only now)"
-    .venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet uv
+    run_uv --version >/dev/null 2>&1 || install_uv || say_what_to_set
+    use_system_certificates
+    # What is installed already is not downloaded again.
+    .venv/bin/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' ||
+        recommend_cpu_torch
     if [ -n "${DYN3D_TORCH_BACKEND:-}" ]; then backend=(--torch-backend "$DYN3D_TORCH_BACKEND"); fi
-    .venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python ${backend[@]+"${backend[@]}"} \
-        --constraints constraints.txt --overrides scripts/overrides.txt --editable '.[dev]'
+    run_uv pip install --compile-bytecode --python .venv/bin/python ${backend[@]+"${backend[@]}"} \
+        --constraints constraints.txt --overrides scripts/overrides.txt --editable '.[dev]' || say_what_to_set
     echo "$stamp" > .venv/dyn3d-stamp
 }
 

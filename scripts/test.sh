@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Lint, types and tests. Arguments go to pytest: bash scripts/test.sh -m "not slow" -k rasterize
+# Lint, types and tests, these in two processes. Arguments go to pytest: bash scripts/test.sh -m "not slow" -k ply
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 ruff check .
 ruff format --check .
 pyright
-exec python -m pytest "$@"
+# Files stay whole, and in the order of tests/conftest.py; -n0 runs all in one process.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

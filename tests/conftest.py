@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked gpu where there is no GPU."""
+    """Put files with slow tests first, so that no worker ends late; skip gpu tests without a GPU."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available():
         return
-    skip = pytest.mark.skip(reason="needs an NVIDIA GPU")
+    skip = pytest.mark.skip(reason="needs an NVIDIA GPU: bash scripts/gpu_check.sh where there is one")
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
@@ -36,10 +41,45 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(torch_before)
 
 
+def pytest_configure() -> None:
+    """Keep torch to one thread a worker: its threads stall each other where there are more than cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """Say at the very end how many tests were skipped for which reason; reasons name what would run them."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        terminalreporter.section("skipped, and what would run it")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:4} x {reason}")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Return the repository's root."""
     return ROOT
+
+
+@pytest.fixture
+def default_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM act as in a terminal, also in children; in the background Ctrl-C is ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def deaf_to_ctrl_c() -> list[str]:
+    """Return what a command is put behind to ignore SIGINT, as what a shell starts in the background does."""
+    return ["bash", "-c", "trap '' INT; exec \"$@\"", "bash"]
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +87,7 @@ def shared_data() -> Path:
     """Return the folder of datasets beside the repository; they are not part of it."""
     folder = ROOT.parent / "shared/data"
     if not folder.is_dir():
-        pytest.skip(f"no datasets at {folder}")
+        pytest.skip(f"no datasets at {folder}: put the folder there, or a link to it")
     return folder
 
 

@@ -43,7 +43,7 @@ print(float(state["scheduler"]["_last_lr"][0]) == float(scheduler.get_last_lr()[
 @pytest.mark.parametrize("repaired", [True, False])
 def test_stock_checkpoints_load(tmp_path: Path, repaired: bool) -> None:
     if not repaired and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
-        pytest.skip("this torch checks nothing")
+        pytest.skip("this torch checks nothing: install 2.6 or later")
     code = SAVE_AS_NERFSTUDIO_DOES.replace("sys.argv[1]", repr(str(tmp_path / "x.ckpt")))
     result = run(code, repaired)
     if repaired:
@@ -128,7 +128,10 @@ print(len(manager._load_images("train", cache_images_device="cpu")))
 """
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a driver the stock code works")
+@pytest.mark.skipif(
+    torch.cuda.is_available(),
+    reason="with a driver the stock code works: CUDA_VISIBLE_DEVICES= hides the GPU",
+)
 @pytest.mark.parametrize("repaired", [True, False])
 def test_many_images_need_no_driver(repaired: bool) -> None:
     result = run(MANY_IMAGES, repaired)
@@ -205,3 +208,24 @@ def test_interpolated_paths_keep_their_times(repaired: bool) -> None:
         assert by_distance == "[0.0, 0.3, 0.6, 0.6, 0.5, 0.4] [0.0, 0.5, 1.0, 1.0, 1.5, 2.0]"
     else:
         assert in_order.startswith("None") and by_distance.startswith("None")
+
+
+ANOTHER_PROCESS_ENDS = """
+import psutil
+class Gone:
+    def cwd(self):
+        raise psutil.NoSuchProcess(1)
+psutil.process_iter = lambda: iter([Gone()])
+from viser._client_autobuild import ensure_client_is_built
+ensure_client_is_built()
+print("ready")
+"""
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_viewers_start_while_another_process_ends(repaired: bool) -> None:
+    result = run(ANOTHER_PROCESS_ENDS, repaired)
+    if repaired:
+        assert result.stdout.strip() == "ready", result.stderr
+    else:
+        assert "NoSuchProcess" in result.stderr

@@ -35,13 +35,3 @@ def test_discovery_brings_our_methods_and_little_else(startup: ModuleType) -> No
     packages = {name.split(".")[0] for name in added}
     assert not NOT_AT_START & (added | packages), sorted(NOT_AT_START & (added | packages))
     assert packages <= {"dyn3d_ns", "numba", "llvmlite"} | sys.stdlib_module_names, packages
-
-
-@pytest.mark.slow
-def test_commands_start_within_1_2_times_of_what_they_take_without_us(startup: ModuleType) -> None:
-    # CPU seconds, since other programs do not count in them; the best of some runs, since caches do.
-    with_us, without = [], []
-    for _ in range(3):
-        with_us.append(startup.start("ns-train", plugins=True)["cpu"])
-        without.append(startup.start("ns-train", plugins=False)["cpu"])
-    assert min(with_us) < 1.2 * min(without), f"{with_us} s with our plugins, {without} s without"

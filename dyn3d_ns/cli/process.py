@@ -35,8 +35,9 @@ class Process(PipelineSettings):
 
         Raises:
             CommandError: a stage failed or could not run.
-            SystemExit: it was interrupted; with status 130, as a shell has it.
+            SystemExit: Ctrl-C (status 130) or SIGTERM (143) stopped it.
         """
+        from dyn3d_ns.engine.interrupt import exit_code, sigterm_as_exception
         from dyn3d_ns.video.report import ConsoleReport
         from dyn3d_ns.video.runner import Runner
 
@@ -51,10 +52,11 @@ class Process(PipelineSettings):
         require_writable(self.out, "OUT")
         report = ConsoleReport()
         try:
-            run = Runner(Workspace(self.out), stages, report).run(redo)
-        except KeyboardInterrupt:
+            with sigterm_as_exception():
+                run = Runner(Workspace(self.out), stages, report).run(redo)
+        except KeyboardInterrupt as stop:
             report.console.print("stopped; run the same command again to go on where it stopped")
-            raise SystemExit(130) from None
+            raise SystemExit(exit_code(stop)) from None
         report.summary(run, self.out)
         if run.failed:
             bad = ", ".join(o.stage for o in run.outcomes if o.state in ("failed", "left out"))

@@ -38,10 +38,12 @@ class View:
         """
         import time
 
+        from dyn3d_ns.engine.interrupt import how_to_stop
+
         viewer = self.open()
         host, port = viewer.server.get_host(), viewer.server.get_port()
         frames = viewer.scene.num_frames
-        print(f"{self.out}: {frames} frames at http://{host}:{port} (Ctrl-C ends)", flush=True)
+        print(f"{self.out}: {frames} frames at http://{host}:{port} ({how_to_stop()} ends)", flush=True)
         try:
             while True:
                 time.sleep(3600)

@@ -1,13 +1,54 @@
-"""Ctrl-C and SIGTERM as a request that the training loop answers between two steps."""
+"""Ctrl-C and SIGTERM: as a request that a loop answers between two steps, or as an exception.
+
+What a shell starts in the background (``nohup ... &``) ignores SIGINT from its first moment. It stays deaf to
+Ctrl-C here: only SIGTERM stops it, and :func:`how_to_stop` says so.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where Ctrl-C raises KeyboardInterrupt."""
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """Return the exit code that a shell expects of a program ended by Ctrl-C or SIGTERM."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def how_to_stop() -> str:
+    """Name what stops this process: Ctrl-C, or a command where it does not listen to Ctrl-C."""
+    return f"kill {os.getpid()}" if signal.getsignal(signal.SIGINT) == signal.SIG_IGN else "Ctrl-C"
+
+
+@contextlib.contextmanager
+def sigterm_as_exception() -> Iterator[None]:
+    """Raise Terminated at the first SIGTERM, so that work is left as by Ctrl-C; a second one ends at once.
+
+    Outside the main thread signals cannot be caught, and nothing happens.
+    """
+
+    previous: dict[int, Any] = {}
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        _restore(previous)
+        raise Terminated
+
+    _catch((signal.SIGTERM,), terminate, previous)
+    try:
+        yield
+    finally:
+        _restore(previous)
 
 
 class StopRequest:
@@ -21,12 +62,11 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS}
+        _catch(_SIGNALS, self._request, self._previous)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        _restore(self._previous)
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -38,9 +78,21 @@ class StopRequest:
 
     def _request(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
-        self._restore()
+        _restore(self._previous)
 
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
+
+def _catch(numbers: tuple[signal.Signals, ...], handler: Any, previous: dict[int, Any]) -> None:
+    """Handle signals that are not ignored; note in ``previous`` what handled them before."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in numbers:
+        before = signal.getsignal(number)
+        if before not in (signal.SIG_IGN, None):  # None was not set from Python and could not be put back
+            previous[number] = before
             signal.signal(number, handler)
-        self._previous = {}
+
+
+def _restore(previous: dict[int, Any]) -> None:
+    """Put handlers back, once."""
+    while previous:
+        signal.signal(*previous.popitem())

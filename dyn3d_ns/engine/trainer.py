@@ -29,7 +29,7 @@ from dyn3d_ns.engine.checkpoint import (
 )
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
-from dyn3d_ns.engine.interrupt import StopRequest
+from dyn3d_ns.engine.interrupt import StopRequest, how_to_stop
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.engine.optimizers import follow_schedule
 from dyn3d_ns.engine.pipeline import DynamicPipeline
@@ -270,10 +270,10 @@ class DynamicTrainer(Trainer):
 
     @check_viewer_enabled
     def _train_complete_viewer(self) -> None:
-        """Keep the viewer open until Ctrl-C."""
+        """Keep the viewer open until Ctrl-C or SIGTERM."""
         assert self.viewer_state is not None
         self.viewer_state.training_complete()
-        CONSOLE.print("The viewer stays open; Ctrl-C closes it.")
+        CONSOLE.print(f"The viewer stays open; {how_to_stop()} closes it.")
         with StopRequest() as stop:
             while not (stop or self.stop_training):
                 time.sleep(0.1)

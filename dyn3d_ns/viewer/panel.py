@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Protocol
 
 import viser
@@ -19,6 +19,7 @@ class Playback(Protocol):
 
     timeline: Timeline
     clock: PlaybackClock
+    now: Callable[[], float]
 
     @property
     def time(self) -> float:
@@ -69,8 +70,8 @@ class PlaybackPanel:
         self._pause.on_click(lambda _: playback.pause())
         self._step.on_click(lambda _: playback.step(1 if self._step.value == "Next" else -1))
         self._frame.on_update(lambda event: self._seek_frame(by_hand=event.client is not None))
-        self._speed.on_update(lambda _: playback.clock.set_speed(SPEEDS[self._speed.value], time.monotonic()))
-        self._loop.on_update(lambda _: playback.clock.set_loop(self._loop.value, time.monotonic()))
+        self._speed.on_update(lambda _: playback.clock.set_speed(SPEEDS[self._speed.value], playback.now()))
+        self._loop.on_update(lambda _: playback.clock.set_loop(self._loop.value, playback.now()))
 
     def _seek_frame(self, by_hand: bool) -> None:
         timeline = self._playback.timeline

@@ -76,7 +76,7 @@ class TimePlayback(TimePlayer, ViewerControl):
     def _adopt(self, time_shown: float) -> None:
         """Take over a time set by hand."""
         self._shown = time_shown
-        self.clock.restart(time_shown, time.monotonic())
+        self.clock.restart(time_shown, self.now())
         if self._panel is not None:
             self._panel.show_time(time_shown)
 
@@ -85,7 +85,7 @@ class TimePlayback(TimePlayer, ViewerControl):
         coarse, full_rate = False, FRAME_RATE
         panel_updated = 0.0
         while not halt.is_set() and self._machines():
-            began = time.monotonic()
+            began = self.now()
             if self.viewer.control_panel.time != self._shown:
                 self._adopt(self.viewer.control_panel.time)
             shown, ended = self.clock.read(began)
@@ -99,10 +99,10 @@ class TimePlayback(TimePlayer, ViewerControl):
                 break
             while self._rendering_behind() and not halt.wait(_POLL_SECONDS):
                 continue
-            full_rate += 0.5 * (1 / max(time.monotonic() - began, 1e-3) - full_rate)
+            full_rate += 0.5 * (1 / max(self.now() - began, 1e-3) - full_rate)
             coarse = coarse or (full_rate < COARSE_BELOW and not self._training())
             rate = TRAINING_FRAME_RATE if self._training() else FRAME_RATE
-            halt.wait(max(0.0, began + 1 / rate - time.monotonic()))
+            halt.wait(max(0.0, began + 1 / rate - self.now()))
         if not halt.is_set():
             self.pause()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.clock import PlaybackClock
@@ -19,6 +20,7 @@ class TimePlayer:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self.clock = PlaybackClock(timeline)
+        self.now: Callable[[], float] = time.monotonic
         self._shown = timeline.frame_times[0]
         self._thread: threading.Thread | None = None
         self._halt: threading.Event | None = None
@@ -40,7 +42,7 @@ class TimePlayer:
             return
         if self._shown >= self.timeline.frame_times[-1]:
             self.seek(self.timeline.frame_times[0])
-        self.clock.restart(self._shown, time.monotonic())
+        self.clock.restart(self._shown, self.now())
         self._halt = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(self._halt,), name="dyn3d-playback", daemon=True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import viser
 from jaxtyping import UInt8
+from viser import _client_autobuild
 
+from dyn3d_ns.compat import let_processes_end
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.panel import PlaybackPanel
@@ -58,6 +59,7 @@ class SceneViewer(TimePlayer):
         self._frame = -1
         # viser's atomic() keeps its lock where what it groups fails, and then nothing is sent any more.
         self._lock = threading.Lock()
+        let_processes_end(_client_autobuild)
         self.server = viser.ViserServer(host=host, port=port, label="dyn3d", verbose=False)
         self._size = typical_size(scene)
         self._add_scene()
@@ -70,7 +72,7 @@ class SceneViewer(TimePlayer):
 
     def seek(self, time_to_show: float) -> None:
         """Show a normalised time; playback, if it runs, goes on from there."""
-        self.clock.restart(time_to_show, time.monotonic())
+        self.clock.restart(time_to_show, self.now())
         self._show(time_to_show)
         if self._panel is not None:
             self._panel.show_time(time_to_show)
@@ -83,7 +85,7 @@ class SceneViewer(TimePlayer):
     def _run(self, halt: threading.Event) -> None:
         panel_updated = 0.0
         while not halt.is_set():
-            began = time.monotonic()
+            began = self.now()
             shown, ended = self.clock.read(began)
             self._show(shown)
             if self._panel is not None and began - panel_updated > 1 / _PANEL_RATE:
@@ -91,7 +93,7 @@ class SceneViewer(TimePlayer):
                 panel_updated = began
             if ended:
                 break
-            halt.wait(max(0.0, began + 1 / FRAME_RATE - time.monotonic()))
+            halt.wait(max(0.0, began + 1 / FRAME_RATE - self.now()))
         if not halt.is_set():
             self.pause()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from dyn3d_ns.engine.checkpoint import (
     save_checkpoint,
     to_plain,
 )
-from dyn3d_ns.engine.interrupt import StopRequest
 
 
 def test_only_the_latest_is_kept_if_asked_for(tmp_path: Path) -> None:
@@ -86,13 +84,3 @@ def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     expected = [draw() for _ in range(3)]
     restore_rng(load_checkpoint(path)["rng"])
     assert [draw() for _ in range(3)] == expected
-
-
-def test_the_first_signal_asks_and_the_second_acts() -> None:
-    with StopRequest() as stop:
-        assert not stop
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop and stop.exit_code == 130
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

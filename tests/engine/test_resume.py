@@ -47,6 +47,7 @@ def test_another_seed_trains_otherwise(training, unbroken, checkpoint_difference
     )
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_resumed_run_ends_the_same(
     training, unbroken, assert_same_training, number, exit_code
@@ -59,29 +60,33 @@ def test_a_signal_saves_and_the_resumed_run_ends_the_same(
     assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
 
 
-KILLED = """
-import os, sys
-sys.path.insert(0, {folder!r})
+WAITING = """
+import signal, sys, time
 from pathlib import Path
+folder, scene, output, name = sys.argv[1:]
+sys.path.insert(0, folder)
 from conftest import Training
-training = Training(Path({scene!r}), Path({output!r}))
-config = training.config("killed", steps_per_save=2)
-def stop_here():
+training = Training(Path(scene), Path(output))
+def wait_for_sigterm():
     print("here", flush=True)
-    import time; time.sleep(60)
-training.run(config, 13, stop_here)
+    while signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        time.sleep(0.01)
+training.run(training.config(name, steps_per_save=2), 13, wait_for_sigterm)
 """
 
 
+def start_training(training, name: str, *before: str) -> subprocess.Popen[str]:
+    """Start a training in a process of its own; return it once it waits for SIGTERM in step 13."""
+    arguments = [str(Path(__file__).parent), str(training.scene), str(training.output), name]
+    command = [*before, sys.executable, "-W", "ignore", "-c", WAITING, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any(line.strip() == "here" for line in process.stdout)
+    return process
+
+
 def test_kill_9_leaves_a_whole_checkpoint(training, unbroken, assert_same_training) -> None:
-    code = KILLED.format(
-        folder=str(Path(__file__).parent), scene=str(training.scene), output=str(training.output)
-    )
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert any(line.strip() == "here" for line in process.stdout)
+    with start_training(training, "killed") as process:
         process.kill()
     folder = training.config("killed").get_checkpoint_dir()
     assert only_checkpoint(folder).name == "step-000000012.ckpt"
@@ -89,6 +94,18 @@ def test_kill_9_leaves_a_whole_checkpoint(training, unbroken, assert_same_traini
     (folder / "step-000000000.tmp").write_bytes(b"half a checkpoint")
     resumed = training.run(training.config("resumed-killed", load_dir=folder))
     assert_same_training(unbroken, only_checkpoint(resumed.checkpoint_dir))
+
+
+def test_in_the_background_sigterm_saves_and_ctrl_c_does_nothing(training, deaf_to_ctrl_c) -> None:
+    with start_training(training, "background", *deaf_to_ctrl_c) as process:
+        process.send_signal(signal.SIGINT)
+        process.terminate()
+        assert process.stdout is not None
+        said = " ".join(process.stdout.read().split())
+    assert process.returncode == 143
+    assert f"Stopped after 14 of {STEPS} steps. Resume with" in said and "Ctrl-C" not in said
+    folder = training.config("background").get_checkpoint_dir()
+    assert only_checkpoint(folder).name == "step-000000013.ckpt"
 
 
 def limit_file_size(limit: int) -> None:

@@ -69,6 +69,7 @@ def final_checkpoint(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize(("method", "densify"), CASES)
 def test_stopped_between_densifications_ends_the_same(
     training, checkpoint_differences, densified, method: str, densify: str

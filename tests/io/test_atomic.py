@@ -39,7 +39,7 @@ def test_target_is_untouched_until_the_end(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions: run on Linux or macOS")
 def test_permissions_follow_the_umask(tmp_path):
     old = os.umask(0o027)
     try:

@@ -41,7 +41,7 @@ def test_splats_follow_the_3dgs_layout(tmp_path, k):
 
 
 def test_another_reader_opens_splats(tmp_path):
-    plyfile = pytest.importorskip("plyfile")
+    plyfile = pytest.importorskip("plyfile", reason="plyfile is not installed: pip install plyfile")
     write_splats(tmp_path / "a.ply", **splats())
     vertex = plyfile.PlyData.read(str(tmp_path / "a.ply"))["vertex"]
     np.testing.assert_array_equal(vertex["x"], splats()["means"][:, 0])

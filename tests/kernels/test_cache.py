@@ -14,8 +14,6 @@ from dyn3d_ns.kernels import jit
 
 # A kernel that compiles in a second stands for all: they share the cache.
 RENDER = """
-import time
-start = time.perf_counter()
 import numpy as np
 from dyn3d_ns.kernels import jit
 from dyn3d_ns.gaussians import colors
@@ -170,5 +168,5 @@ def test_two_processes_may_compile_at_once(installed: Path, tmp_path: Path) -> N
         )
         for _ in range(2)
     ]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=600) for process in both] == [0, 0]
     assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix not in (".nbi", ".nbc")]

@@ -45,7 +45,7 @@ for k in range(int(sys.argv[3])):
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork: run on Linux or macOS")
 @pytest.mark.parametrize(
     ("kind", "times"),
     [

@@ -141,7 +141,7 @@ import threading
 from dyn3d_ns.kernels.pool import get_num_threads
 from dyn3d_ns.kernels import pool
 assert get_num_threads() == 3, get_num_threads()
-barrier = threading.Barrier(3, timeout=20)
+barrier = threading.Barrier(3, timeout=120)
 names = set()
 def work(piece):
     barrier.wait()  # three pieces must run at once

@@ -18,7 +18,8 @@ from dyn3d_ns.rendering.info import LAZY_KEYS
 
 MODELS = ("pinhole", "ortho", "fisheye")
 needs_gsplat_1_4 = pytest.mark.skipif(
-    installed_radius_rule() != "square", reason="the installed gsplat's torch code has the tight radius rule"
+    installed_radius_rule() != "square",
+    reason="the installed gsplat's torch code has the tight radius rule: pip install gsplat==1.4.0",
 )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -223,23 +223,51 @@ def test_wrong_options_are_named(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_ctrl_c_loses_only_the_running_stage(tmp_path: Path) -> None:
-    source, out = write_folder(tmp_path / "in", shifted_frames(60, 240, 320)), tmp_path / "out"
-    command = [sys.executable, "-m", "dyn3d_ns.cli.main", "process", str(source), str(out), "--stages", FIRST]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
-    while not (out / "flow/00003_00004.npz").exists():
-        assert time.monotonic() < deadline and run.poll() is None
-        time.sleep(0.02)
+WAITING = """
+import time
+import numpy as np
+
+class WaitingFlow:
+    calls = 0
+
+    def __call__(self, a, b):
+        self.calls += 1
+        if self.calls > 6:
+            print("waiting", flush=True)
+            time.sleep(600)
+        return np.zeros((*a.shape[:2], 2), np.float32)
+"""
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("background", [False, True])
+def test_being_stopped_loses_only_the_running_stage(
+    tmp_path: Path, background: bool, deaf_to_ctrl_c: list[str]
+) -> None:
+    source, out = write_folder(tmp_path / "in", shifted_frames(12)), tmp_path / "out"
+    (tmp_path / "waiting.py").write_text(WAITING)
+    command = [sys.executable, "-m", "dyn3d_ns.cli.main", "process", str(source), str(out)]
+    run = subprocess.Popen(
+        [*(deaf_to_ctrl_c if background else ()), *command, "--flow.method", "waiting:WaitingFlow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert run.stdout is not None
+    assert any(line == "waiting\n" for line in run.stdout), "it ended before its fourth pair of frames"
     run.send_signal(signal.SIGINT)
+    if background:  # Ctrl-C is ignored there
+        run.terminate()
     said = run.communicate(timeout=300)[1]
-    assert run.returncode == 130 and "go on where it stopped" in said and "Traceback" not in said
+    assert run.returncode == (143 if background else 130)
+    assert "go on where it stopped" in said and "Traceback" not in said
     stages = json.loads((out / "manifest.json").read_text())["stages"]
     assert (stages["frames"]["state"], stages["flow"]["state"]) == ("done", "interrupted")
-    assert process(source, out, "--flow.preset", "fast") == 0
+    assert process(source, out) == 0
     stages = json.loads((out / "manifest.json").read_text())["stages"]
     assert [stages[name]["state"] for name in FIRST.split(",")] == ["kept", "done", "done", "done"]
-    assert Workspace(out).flow(58, 59).valid.any()
+    assert Workspace(out).flow(10, 11).valid.any()
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

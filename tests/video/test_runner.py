@@ -208,15 +208,16 @@ def test_a_run_of_a_part_keeps_what_the_manifest_says_of_the_rest(tmp_path: Path
 
 
 MEMORY_CODE = """
+import time
 import numpy as np
 from dyn3d_ns.video.memory import PeakMemory
 
 with PeakMemory() as empty:
     pass
 with PeakMemory(interval=0.001) as memory:
-    block = np.ones(60 * 2**17)
-    for _ in range(20):
-        np.sqrt(block).sum()
+    block, deadline = np.ones(60 * 2**17), time.monotonic() + 120
+    while memory.mb < empty.mb + 50 and time.monotonic() < deadline:
+        time.sleep(0.001)
     del block
 print(empty.mb, memory.mb)
 """

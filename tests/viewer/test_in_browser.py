@@ -21,7 +21,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_port(port: int, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+def wait_for_port(port: int, process: subprocess.Popen, log: Path, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the viewer ended: {log.read_text()[-2000:]}"
@@ -66,12 +66,12 @@ def viewer(page, viewer_page_type: type, trained_config: Path) -> Iterator:
         assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 def test_the_page_shows_the_scene_and_where_the_future_begins(viewer) -> None:
     assert viewer.readout() == (0, 0.0, "observed")
-    assert viewer.settled_picture().std() > 0.02, "more than a plain background is seen"
+    viewer.wait_until(lambda: viewer.picture().std() > 0.02, "more than a plain background")
     assert viewer.page.get_by_text("Observed to frame").is_visible()
 
 
@@ -107,7 +107,7 @@ def test_play_runs_until_paused(viewer) -> None:
     )
     viewer.changed_picture(before)
     stopped = viewer.readout()
-    time.sleep(1)
+    viewer.settled_picture()
     assert viewer.readout() == stopped
     assert viewer.resolution() >= 256, "the picture at rest has full resolution"
 

@@ -15,22 +15,37 @@ from nerfstudio.viewer.viewer import Viewer
 from torch import nn
 
 from dyn3d_ns.timeline import Timeline
-from dyn3d_ns.viewer.playback import FRAME_RATE, TimePlayback
+from dyn3d_ns.viewer.playback import FRAME_RATE, TRAINING_FRAME_RATE, TimePlayback
 
 TIMELINE = Timeline(tuple(i / 60 for i in range(60)), t_obs=0.75, fps=60.0)
 
 
-class GreyModel(nn.Module):
-    """A model whose picture is as bright as the time is late, and as slow as wanted."""
+class HandClock:
+    """Seconds that pass only when a test says so."""
 
-    def __init__(self, timeline: Timeline, render_seconds: float = 0.0) -> None:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class GreyModel(nn.Module):
+    """A model whose picture is as bright as the time is late, and that renders only while it may."""
+
+    def __init__(self, timeline: Timeline) -> None:
         super().__init__()
         self.playback = TimePlayback(timeline)
-        self.render_seconds = render_seconds
+        self.playback.now = self.clock = HandClock()
+        self.may_render = threading.Event()
+        self.may_render.set()
+        self.waiting = threading.Event()
         self.device = torch.device("cpu")
 
     def get_outputs_for_camera(self, camera, obb_box=None) -> dict[str, torch.Tensor]:
-        time.sleep(self.render_seconds)
+        if not self.may_render.is_set():
+            self.waiting.set()
+            self.may_render.wait(120)
         height, width = int(camera.height), int(camera.width)
         return {"rgb": torch.full((height, width, 3), float(camera.times))}
 
@@ -43,11 +58,15 @@ class Browser:
             wxyz=np.array([1.0, 0, 0, 0]), position=np.array([0.0, 0, 30]), fov=0.8, aspect=1.5
         )
         self.scene = SimpleNamespace(set_background_image=self._receive)
-        self.frames: list[tuple[float, tuple[int, ...], float]] = []
+        self.frames: list[tuple[tuple[int, ...], float]] = []
 
     def _receive(self, image: np.ndarray, depth: np.ndarray | None = None, **_) -> None:
         assert depth is None, "depth is not composited: its PNG costs more than the picture"
-        self.frames.append((time.monotonic(), image.shape, float(image[0, 0, 0]) / 255))
+        self.frames.append((image.shape, float(image[0, 0, 0]) / 255))
+
+    def shows(self, time_shown: float) -> bool:
+        """Whether the last picture is that of a time."""
+        return bool(self.frames) and abs(self.frames[-1][1] - time_shown) < 0.005
 
 
 @pytest.fixture
@@ -80,11 +99,11 @@ def connect(viewer: Viewer) -> tuple[Browser, RenderStateMachine]:
     viewer.render_statemachines[0] = machine
     machine.start()
     machine.action(RenderAction("step", viewer.get_camera_state(browser)))  # type: ignore[arg-type]
-    wait_until(lambda: any(shape[1] == 512 for _, shape, _ in browser.frames))
+    wait_until(lambda: any(shape[1] == 512 for shape, _ in browser.frames))
     return browser, machine
 
 
-def wait_until(condition, seconds: float = 10.0) -> None:
+def wait_until(condition, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
@@ -104,46 +123,122 @@ def test_a_model_carries_it_without_a_viewer_at_no_cost() -> None:
         model.playback.play()
 
 
-def test_playing_shows_the_recording_in_real_time_at_full_resolution(make_viewer) -> None:
+def test_playing_shows_the_time_of_the_clock_at_full_resolution(make_viewer) -> None:
     model = GreyModel(TIMELINE)
-    viewer = make_viewer(model)
-    browser, _ = connect(viewer)
+    browser, machine = connect(make_viewer(model))
     model.playback.clock.set_speed(0.5, 0.0)
     browser.frames.clear()
-    began = time.monotonic()
     model.playback.play()
     assert len(playback_threads()) == 1
-    time.sleep(1.4)
+    for seconds in (0.5, 1.0, 1.4):
+        model.clock.seconds = seconds
+        # At half speed the 60 frames, one unit of time, take 2 s.
+        wait_until(lambda: browser.shows(0.5 * model.clock.seconds))
     model.playback.pause()
-    elapsed = time.monotonic() - began
     assert not playback_threads()
-    _, shapes, times = zip(*browser.frames[1:], strict=True)
+    wait_until(lambda: machine.next_action is None)
+    shapes, times = zip(*browser.frames, strict=True)
     assert {shape[1] for shape in shapes} == {512}, "no picture is downscaled"
     assert (np.diff(times) >= -1e-6).all()
-    # At half speed the 60 frames, one unit of time, take 2 s; the last picture may be a while ago.
-    assert 0.5 * (elapsed - 0.5) < model.playback.time <= 0.5 * elapsed
-    assert 5 < len(times) < 1.4 * FRAME_RATE, "no more than the viewer can use"
-    shown = len(browser.frames)
-    time.sleep(0.3)
-    assert len(browser.frames) <= shown + 1, "nothing goes on after pause"
+    model.clock.seconds = 1.8
+    assert model.playback.time == pytest.approx(0.7), "nothing goes on after pause"
 
 
-def test_slow_rendering_drops_frames_and_never_falls_behind(make_viewer) -> None:
-    model = GreyModel(TIMELINE, render_seconds=0.1)
-    viewer = make_viewer(model)
-    browser, machine = connect(viewer)
-    browser.frames.clear()
-    model.playback.clock.set_speed(0.25, 0.0)
+def test_pausing_while_a_frame_renders_leaves_the_last_time_and_no_other(make_viewer) -> None:
+    model = GreyModel(TIMELINE)
+    browser, machine = connect(make_viewer(model))
     model.playback.play()
-    time.sleep(1.5)
+    model.may_render.clear()
+    wait_until(model.waiting.is_set)
+    # The thread asks for one more frame and then waits for the one that renders, however late it gets.
+    model.clock.seconds = 0.3
+    wait_until(lambda: machine.next_action is not None and model.playback.time > 0)
+    model.clock.seconds = 0.6
     model.playback.pause()
-    paused = time.monotonic()
-    wait_until(lambda: machine.next_action is None)
-    time.sleep(0.3)
-    late = [wall for wall, _, _ in browser.frames if wall > paused + 0.25]
-    assert not late, "no stale request is rendered after the pause"
-    assert browser.frames[-1][2] == pytest.approx(model.playback.time, abs=0.03)
-    assert 3 <= len(browser.frames) <= 16
+    shown = model.playback.time
+    assert shown == pytest.approx(0.3)
+    browser.frames.clear()
+    model.may_render.set()
+    wait_until(lambda: browser.shows(shown))
+    assert machine.next_action is None and len(browser.frames) <= 2, "no stale request is rendered"
+
+
+class SimulatedMachine:
+    """A render thread in simulated time: a frame takes some seconds, and one request may wait for it."""
+
+    state = "high"
+    client = None
+
+    def __init__(self, clock: HandClock, seconds: float) -> None:
+        self.clock, self.seconds = clock, seconds
+        self.ready_at = 0.0
+        self.waiting: RenderAction | None = None
+        self.rendered: list[tuple[float, RenderAction]] = []
+
+    def is_alive(self) -> bool:
+        """Answer as a thread that runs."""
+        return True
+
+    def action(self, action: RenderAction) -> None:
+        """Take a request in place of the one that waits."""
+        self.waiting = action
+
+    @property
+    def next_action(self) -> RenderAction | None:
+        """The request that waits, once it is seen whether the frame before it is done by now."""
+        if self.waiting is not None and self.clock.seconds >= self.ready_at:
+            self.rendered.append((self.clock.seconds, self.waiting))
+            self.waiting, self.ready_at = None, self.clock.seconds + self.seconds
+        return self.waiting
+
+
+class PassingTime(threading.Event):
+    """A halt at a moment in simulated time, which passes where it is waited for."""
+
+    def __init__(self, clock: HandClock, until: float) -> None:
+        super().__init__()
+        self.clock, self.until = clock, until
+
+    def is_set(self) -> bool:
+        return self.clock.seconds >= self.until
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.clock.seconds += timeout or 0.0
+        return self.is_set()
+
+
+def simulate(render_seconds: float, training: bool = False) -> list[tuple[float, RenderAction]]:
+    """Play at half speed for two seconds; return when which request was rendered."""
+    model = GreyModel(TIMELINE)
+    machine = SimulatedMachine(model.clock, render_seconds)
+    panel = SimpleNamespace(time=0.0)
+    model.playback.viewer = SimpleNamespace(  # type: ignore[assignment]
+        render_statemachines={0: machine},
+        control_panel=panel,
+        trainer=SimpleNamespace(training_state="training") if training else None,
+        last_move_time=0.0,
+        get_camera_state=lambda _: panel.time,
+    )
+    model.playback.clock.set_speed(0.5, 0.0)
+    model.playback._run(PassingTime(model.clock, 2.0))
+    return machine.rendered
+
+
+@pytest.mark.parametrize(("training", "rate"), [(False, FRAME_RATE), (True, TRAINING_FRAME_RATE)])
+def test_no_more_frames_are_asked_for_than_can_be_used(training: bool, rate: float) -> None:
+    rendered = simulate(0.001, training)
+    assert len(rendered) == pytest.approx(2 * rate, rel=0.1)
+    assert {request.action for _, request in rendered} == {"step"}
+
+
+@pytest.mark.parametrize(("render_seconds", "last_action"), [(0.1, "step"), (0.2, "move")])
+def test_slow_rendering_drops_frames_and_never_falls_behind(render_seconds: float, last_action: str) -> None:
+    rendered = simulate(render_seconds)
+    assert len(rendered) == pytest.approx(2 / render_seconds, rel=0.1)
+    for started, request in rendered:
+        asked_for = 2 * float(request.camera_state)  # type: ignore[arg-type]
+        assert started - asked_for <= render_seconds + 0.01, "a request waits for one frame at most"
+    assert rendered[-1][1].action == last_action, "below 8 frames a second resolution gives way"
 
 
 def test_the_end_stops_it_and_play_starts_again(make_viewer) -> None:
@@ -152,12 +247,12 @@ def test_the_end_stops_it_and_play_starts_again(make_viewer) -> None:
     model.playback.clock.loop = False
     model.playback.clock.set_speed(4.0, 0.0)
     model.playback.play()
+    model.clock.seconds = 0.3
     wait_until(lambda: not model.playback.playing)
     assert model.playback.time == TIMELINE.frame_times[-1]
-    wait_until(lambda: browser.frames[-1][2] == pytest.approx(59 / 60, abs=0.005))
-    model.playback.clock.set_speed(0.1, 0.0)
+    wait_until(lambda: browser.shows(59 / 60))
     model.playback.play()
-    assert model.playback.time < 0.1
+    assert model.playback.time == 0
     assert model.playback.playing
 
 
@@ -171,7 +266,7 @@ def test_steps_go_from_frame_to_frame_and_wrap_in_a_loop(make_viewer) -> None:
     assert viewer.control_panel.time == 7 / 60
     model.playback.step(-8)
     assert viewer.control_panel.time == 59 / 60
-    wait_until(lambda: browser.frames[-1][2] == pytest.approx(59 / 60, abs=0.005))
+    wait_until(lambda: browser.shows(59 / 60))
     model.playback.clock.loop = False
     model.playback.step(1)
     assert viewer.control_panel.time == 59 / 60
@@ -183,11 +278,13 @@ def test_dragging_the_built_in_slider_while_playing_is_followed(make_viewer) -> 
     connect(viewer)
     model.playback.clock.set_speed(0.1, 0.0)
     model.playback.play()
-    time.sleep(0.2)
+    model.clock.seconds = 1.0
+    wait_until(lambda: model.playback.time == pytest.approx(0.1))
     viewer.control_panel.time = 0.8
-    time.sleep(0.3)
+    wait_until(lambda: model.playback.time == pytest.approx(0.8))
+    model.clock.seconds = 1.5
+    wait_until(lambda: model.playback.time == pytest.approx(0.85))
     assert model.playback.playing
-    assert 0.8 < model.playback.time < 0.9
 
 
 def test_playing_ends_when_the_last_browser_leaves(make_viewer) -> None:
@@ -199,17 +296,6 @@ def test_playing_ends_when_the_last_browser_leaves(make_viewer) -> None:
     viewer.render_statemachines.clear()
     wait_until(lambda: not playback_threads())
     assert not model.playback.playing
-
-
-def test_while_training_runs_it_asks_for_fewer_frames(make_viewer) -> None:
-    model = GreyModel(TIMELINE)
-    trainer = SimpleNamespace(training_state="training")
-    browser, _ = connect(make_viewer(model, trainer=trainer))
-    browser.frames.clear()
-    model.playback.play()
-    time.sleep(1.0)
-    model.playback.pause()
-    assert 2 <= len(browser.frames) <= 14
 
 
 @pytest.mark.parametrize("case", ["no times in the data", "one frame"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from dyn3d_ns.cli.errors import CommandError
@@ -67,26 +71,33 @@ def test_time_moves_what_is_visible(viewer: SceneViewer) -> None:
     assert viewer._frame == 1
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in 120 s"
+        time.sleep(0.005)
+
+
 def test_play_and_pause(viewer: SceneViewer) -> None:
+    seconds = 0.0
+    viewer.now = lambda: seconds
     viewer.play()
     assert viewer.playing
-    seen: set[int] = set()
-    deadline = time.monotonic() + 20
-    while len(seen) < 4 and time.monotonic() < deadline:
-        seen.add(viewer._frame)
-        time.sleep(0.01)
+    for frame in (1, 2, 3, 4):
+        seconds = viewer.timeline.seconds(viewer.timeline.frame_times[frame])
+        wait_until(lambda frame=frame: viewer._frame == frame)
     viewer.pause()
-    assert len(seen) >= 4
     assert not viewer.playing
 
 
 def test_an_end_without_a_loop(viewer: SceneViewer) -> None:
-    viewer.clock.set_loop(False, time.monotonic())
+    seconds = 0.0
+    viewer.now = lambda: seconds
+    viewer.clock.set_loop(False, seconds)
     viewer.seek(0.9)
     viewer.play()
-    deadline = time.monotonic() + 20
-    while viewer.playing and time.monotonic() < deadline:
-        time.sleep(0.01)
+    seconds = 100.0
+    wait_until(lambda: not viewer.playing)
     assert viewer.time == pytest.approx(1)
 
 
@@ -108,11 +119,27 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         View(out=tmp_path / "nothing").open()
 
 
-def test_a_lone_file_can_be_viewed(folder: Path) -> None:
+def test_a_lone_file_can_be_viewed_also_while_a_process_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone:
+        def cwd(self) -> str:
+            raise psutil.NoSuchProcess(1)
+
+    monkeypatch.setattr(psutil, "process_iter", lambda: iter([Gone()]))
     opened = View(out=folder / "dynamicBA/base/fused_4d.npz", port=7235).open()
     assert opened.timeline.num_frames == 6
     assert opened.image is None
     opened.stop()
+
+
+def test_in_the_background_it_says_what_ends_it(folder: Path, deaf_to_ctrl_c: list[str]) -> None:
+    command = [*deaf_to_ctrl_c, sys.executable, "-m", "dyn3d_ns.cli.main", "view", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(f"(kill {process.pid} ends)" in line for line in process.stdout)
+        process.terminate()
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.slow
@@ -122,20 +149,22 @@ def test_in_a_browser(viewer: SceneViewer, page, viewer_page_type: type) -> None
     opened = viewer_page_type.__new__(viewer_page_type)
     opened.page = page
     page.goto(address)
-    page.get_by_text("Time playback").wait_for(timeout=60_000)
+    page.get_by_text("Time playback").wait_for()
     opened.click("Look through camera")
+    opened.wait_until(lambda: opened.picture().std() > 0.05, "points before a plain background")
     first = opened.settled_picture()
-    assert first.std() > 0.05, "points before a plain background"
     opened.press_on_slider("Frame", "End")
     opened.wait_until(lambda: opened.readout()[0] == 5, "the last frame")
     last = opened.changed_picture(first)
     opened.choose("Colours", "objects")
-    opened.changed_picture(last)
-    painted = opened.settled_picture()  # objects come one after the other
-    changed = np.abs(painted - last).max(axis=-1) > 0.1
     hue = np.array([0x8D, 0xD3, 0xC7]) / 255
-    assert changed.sum() > 50
-    assert np.median(painted[changed], axis=0) == pytest.approx(hue, abs=0.2), "the object's colour is seen"
+
+    def object_has_its_colour() -> bool:
+        painted = opened.picture()
+        changed = np.abs(painted - last).max(axis=-1) > 0.1
+        return bool(changed.sum() > 50 and np.allclose(np.median(painted[changed], axis=0), hue, atol=0.2))
+
+    opened.wait_until(object_has_its_colour, "the object's colour")
     assert page.get_by_text("sliding card").is_visible()
     opened.click("Play")
     opened.wait_until(lambda: viewer.playing, "play")

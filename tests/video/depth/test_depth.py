@@ -157,7 +157,9 @@ def test_depth_files_must_be_one_a_frame(tmp_path: Path) -> None:
 
 
 def test_hugging_face_model_from_a_folder(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip(
+        "transformers", reason="the extra nets is not installed: pip install -e '.[nets]'"
+    )
     config = transformers.GLPNConfig(
         num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16], patch_sizes=[3, 3],
         strides=[4, 2], num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=8, max_depth=5,

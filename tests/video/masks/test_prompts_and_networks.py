@@ -102,8 +102,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def tiny_sam2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a SAM 2 with random weights, 64 pixels and one layer of everything."""
-    transformers = pytest.importorskip("transformers", reason="the extra [nets] is not installed")
-    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip(
+        "transformers", reason="the extra nets is not installed: pip install -e '.[nets]'"
+    )
+    torch = pytest.importorskip("torch", reason="torch is not installed: bash scripts/test.sh installs it")
     torch.manual_seed(0)
     trunk = transformers.Sam2HieraDetConfig(
         hidden_size=8, num_attention_heads=1, image_size=[64, 64], blocks_per_stage=[1] * 4,
@@ -154,9 +156,13 @@ def test_sam2_is_prompted_by_what_moves(tiny_sam2: Path, tmp_path: Path) -> None
 
 
 def test_sa2va_is_asked_for_names(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="the extra [nets] is not installed")
-    tokenizers = pytest.importorskip("tokenizers")
-    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip(
+        "transformers", reason="the extra nets is not installed: pip install -e '.[nets]'"
+    )
+    tokenizers = pytest.importorskip(
+        "tokenizers", reason="tokenizers is not installed: pip install -e '.[nets]'"
+    )
+    torch = pytest.importorskip("torch", reason="torch is not installed: bash scripts/test.sh installs it")
     folder = tmp_path / "sa2va"
     folder.mkdir()
     (folder / "modeling_tiny.py").write_text(SA2VA_CODE)
@@ -179,7 +185,7 @@ def test_sa2va_is_asked_for_names(tmp_path: Path) -> None:
 
 
 def test_networks_that_are_not_there(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="the extra [nets] is not installed")
+    pytest.importorskip("transformers", reason="the extra nets is not installed: pip install -e '.[nets]'")
     workspace = CardClip(frames=2).write(tmp_path / "clip", "frames flow")
     for name in ("sam2", "sa2va"):
         with pytest.raises(StageError, match="needs --masks.segmenter-path"):
