@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig, TimeWindow
 from dyn3d_ns.data.rays import FrameWeights, RayDataManager
+from dyn3d_ns.engine import commands
 from dyn3d_ns.metrics.evaluation import FrameScore, summarize
 from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
 
@@ -36,6 +37,11 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
     """Target class to instantiate."""
     datamanager: DataManagerConfig = field(default_factory=DynamicDataManagerConfig)
     """Datamanager configuration."""
+
+    def setup(self, **kwargs: Any) -> "DynamicPipeline":
+        """Build the pipeline, and let the command that runs in this process know it as ours."""
+        commands.adapt(DynamicPipeline)
+        return super().setup(**kwargs)
 
 
 class DynamicPipeline(VanillaPipeline):
