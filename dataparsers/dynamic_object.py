@@ -13,7 +13,6 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from dyn3d_ns import compat
 from dyn3d_ns.geometry.bounds import (
     SceneBounds,
     bounds_of_points,
@@ -25,8 +24,6 @@ from dyn3d_ns.io.frames import SceneFrames, assemble_scene, is_transparent
 from dyn3d_ns.io.ply import PointCloud, read_points
 from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
 from dyn3d_ns.timeline import Timeline, wanted_splits
-
-compat.apply()
 
 _POINT_FILES = ("points3d.ply", "points3D.ply", "sparse_pc.ply")
 

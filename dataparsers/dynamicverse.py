@@ -14,13 +14,10 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from dyn3d_ns import compat
 from dyn3d_ns.geometry.bounds import SceneBounds, bounds_of_points, group_poses, surrounding_bounds
 from dyn3d_ns.io.dynamicverse import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.timeline import Split, Timeline, wanted_splits
-
-compat.apply()
 
 
 @dataclass

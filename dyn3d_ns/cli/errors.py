@@ -5,9 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from dyn3d_ns.io.errors import UserError
 
-class CommandError(ValueError):
-    """Something that the user of the command can mend."""
+
+class CommandError(UserError):
+    """The arguments of a `dyn3d` command contradict each other, or name what is not there."""
 
 
 def require_writable(folder: Path, option: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated, Protocol
 
 import tyro
 
-from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
@@ -17,8 +17,7 @@ from dyn3d_ns.cli.process import Process
 from dyn3d_ns.cli.segment import Segment
 from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
-from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.plain_errors import UNWRITABLE
+from dyn3d_ns.plain_errors import EXIT_STATUS, explanation, traceback_wanted
 
 DESCRIPTION = """From a video to a scene; camera paths, exports and motion metrics for trained scenes.
 Examples (CONFIG is the config.yml that ns-train names at its end):
@@ -87,14 +86,14 @@ def main(args: list[str] | None = None) -> int:
     command = parse(args)
     try:
         command.run()
-    except (CommandError, DatasetError) as error:
-        print(f"dyn3d: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
+    except Exception as error:
+        message = explanation(error)
+        if message is None:
             raise
-        print(f"dyn3d: cannot write {error.filename or 'the result'}: {error.strerror}", file=sys.stderr)
-        return 1
+        if traceback_wanted():
+            traceback.print_exc()
+        print(f"dyn3d: {message}", file=sys.stderr)
+        return EXIT_STATUS
     return 0
 
 

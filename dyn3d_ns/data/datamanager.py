@@ -23,6 +23,7 @@ from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
+from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]
@@ -67,7 +68,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         self._on_device: dict[int, Tensor] = {}
         times = self.train_dataset.cameras.times
         if times is None:
-            raise ValueError(
+            raise DatasetError(
                 f"{type(self.dataparser).__name__} gives no times; choose a dataparser with times"
             )
         self._times = times.flatten()

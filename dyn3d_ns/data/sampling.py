@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.timeline import TIME_EPS
 
 TimeWindow = Callable[[float], tuple[float, float]]
@@ -86,7 +87,7 @@ class TimeWindowSampler:
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from a state of :meth:`get_state` of a sampler over the same images."""
         if state["num_images"] != len(self._times):
-            raise ValueError(
+            raise UserError(
                 f"the saved state samples {state['num_images']} training images, this dataset has "
                 f"{len(self._times)}; resume with the data that the training started with"
             )

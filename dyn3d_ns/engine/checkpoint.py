@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dyn3d_ns.io.errors import UserError
+
 # Nerfstudio reads a step from every file name in the folder, so an unfinished file must have one as well:
 # step 0, which never is the latest beside a whole checkpoint.
 _UNFINISHED = "step-000000000.tmp"
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint cannot be written or read; the message says why and what to do."""
-
-    for_user = True
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -75,7 +75,9 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
     }
     if not found:
         raise CheckpointError(
-            f"no checkpoint (step-*.ckpt) in {folder}; --load-dir takes the folder nerfstudio_models of a run"
+            f"{folder} holds no checkpoint (step-*.ckpt); train first, or run the command in the folder in "
+            "which the training ran, since its config.yml may name places relative to that; "
+            "--load-dir takes the folder nerfstudio_models of a run"
         )
     if step is not None and step not in found:
         raise CheckpointError(f"no checkpoint of step {step} in {folder}; there are {sorted(found)}")

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
+from dyn3d_ns.engine import commands
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.metrics.evaluation import FrameScore, summarize
 from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
@@ -35,6 +36,11 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
     """Target class to instantiate."""
     datamanager: DataManagerConfig = field(default_factory=DynamicDataManagerConfig)
     """Datamanager configuration."""
+
+    def setup(self, **kwargs: Any) -> "DynamicPipeline":
+        """Build the pipeline, and let the command that runs in this process know it as ours."""
+        commands.adapt(DynamicPipeline)
+        return super().setup(**kwargs)
 
 
 class DynamicPipeline(VanillaPipeline):

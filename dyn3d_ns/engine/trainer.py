@@ -18,6 +18,7 @@ from nerfstudio.utils.decorators import check_main_thread, check_viewer_enabled
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName
 
+from dyn3d_ns import plain_errors
 from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.checkpoint import (
     CheckpointError,
@@ -67,6 +68,11 @@ class DynamicTrainerConfig(TrainerConfig):
     """Number of steps in total; a resumed training stops at the same step as an unbroken one"""
     cpu_alternative: str = ""
     """Method to recommend where there is no GPU, with the time it takes there; empty for none"""
+
+    def save_config(self) -> None:
+        """Write config.yml into the run's folder, the first thing that `ns-train` does with a config."""
+        plain_errors.install()
+        super().save_config()
 
 
 class DynamicTrainer(Trainer):

@@ -1,7 +1,14 @@
-"""One exception hierarchy for what can be wrong with a dataset on disk."""
+"""One exception hierarchy for what the user of a command can mend."""
 
 
-class DatasetError(ValueError):
+class UserError(ValueError):
+    """Something that the user can mend; the message says what was found, what was expected and the fix.
+
+    Commands show the message alone and end with :data:`dyn3d_ns.plain_errors.EXIT_STATUS`.
+    """
+
+
+class DatasetError(UserError):
     """A dataset cannot be used as it is; the message says what is wrong and how to mend it."""
 
 
@@ -31,3 +38,7 @@ class TimeRangeError(DatasetError):
 
 class EmptySplitError(DatasetError):
     """A split that is needed holds no frame."""
+
+
+class StageError(DatasetError):
+    """A stage of `dyn3d process` cannot do its work with the clip or the settings it was given."""

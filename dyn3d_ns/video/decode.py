@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.settings import EgoSettings
 from dyn3d_ns.video.registry import STAGES, stage_class
 from dyn3d_ns.video.stage import Stage

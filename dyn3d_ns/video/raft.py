@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 
 _SMALLEST_SIDE = 128
 """Below this the coarsest level of the correlation pyramid has no pixels."""

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.stage import Stage
 
 STAGES: dict[str, str] = {

@@ -11,8 +11,7 @@ from typing import Literal
 
 from dyn3d_ns import __version__
 from dyn3d_ns.io.atomic import write_json
-from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import DatasetError, StageError
 from dyn3d_ns.video.memory import PeakMemory
 from dyn3d_ns.video.records import Record, Records, plain
 from dyn3d_ns.video.report import ConsoleReport

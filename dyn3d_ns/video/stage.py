@@ -37,7 +37,7 @@ class Report(Protocol):
 class Stage(ABC):
     """One step from files to files. A subclass is thin: it reads the tree, computes, writes the tree.
 
-    Raise :class:`~dyn3d_ns.video.errors.StageError` for what the user can mend.
+    Raise :class:`~dyn3d_ns.io.errors.StageError` for what the user can mend.
     """
 
     name: ClassVar[str]

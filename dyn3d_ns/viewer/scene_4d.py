@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import viser
 from jaxtyping import UInt8
-from viser import _client_autobuild
 
-from dyn3d_ns.compat import let_processes_end
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
+from dyn3d_ns.viewer.other_processes import let_processes_end
 from dyn3d_ns.viewer.panel import PlaybackPanel
 from dyn3d_ns.viewer.player import TimePlayer
 from dyn3d_ns.viewer.scene_parts import quaternion, some_of, thumbnail, trail_points, typical_size
@@ -59,7 +58,7 @@ class SceneViewer(TimePlayer):
         self._frame = -1
         # viser's atomic() keeps its lock where what it groups fails, and then nothing is sent any more.
         self._lock = threading.Lock()
-        let_processes_end(_client_autobuild)
+        let_processes_end()
         self.server = viser.ViserServer(host=host, port=port, label="dyn3d", verbose=False)
         self._size = typical_size(scene)
         self._add_scene()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.decode import Source, focal_in_pixels
-from dyn3d_ns.video.errors import StageError
 from tests.video.clips import shifted_frames, texture, write_folder, write_video
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.cotracker import CoTracker, grid_queries
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.raft import RaftFlow
 from tests.video.clips import shifted_frames
 

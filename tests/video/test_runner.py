@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.report import ConsoleReport
 from dyn3d_ns.video.runner import Run, Runner
 from dyn3d_ns.video.stage import Report, Stage

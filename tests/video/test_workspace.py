@@ -126,9 +126,6 @@ def test_nerfstudio_reads_the_transforms(workspace: Workspace) -> None:
 def test_stock_nerfstudio_data_sees_the_points_where_the_cameras_saw_them(workspace: Workspace) -> None:
     from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
-    import dyn3d_ns.compat
-
-    dyn3d_ns.compat.apply()
     write_transforms(workspace)
     config = NerfstudioDataParserConfig(data=workspace.root, eval_mode="all", downscale_factor=1)
     config.load_3D_points = True  # as splatfacto has it

@@ -11,7 +11,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer import Viewer
 from torch import nn
 
-from dyn3d_ns import compat
+from dyn3d_ns.engine import commands
 
 
 class Stock(nn.Module):
@@ -23,9 +23,7 @@ class Stock(nn.Module):
 
 
 class Ours(Stock):
-    """The same, as if of a method of ours."""
-
-    __module__ = "dyn3d_ns.engine.pipeline"
+    """The same, as a pipeline of ours."""
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ class Ours(Stock):
 def test_our_methods_are_shown_to_this_machine_only(
     pipeline: type, arguments: list[str], host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compat.apply()
+    commands.adapt(Ours)
     monkeypatch.setattr(sys, "argv", ["ns-viewer", "--load-config", "config.yml", *arguments])
     log = tmp_path / ("moved/viewer.txt" if pipeline is Ours else "viewer.txt")
     viewer = Viewer(ViewerConfig(), log, tmp_path, pipeline())

@@ -5,13 +5,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMachine
-from nerfstudio.viewer.viewer import Viewer
+from nerfstudio.engine.trainer import Trainer
+from nerfstudio.viewer.render_state_machine import (
+    RenderAction,
+    RenderActions,
+    RenderStateMachine,
+    RenderStates,
+)
+from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 from torch import nn
 
 from dyn3d_ns.timeline import Timeline
@@ -112,6 +119,23 @@ def wait_until(condition, seconds: float = 120) -> None:
 
 def playback_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "dyn3d-playback"]
+
+
+def test_nerfstudio_has_the_members_that_playback_uses(make_viewer) -> None:
+    """Few of them are public: a move of the pinned version fails here, by name."""
+    viewer = make_viewer(GreyModel(TIMELINE))
+    machine = RenderStateMachine(viewer, VISER_NERFSTUDIO_SCALE_RATIO, Browser())  # type: ignore[arg-type]
+    for owner, used in (
+        (viewer, "control_panel get_camera_state include_time last_move_time pipeline render_statemachines"),
+        (viewer, "stats_markdown trainer viser_server"),
+        (viewer.control_panel, "_layer_depth _time time"),
+        (viewer.control_panel._time, "cb_hook value"),
+        (viewer.stats_markdown, "order"),
+        (machine, "action client is_alive next_action state"),
+    ):
+        assert set(used.split()) <= set(dir(owner)), type(owner).__name__
+    assert "training_state" in Trainer.__init__.__code__.co_names
+    assert "low_move" in get_args(RenderStates) and {"move", "static", "step"} <= set(get_args(RenderActions))
 
 
 def test_a_model_carries_it_without_a_viewer_at_no_cost() -> None:

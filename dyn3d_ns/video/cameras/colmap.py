@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from dyn3d_ns.io.atomic import write_bytes
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.arrays import encode_png
 from dyn3d_ns.video.cameras.adjustment import BundleOptions
 from dyn3d_ns.video.cameras.bundle import Bundle
@@ -22,7 +23,6 @@ from dyn3d_ns.video.cameras.incremental import (
     adjust_reconstruction,
     triangulate_new,
 )
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.workspace import Workspace
 

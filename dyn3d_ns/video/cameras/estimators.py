@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.cameras.completion import CameraSolution, complete
 from dyn3d_ns.video.cameras.focal import FocalGuess, focal_of_fov
 from dyn3d_ns.video.cameras.incremental import Reconstruction, StaticTracks
 from dyn3d_ns.video.cameras.projection import sum_rows
 from dyn3d_ns.video.cameras.sfm import solve_cameras
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.types import Cameras, SparsePoints

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.io.trajectories import CameraFile, CameraFormat, read_cameras
 from dyn3d_ns.video.cameras.colmap import locate_tracks
 from dyn3d_ns.video.cameras.completion import CameraSolution
 from dyn3d_ns.video.cameras.estimators import focal_guess, points_of, static_tracks
 from dyn3d_ns.video.cameras.focal import DEFAULT_FOV, focal_of_fov
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.types import Cameras, SparsePoints
 from dyn3d_ns.video.workspace import Workspace

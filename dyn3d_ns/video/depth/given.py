@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.depth.matching import IDENTITY, DepthMatch, Model, best_match, fit_match
-from dyn3d_ns.video.errors import StageError
 
 _SUFFIXES = (".npy", ".npz", ".png", ".dpt")
 

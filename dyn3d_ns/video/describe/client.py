@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 
 
 class ServerError(StageError):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.prompts import Prompt
 
 

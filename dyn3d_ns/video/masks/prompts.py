@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dyn3d_ns.io.atomic import write_json, write_text
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report, Stage
 from dyn3d_ns.video.workspace import Workspace

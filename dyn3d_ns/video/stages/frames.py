@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.arrays import encode_png
 from dyn3d_ns.video.decode import Frame, Source, focal_in_pixels
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report, Stage
 from dyn3d_ns.video.types import Clip
 from dyn3d_ns.video.workspace import Workspace

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dyn3d_ns.io.atomic import write_bytes, write_json
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.arrays import encode_png
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.keyframes import Metric, motion_statistics, select_keyframes, without_camera_motion
 from dyn3d_ns.video.plots import flow_colors, motion_plot
 from dyn3d_ns.video.stage import Report, Stage

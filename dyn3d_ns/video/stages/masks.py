@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.settings import MotionSettings
 from dyn3d_ns.video.stage import Report, Stage
 from dyn3d_ns.video.workspace import Workspace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report, Stage
 from dyn3d_ns.video.tracking import LucasKanade

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.describe.client import ChatClient, ServerError, find_json
 from dyn3d_ns.video.describe.instances import measure_instances
 from dyn3d_ns.video.describe.words import camera_caption
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stages.describe import DescribeSettings, DescribeStage
 from dyn3d_ns.video.workspace import Workspace
 from tests.video.cards import CardClip, QuietReport

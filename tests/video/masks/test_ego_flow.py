@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.ego_flow import ego_flow
 from dyn3d_ns.video.masks.settings import EgoSettings
 from dyn3d_ns.video.pipeline import PipelineSettings, build_stages

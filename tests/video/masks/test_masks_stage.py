@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.stages.masks import MasksSettings, MasksStage
 from dyn3d_ns.video.workspace import Workspace
 from tests.video.cards import MOVER, PILLAR, WALL, Card, CardClip, QuietReport

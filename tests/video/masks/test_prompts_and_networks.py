@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dyn3d_ns.video.errors import StageError
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.follow import mask_in_box
 from dyn3d_ns.video.masks.networks import Sa2VA, Sam2
 from dyn3d_ns.video.masks.prompts import Prompt, read_boxes, read_names

@@ -1,0 +1,165 @@
+"""What Nerfstudio's commands do differently while they run a method of ours.
+
+A pipeline of ours calls :func:`adapt` when it is set up, the first moment at which a method's code runs in
+`ns-eval`, `ns-render`, `ns-export` and `ns-viewer`. A process that runs a stock method never comes here, and
+in one that runs both, loader and viewer ask whose pipeline it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from dyn3d_ns import compat, plain_errors
+from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint
+from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
+from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.viewer.other_processes import let_processes_end
+
+_EVERY_INTERFACE = "0.0.0.0"
+_NEEDED = ("seconds", "render_height", "render_width", "camera_path")
+"""What `ns-render camera-path` reads of its file without a default."""
+
+
+def adapt(ours: type) -> None:
+    """Prepare the command that this process runs for pipelines of a class; calling it again changes nothing.
+
+    Raises:
+        UserError: the command is `ns-render camera-path` and its file cannot be used.
+    """
+    plain_errors.install()
+    check_camera_path(sys.argv)
+    if not compat.switched_off():
+        _change_modules(ours)
+        _keep_interpolated_times()
+
+
+def check_camera_path(arguments: list[str]) -> None:
+    """Check the file of `ns-render camera-path`, given the process's arguments, before a scene is loaded.
+
+    Raises:
+        UserError: it is not there, is no JSON, or lacks a key.
+    """
+    if arguments[1:2] != ["camera-path"]:
+        return
+    option = "--camera-path-filename"
+    path = Path(_value_of(option, arguments) or "camera_path.json")
+    remedy = "`dyn3d path orbit --load-config … --output orbit.json` writes one, and so does the viewer"
+    if not path.is_file():
+        raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'not there'}; {remedy}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{option} {path} is no JSON ({error}); {remedy}") from error
+    lacking = [key for key in _NEEDED if not isinstance(content, dict) or key not in content]
+    if lacking:
+        raise UserError(f"{option} {path} lacks {lacking[0]!r}; {remedy}")
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    """Return an option's value or None; as in tyro with dashes or underscores, an equals sign or none."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") == option:
+            return value if equals else following
+    return None
+
+
+@cache
+def _change_modules(ours: type) -> None:
+    _find_ffmpeg_in_the_wheel()
+    _load_checkpoints_safely(ours)
+    _listen_on_this_machine_only(ours)
+    let_processes_end()
+
+
+def _find_ffmpeg_in_the_wheel() -> None:
+    """Look into the imageio-ffmpeg wheel before telling the user that ffmpeg is missing."""
+    from nerfstudio.utils import install_checks
+
+    stock = install_checks.check_ffmpeg_installed
+
+    @wraps(stock)
+    def check_ffmpeg_installed() -> None:
+        try:
+            ensure_ffmpeg()
+        except RuntimeError as error:  # the wheel has no binary for this platform
+            print(error, file=sys.stderr)
+        stock()
+
+    install_checks.check_ffmpeg_installed = check_ffmpeg_installed
+
+
+def _load_checkpoints_safely(ours: type) -> None:
+    """Let the commands find and read our checkpoints as a resumed training does, with its error messages."""
+    from nerfstudio.utils import eval_utils
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    stock = eval_utils.eval_load_checkpoint
+
+    @wraps(stock)
+    def eval_load_checkpoint(config: Any, pipeline: Any) -> tuple[Path, int]:
+        if not isinstance(pipeline, ours):
+            return stock(config, pipeline)
+        path = find_checkpoint(config.load_dir, config.load_step)
+        state = load_checkpoint(path)
+        pipeline.load_pipeline(state["pipeline"], state["step"])
+        CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
+        return path, state["step"]
+
+    eval_utils.eval_load_checkpoint = eval_load_checkpoint
+
+
+def _listen_on_this_machine_only(ours: type) -> None:
+    """Let `ns-viewer` of our methods listen on this machine only, unless its command line names a host.
+
+    Nerfstudio's default is every network interface, and `ns-viewer` ignores what the training was set to.
+    """
+    from nerfstudio.viewer.viewer import Viewer
+
+    stock = Viewer.__init__
+
+    @wraps(stock)
+    def __init__(
+        self: Any, config: Any, log_filename: Any, datapath: Any, pipeline: Any, *args: Any, **kw: Any
+    ):
+        if isinstance(pipeline, ours):
+            named = any("websocket-host" in word.replace("_", "-") for word in sys.argv)
+            if not named and config.websocket_host == _EVERY_INTERFACE:
+                config.websocket_host = "127.0.0.1"
+                print(
+                    "The viewer is reachable from this machine only; "
+                    f"--viewer.websocket-host {_EVERY_INTERFACE} opens it to the network."
+                )
+            log_filename.parent.mkdir(parents=True, exist_ok=True)  # the training's folder may have moved
+        stock(self, config, log_filename, datapath, pipeline, *args, **kw)
+
+    Viewer.__init__ = __init__
+
+
+def _keep_interpolated_times() -> None:
+    """Let a running `ns-render interpolate` keep the times of the cameras between which it goes."""
+    from nerfstudio.cameras.camera_paths import get_interpolated_camera_path as stock
+
+    for name in ("nerfstudio.scripts.render", "__main__"):  # the script, or `python -m` of it
+        names = vars(sys.modules[name]) if name in sys.modules else {}
+        if names.get(stock.__name__) is stock:
+            names[stock.__name__] = interpolated_camera_path
+
+
+def interpolated_camera_path(cameras: Any, steps: int, order_poses: bool) -> Any:
+    """Return Nerfstudio's path through cameras, with their times interpolated where they have any."""
+    from nerfstudio.cameras import camera_paths
+
+    path = camera_paths.get_interpolated_camera_path(cameras, steps, order_poses)
+    if cameras.times is not None:
+        # The stock function orders poses and interpolates intrinsics alike: times travel in their place.
+        as_intrinsics = cameras.times.reshape(-1, 1, 1).expand(-1, 3, 3)
+        times = camera_paths.get_interpolated_poses_many(
+            cameras.camera_to_worlds, as_intrinsics, steps_per_transition=steps, order_poses=order_poses
+        )[1]
+        path.times = times[:, 0, :1]
+    return path
