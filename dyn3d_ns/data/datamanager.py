@@ -23,6 +23,7 @@ from dyn3d_ns.data.sampling import TimeWindowSampler
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]
@@ -81,7 +82,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     @property
     def timeline(self) -> Timeline:
         """Times of the recording and where its observed part ends."""
-        return self.train_dataset.metadata["timeline"]
+        return scene_of(self.train_dataset.metadata).timeline
 
     @property
     def time_range(self) -> tuple[float, float]:

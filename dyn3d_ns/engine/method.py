@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from dyn3d_ns.engine.schedule import Phase, Schedule
 from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.playback import TimePlayback
@@ -59,9 +60,8 @@ class DynamicMethod(Model):
             eval_background: Colour behind the scene in evaluation, to start with.
             keep_background: Whether checkpoints hold it.
         """
-        metadata = self.kwargs["metadata"]
-        self.timeline = metadata["timeline"]
-        self.has_alpha = bool(metadata.get("has_alpha", False))
+        scene = scene_of(self.kwargs["metadata"])
+        self.timeline, self.has_alpha = scene.timeline, scene.has_alpha
         self.register_buffer("eval_background", eval_background, persistent=keep_background)
         self.register_buffer("top_speed", torch.ones(()))
         self.playback = TimePlayback(self.timeline)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig, TimeWindow
 from dyn3d_ns.data.rays import FrameWeights, RayDataManager
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.evaluation import FrameScore, summarize
 from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
 
@@ -108,13 +109,13 @@ class DynamicPipeline(VanillaPipeline):
         if output_path is not None:
             _save_pair(output_path / f"eval_img_{index:04d}.png", target, prediction)
         dataset = self.datamanager.eval_dataset
-        metadata = dataset.metadata
+        scene = scene_of(dataset.metadata)
         return FrameScore(
             file=self._relative(dataset.image_filenames[index]),
-            camera_id=int(metadata["camera_ids"][index]),
+            camera_id=int(scene.camera_ids[index]),
             time=float(0.0 if camera.times is None else camera.times),
-            split=metadata["splits"][index],
-            source=metadata["source_files"][index],
+            split=scene.splits[index],
+            source=scene.source_files[index],
             mse=mse(prediction, target),
             ssim=ssim(prediction, target),
             lpips={net: distance(prediction, target) for net, distance in nets.items()},

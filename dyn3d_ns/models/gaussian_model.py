@@ -26,6 +26,7 @@ from dyn3d_ns.gaussians.carried import CarriedGaussians
 from dyn3d_ns.gaussians.densify import DefaultStrategy, MCMCStrategy
 from dyn3d_ns.gaussians.seeds.points import ViewSet
 from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
@@ -107,9 +108,8 @@ class GaussianModel(SplatfactoModel):
         itself."""
         if not torch.cuda.is_available():
             use_cpu_threads()
-        metadata = self.kwargs["metadata"]
-        self.timeline = metadata["timeline"]
-        self.has_alpha = bool(metadata.get("has_alpha", False))
+        scene = scene_of(self.kwargs["metadata"])
+        self.timeline, self.has_alpha = scene.timeline, scene.has_alpha
         self.camera_optimizer = self.config.camera_optimizer.setup(
             num_cameras=self.num_train_data, device="cpu"
         )

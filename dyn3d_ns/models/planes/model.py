@@ -33,6 +33,7 @@ from dyn3d_ns.fields.keyframe_planes import (
 from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.fields.slots import SlotNetwork
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.planes.config import Dyn3DVelocityPlanesModelConfig
@@ -57,8 +58,8 @@ class Dyn3DVelocityPlanesModel(Model):
         super().populate_modules()
         if not torch.cuda.is_available():
             give_torch_the_cores()
-        c, metadata = self.config, self.kwargs["metadata"]
-        self.timeline = metadata["timeline"]
+        c, metadata = self.config, scene_of(self.kwargs["metadata"])
+        self.timeline = metadata.timeline
         observed = self.timeline.observed_times
         count = c.keyframes or default_keyframes(len(observed))
         bridge = KeyframeBridge(c.density_channels) if c.keyframe_net == "bridge" else None
@@ -87,7 +88,7 @@ class Dyn3DVelocityPlanesModel(Model):
             c.samples_per_voxel,
             c.explore,
         )
-        has_alpha = bool(metadata.get("has_alpha", False))
+        has_alpha = metadata.has_alpha
         self.has_alpha = has_alpha
         self.register_buffer("eval_background", torch.full((3,), float(has_alpha)), persistent=False)
         self.register_buffer("top_speed", torch.ones(()))
