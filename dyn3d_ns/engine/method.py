@@ -131,6 +131,13 @@ class DynamicMethod(Model):
         """Return numbers that an evaluation reports of the scene, by name."""
         return {}
 
+    def estimated_poses(self) -> Float[Tensor, "N 4 4"] | None:
+        """Return the camera-to-world poses that training images have by now, None where none were changed.
+
+        An evaluation measures them where the dataset knows true ones; the worlds may differ by a similarity.
+        """
+        return None
+
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:

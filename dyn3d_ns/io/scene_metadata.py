@@ -64,8 +64,8 @@ def scene_of(metadata: Mapping[str, Any]) -> SceneMetadata:
         found = entry_points(group="nerfstudio.dataparser_configs")
         ours = sorted(entry.name for entry in found if entry.value.startswith("dyn3d_ns.dataparsers."))
         raise DatasetError(
-            "this dataparser gives no scene in time (SceneMetadata: timeline, splits, files and cameras of its "
-            f"images); name one that does at the end of the command: {', '.join(ours)}"
+            "this dataparser gives no scene in time (SceneMetadata: timeline, splits, files and cameras of "
+            f"its images); name one that does at the end of the command: {', '.join(ours)}"
         )
     return metadata[_KEY]
 
