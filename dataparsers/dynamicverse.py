@@ -18,6 +18,7 @@ from dyn3d_ns import compat
 from dyn3d_ns.geometry.bounds import bounds_of_points, group_poses, surrounding_bounds
 from dyn3d_ns.io.dynamicverse import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
+from dyn3d_ns.io.priors import ClipPriors
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
 from dyn3d_ns.timeline import Split, Timeline, wanted_splits
 
@@ -71,6 +72,7 @@ class DynamicVerseDataParser(DataParser):
             points=None
             if points is None
             else ScenePoints(torch.from_numpy(points[0]).float(), torch.from_numpy(points[1].copy())),
+            priors=ClipPriors(clip, tuple(chosen), scale),
         )
         return DataparserOutputs(
             image_filenames=[clip.images[i] for i in chosen],

@@ -40,10 +40,16 @@ class DynamicDataset(InputDataset):
                 read_image(self._dataparser_outputs.image_filenames[image_idx], self.has_alpha),
                 *self._sizes[image_idx],
             )
-            if self._cached_bytes + image.nbytes <= self.max_cache_bytes:
-                self._cached_bytes += image.nbytes
+            if self.may_keep(image.nbytes):
                 self._decoded[image_idx] = image
         return image
+
+    def may_keep(self, nbytes: int) -> bool:
+        """Return whether so much more may stay in memory, and count it if so."""
+        if self._cached_bytes + nbytes > self.max_cache_bytes:
+            return False
+        self._cached_bytes += nbytes
+        return True
 
     def __getitem__(self, image_idx: int) -> dict:
         """Return an item for display, as viewer and `ns-render dataset` ask for it: float RGB over white.

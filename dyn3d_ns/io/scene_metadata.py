@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.priors import PriorSource
 from dyn3d_ns.timeline import Split, Timeline
 
 _KEY = "dyn3d_scene"
@@ -43,8 +44,12 @@ class SceneMetadata:
     """Whether images say where the scene ends."""
     points: ScenePoints | None = None
     """Points to start from."""
+    priors: PriorSource = PriorSource()
+    """Masks, flow, depth and tracks of the images."""
     true_poses: Float[Tensor, "N 4 4"] | None = None
     """Camera-to-world poses to measure estimated ones by; None where the cameras are estimates themselves."""
+    scene_ids: Int64[Tensor, "N"] | None = None
+    """Which of several scenes each image shows; None where there is one."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the dictionary for ``DataparserOutputs``."""

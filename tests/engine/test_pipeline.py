@@ -11,9 +11,11 @@ from scene_files import write_scene
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
+from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.io.scene_metadata import scene_of
+from tests.video.cards import CardClip
 
 
 class Gray(DynamicMethod):
@@ -59,8 +61,8 @@ def scene(tmp_path_factory):
     return write_scene(tmp_path_factory.mktemp("scene"))
 
 
-def make(scene, test_mode="test"):
-    datamanager = DynamicDataManagerConfig(data=scene, dataparser=DynamicObjectDataParserConfig())
+def make(scene, test_mode="test", parser=None):
+    datamanager = DynamicDataManagerConfig(data=scene, dataparser=parser or DynamicObjectDataParserConfig())
     config = DynamicPipelineConfig(datamanager=datamanager, model=ModelConfig(_target=Gray))
     return config.setup(device="cpu", test_mode=test_mode)
 
@@ -113,6 +115,19 @@ def test_within_training_there_are_only_numbers(scene):
     result = pipeline.get_average_eval_image_metrics(step=10)
     assert all(isinstance(value, (int, float)) for value in result.values())
     assert pipeline.training
+
+
+def test_regions_are_scored_where_masks_are_known(tmp_path):
+    clip = CardClip(frames=10)
+    root = clip.write(tmp_path / "clip", "frames cameras masks").root
+    parser = DynamicVerseDataParserConfig(load_points=False)
+    result = make(root, parser=parser).get_average_eval_image_metrics()
+    # Frame 4 is held out.
+    error = ((clip.images[4] / 255.0 - 128 / 255) ** 2).mean(-1)
+    moves = clip.labels[4] > 0
+    assert result["interp_dynamic_psnr"] == pytest.approx(-10 * np.log10(error[moves].mean()), abs=1e-4)
+    assert result["interp_static_psnr"] == pytest.approx(-10 * np.log10(error[~moves].mean()), abs=1e-4)
+    assert result["per_frame"][0]["dynamic_psnr"] == result["interp_dynamic_psnr"]
 
 
 def test_estimated_poses_are_measured(scene):
