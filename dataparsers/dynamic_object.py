@@ -8,20 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from dyn3d_ns.geometry.bounds import (
-    SceneBounds,
-    bounds_of_points,
-    object_bounds,
-    surrounding_bounds,
-)
+from dyn3d_ns.geometry.bounds import bounds_of_points, object_bounds, surrounding_bounds
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import SceneFrames, assemble_scene, is_transparent
 from dyn3d_ns.io.ply import PointCloud, read_points
+from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
 from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
 from dyn3d_ns.timeline import Timeline, wanted_splits
 
@@ -46,10 +43,6 @@ class DynamicObjectDataParserConfig(DataParserConfig):
     """Frames per second of real time; without it the recording counts as one second long."""
     scene_box: tuple[float, float, float, float, float, float] | None = None
     """Scene box x0 y0 z0 x1 y1 z1 in world units; from point cloud or cameras if not given."""
-    near: float | None = None
-    """Nearest planar depth of the scene in world units; from the cameras if not given."""
-    far: float | None = None
-    """Farthest planar depth of the scene in world units; from the cameras if not given."""
     load_points: bool = True
     """Start from points3d.ply where the scene has one."""
 
@@ -76,24 +69,24 @@ class DynamicObjectDataParser(DataParser):
         frames, timeline = self._scene
         wanted = wanted_splits(split, frames.splits)
         chosen = [i for i, s in enumerate(frames.splits) if s in wanted]
-        metadata = {
-            "timeline": timeline,
-            "splits": [frames.splits[i] for i in chosen],
-            "source_files": [frames.sources[i] for i in chosen],
-            "camera_ids": torch.from_numpy(frames.camera_ids[chosen]),
-            "has_alpha": self._has_alpha,
-            "near": self._bounds.near,
-            "far": self._bounds.far,
-        }
-        if self._points is not None:
-            metadata["points3D_xyz"] = torch.from_numpy(self._points.xyz.copy())
-            metadata["points3D_rgb"] = torch.from_numpy(self._points.rgb.copy())
+        points = self._points
+        scene = SceneMetadata(
+            timeline=timeline,
+            splits=[frames.splits[i] for i in chosen],
+            source_files=[frames.sources[i] for i in chosen],
+            camera_ids=torch.from_numpy(frames.camera_ids[chosen]),
+            has_alpha=self._has_alpha,
+            points=None
+            if points is None
+            else ScenePoints(torch.from_numpy(points.xyz.copy()), torch.from_numpy(points.rgb.copy())),
+            true_poses=torch.from_numpy(frames.poses[chosen]),
+        )
         return DataparserOutputs(
             image_filenames=[frames.images[i] for i in chosen],
             cameras=self._cameras(chosen),
             alpha_color=None,
-            scene_box=SceneBox(aabb=torch.from_numpy(self._bounds.aabb).float()),
-            metadata=metadata,
+            scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
+            metadata=scene.to_metadata(),
         )
 
     def _cameras(self, chosen: list[int]) -> Cameras:
@@ -140,26 +133,22 @@ class DynamicObjectDataParser(DataParser):
         return read_points(found[0]) if found else None
 
     @cached_property
-    def _bounds(self) -> SceneBounds:
+    def _box(self) -> Float64[np.ndarray, "2 3"]:
+        given = self.config.scene_box
+        if given is not None:
+            box = np.array(given, dtype=np.float64).reshape(2, 3)
+            if (box[1] <= box[0]).any():
+                raise DatasetError(f"scene_box must be x0 y0 z0 x1 y1 z1, minimum first, got {given}")
+            return box
         frames = self._scene[0]
         _, first = np.unique(frames.camera_ids, return_index=True)
         poses, intrinsics = frames.poses[first], frames.intrinsics[first]
         tangents = 0.5 * intrinsics[:, 4:] / intrinsics[:, :2]
         if self._points is not None:
-            bounds = bounds_of_points(self._points.xyz.astype(np.float64), poses)
-        elif self._has_alpha:
-            bounds = object_bounds(poses, tangents.max(axis=1))
-        else:
-            bounds = surrounding_bounds(poses, tangents)
-        box = self.config.scene_box
-        aabb = bounds.aabb if box is None else np.array(box, dtype=np.float64).reshape(2, 3)
-        near = bounds.near if self.config.near is None else self.config.near
-        far = bounds.far if self.config.far is None else self.config.far
-        if (aabb[1] <= aabb[0]).any() or not 0 <= near < far:
-            raise DatasetError(
-                f"need scene_box minimum < maximum and 0 <= near < far, got {aabb}, {near}, {far}"
-            )
-        return SceneBounds(aabb, float(near), float(far))
+            return bounds_of_points(self._points.xyz.astype(np.float64))
+        if self._has_alpha:
+            return object_bounds(poses, tangents.max(axis=1))
+        return surrounding_bounds(poses, tangents)
 
 
 DynamicObjectDataParserSpecification = DataParserSpecification(

@@ -14,9 +14,11 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from dyn3d_ns.geometry.bounds import SceneBounds, bounds_of_points, group_poses, surrounding_bounds
+from dyn3d_ns.geometry.bounds import bounds_of_points, group_poses, surrounding_bounds
 from dyn3d_ns.io.dynamicverse import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
+from dyn3d_ns.io.priors import ClipPriors
+from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
 from dyn3d_ns.timeline import Split, Timeline, wanted_splits
 
 
@@ -46,10 +48,7 @@ class DynamicVerseDataParserConfig(DataParserConfig):
 class DynamicVerseDataParser(DataParser):
     """Parse one video: a camera and a time a frame.
 
-    Beside the cameras, `metadata` holds `clip` (a :class:`~dyn3d_ns.io.dynamicverse.ClipFolder`, which reads
-    masks, depth, flow, tracks and the fused scene in the clip's own world), `frame_ids` (the frame of each
-    image), `instance_names`, and the files of masks and flow of each image where there are any. The
-    clip's world becomes Nerfstudio's by `dataparser_transform` and `dataparser_scale`.
+    The clip's world becomes Nerfstudio's by `dataparser_transform` and `dataparser_scale`.
     """
 
     config: DynamicVerseDataParserConfig
@@ -61,35 +60,24 @@ class DynamicVerseDataParser(DataParser):
         wanted = wanted_splits(split, splits)
         chosen = [i for i, s in enumerate(splits) if s in wanted]
         transform, scale = self._world
-        metadata = {
-            "timeline": timeline,
-            "splits": [splits[i] for i in chosen],
-            "source_files": ["rgb"] * len(chosen),
-            "camera_ids": torch.from_numpy(group_poses(self._poses)[chosen]),
-            "has_alpha": False,
-            "near": self._bounds.near,
-            "far": self._bounds.far,
-            "clip": clip,
-            "frame_ids": torch.tensor(chosen),
-            "instance_names": clip.instance_names,
-        }
-        if clip.masks:
-            metadata["dynamic_mask_filenames"] = [clip.masks[i] for i in chosen]
-        if clip.flow_files:
-            # The last frame has no flow onwards.
-            metadata["flow_filenames"] = [
-                clip.flow_files[i] if i < clip.num_frames - 1 else None for i in chosen
-            ]
-        if self._points is not None:
-            metadata["points3D_xyz"] = torch.from_numpy(self._points[0]).float()
-            metadata["points3D_rgb"] = torch.from_numpy(self._points[1].copy())
+        points = self._points
+        scene = SceneMetadata(
+            timeline=timeline,
+            splits=[splits[i] for i in chosen],
+            source_files=["rgb"] * len(chosen),
+            camera_ids=torch.from_numpy(group_poses(self._poses)[chosen]),
+            points=None
+            if points is None
+            else ScenePoints(torch.from_numpy(points[0]).float(), torch.from_numpy(points[1].copy())),
+            priors=ClipPriors(clip, tuple(chosen), scale),
+        )
         return DataparserOutputs(
             image_filenames=[clip.images[i] for i in chosen],
             cameras=self._cameras(chosen),
-            scene_box=SceneBox(aabb=torch.from_numpy(self._bounds.aabb).float()),
+            scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
             dataparser_transform=torch.from_numpy(transform[:3]).float(),
             dataparser_scale=scale,
-            metadata=metadata,
+            metadata=scene.to_metadata(),
         )
 
     def _cameras(self, chosen: list[int]) -> Cameras:
@@ -205,9 +193,9 @@ class DynamicVerseDataParser(DataParser):
         return (xyz @ transform[:3, :3].T + transform[:3, 3]) * scale, rgb
 
     @cached_property
-    def _bounds(self) -> SceneBounds:
+    def _box(self) -> Float64[np.ndarray, "2 3"]:
         if self._points is not None:
-            return bounds_of_points(self._points[0], self._poses)
+            return bounds_of_points(self._points[0])
         width, height = self._clip.size
         Ks = self._clip.cameras[1]
         tangents = 0.5 * np.array([width, height]) / Ks[:, (0, 1), (0, 1)]

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
+from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
 from dyn3d_ns.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -133,16 +134,18 @@ def load_config(config_path: Path) -> Any:
 
 def rig_of_outputs(outputs: DataparserOutputs) -> CameraRig:
     """Collect the distinct cameras and the timeline of what a dataparser returned."""
-    cameras, metadata = outputs.cameras, outputs.metadata
+    cameras = outputs.cameras
     poses = np.tile(np.eye(4), (len(cameras), 1, 1))
     poses[:, :3] = cameras.camera_to_worlds.double().numpy()
-    ids = metadata["camera_ids"].numpy() if "camera_ids" in metadata else group_poses(poses)
+    scene = scene_of(outputs.metadata) if knows_scene(outputs.metadata) else None
+    ids = group_poses(poses) if scene is None else scene.camera_ids.numpy()
     distinct, first = np.unique(ids, return_index=True)
-    timeline = metadata.get("timeline")
-    if timeline is None:
-        if cameras.times is None:
-            raise CommandError("the dataset gives its images no times, so no path through time can be made")
+    if scene is not None:
+        timeline = scene.timeline
+    elif cameras.times is not None:
         timeline = Timeline.from_times(cameras.times.flatten().tolist())
+    else:
+        raise CommandError("the dataset gives its images no times, so no path through time can be made")
     height, fy = int(cameras.height[0]), float(cameras.fy[0])
     return CameraRig(
         poses=poses[first],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from jaxtyping import UInt8
@@ -19,11 +19,14 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from dyn3d_ns.data.dataset import DynamicDataset
+from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
 from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.priors import Prior, TrackPrior
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]
@@ -40,7 +43,9 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     cache_images_type: Literal["uint8", "float32"] = "uint8"
     """Type of the images handed out; they are kept as uint8 either way and converted on the device."""
     max_cache_gb: float = 24.0
-    """Memory for decoded images in GB; images beyond it are decoded each time they are used."""
+    """Memory for decoded images and priors in GB; those beyond it are decoded each time they are used."""
+    priors: tuple[Prior, ...] = ()
+    """What the batch holds beside the image, at its size; data/priors.py says how."""
 
 
 class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
@@ -65,7 +70,11 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         self.train_cameras = self.train_dataset.cameras.to(self.device)
         self._train_slices: dict[int, Cameras] = {}
         self._eval_slices: dict[int, Cameras] = {}
-        self._on_device: dict[int, Tensor] = {}
+        self._on_device: dict[int, dict[str, Tensor]] = {}
+        self._train_priors = Priors(self.train_dataset, self._train_prior_names())
+        self._eval_priors = Priors(self.eval_dataset, self._eval_prior_names())
+        if self.test_mode != "inference":
+            self._train_priors.check(self.get_datapath())
         times = self.train_dataset.cameras.times
         if times is None:
             raise DatasetError(
@@ -81,7 +90,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     @property
     def timeline(self) -> Timeline:
         """Times of the recording and where its observed part ends."""
-        return self.train_dataset.metadata["timeline"]
+        return scene_of(self.train_dataset.metadata).timeline
 
     @property
     def time_range(self) -> tuple[float, float]:
@@ -107,25 +116,42 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     @cached_property
     def cached_train(self) -> Sequence[Batch]:  # type: ignore[override]
         """Training images with their indices; decoding starts with the first access."""
-        self._preload(self.train_dataset, "training")
-        return _Images(self.train_dataset)
+        self._preload(self.train_dataset, self._train_priors, "training")
+        return _Images(self.train_dataset, self._train_priors)
 
     @cached_property
     def cached_eval(self) -> Sequence[Batch]:  # type: ignore[override]
         """Evaluation images with their indices; decoding starts with the first access."""
-        self._preload(self.eval_dataset, "evaluation")
-        return _Images(self.eval_dataset)
+        self._preload(self.eval_dataset, self._eval_priors, "evaluation")
+        return _Images(self.eval_dataset, self._eval_priors)
 
-    def _preload(self, dataset: DynamicDataset, what: str) -> None:
-        needed, limit = dataset.estimate_bytes(), self.config.max_cache_gb * 1e9
+    @property
+    def tracks(self) -> list[TrackPrior]:
+        """Tracks through the training images, one entry a recording; empty unless priors ask for them."""
+        return self._train_priors.tracks
+
+    def _train_prior_names(self) -> tuple[Prior, ...]:
+        """Return the priors that training reads."""
+        return self.config.priors
+
+    def _eval_prior_names(self) -> list[Prior]:
+        """Return the priors of evaluation images: those of the training, and masks to score regions by."""
+        there = scene_of(self.eval_dataset.metadata).priors.names
+        asked: list[Prior] = [*self.config.priors, "dynamic_mask"]
+        return [name for name in dict.fromkeys(asked) if name in there]
+
+    def _preload(self, dataset: DynamicDataset, priors: Priors, what: str) -> None:
+        limit = self.config.max_cache_gb * 1e9
+        needed = dataset.estimate_bytes() + priors.estimate_bytes()
         dataset.max_cache_bytes = limit
         if needed <= limit:
             dataset.preload(f"Decoding {what} images", self.config.max_thread_workers)
+            priors.preload(self.config.max_thread_workers)
             return
         CONSOLE.print(
-            f"[bold yellow]The {len(dataset)} {what} images take {needed / 1e9:.1f} GB decoded, more than "
-            f"max_cache_gb = {self.config.max_cache_gb:g}: those beyond it are decoded at every use. "
-            "The dataparser's --downscale-factor makes them smaller."
+            f"[bold yellow]The {len(dataset)} {what} images and their priors take {needed / 1e9:.1f} GB "
+            f"decoded, more than max_cache_gb = {self.config.max_cache_gb:g}: those beyond it are decoded at "
+            "every use. The dataparser's --downscale-factor makes them smaller."
         )
 
     def next_train(self, step: int) -> tuple[Cameras, Batch]:
@@ -155,14 +181,18 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def _eval_cameras(self) -> Cameras:
         return self.eval_dataset.cameras.to(self.device)
 
-    def _batch(self, images: Sequence[Batch], index: int, on_device: dict[int, Tensor] | None) -> Batch:
+    def _batch(
+        self, images: Sequence[Batch], index: int, on_device: dict[int, dict[str, Tensor]] | None
+    ) -> Batch:
         batch = images[index]
-        image = None if on_device is None else on_device.get(index)
-        if image is None:
-            image = cast(Tensor, batch["image"]).to(self.device)
-            if on_device is not None and self.config.cache_images == "gpu" and image.is_cuda:
-                on_device[index] = image
-        batch["image"] = image.float() / 255.0 if self.config.cache_images_type == "float32" else image
+        moved = None if on_device is None else on_device.get(index)
+        if moved is None:
+            moved = {k: v.to(self.device) for k, v in batch.items() if isinstance(v, Tensor)}
+            if on_device is not None and self.config.cache_images == "gpu" and moved["image"].is_cuda:
+                on_device[index] = moved
+        batch.update(moved)
+        if self.config.cache_images_type == "float32":
+            batch["image"] = moved["image"].float() / 255.0
         return batch
 
     @property
@@ -200,10 +230,10 @@ def _fresh(camera: Cameras, index: int) -> Cameras:
 
 
 class _Images(Sequence):
-    """The items of a dataset as fresh dictionaries around shared uint8 images."""
+    """The items of a dataset as fresh dictionaries around shared uint8 images and priors."""
 
-    def __init__(self, dataset: DynamicDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: DynamicDataset, priors: Priors) -> None:
+        self._dataset, self._priors = dataset, priors
         times = dataset.cameras.times
         self._times: list[float] = [] if times is None else times.flatten().tolist()
 
@@ -213,6 +243,7 @@ class _Images(Sequence):
     def __getitem__(self, index):
         batch = self._dataset.get_data(index, image_type="uint8")
         batch["time"] = self._times[index]
+        batch.update(self._priors.of(index))
         return batch
 
 

@@ -13,6 +13,7 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from rich.progress import track
 
 from dyn3d_ns.io.images import read_image, resize_area
+from dyn3d_ns.io.scene_metadata import scene_of
 
 
 class DynamicDataset(InputDataset):
@@ -26,7 +27,7 @@ class DynamicDataset(InputDataset):
 
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
         super().__init__(dataparser_outputs, scale_factor)
-        self.has_alpha = bool(dataparser_outputs.metadata.get("has_alpha", False))
+        self.has_alpha = scene_of(dataparser_outputs.metadata).has_alpha
         self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
         self._decoded: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
@@ -39,10 +40,16 @@ class DynamicDataset(InputDataset):
                 read_image(self._dataparser_outputs.image_filenames[image_idx], self.has_alpha),
                 *self._sizes[image_idx],
             )
-            if self._cached_bytes + image.nbytes <= self.max_cache_bytes:
-                self._cached_bytes += image.nbytes
+            if self.may_keep(image.nbytes):
                 self._decoded[image_idx] = image
         return image
+
+    def may_keep(self, nbytes: int) -> bool:
+        """Return whether so much more may stay in memory, and count it if so."""
+        if self._cached_bytes + nbytes > self.max_cache_bytes:
+            return False
+        self._cached_bytes += nbytes
+        return True
 
     def __getitem__(self, image_idx: int) -> dict:
         """Return an item for display, as viewer and `ns-render dataset` ask for it: float RGB over white.

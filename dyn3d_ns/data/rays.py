@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
 from torch import Tensor
 
-from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
+from dyn3d_ns.data.datamanager import Batch, DynamicDataManager, DynamicDataManagerConfig
+from dyn3d_ns.data.dataset import DynamicDataset
+from dyn3d_ns.data.pixel_draws import MaskHalves, MatterAndRim, PixelDraw
 from dyn3d_ns.data.sampling import Sampling
+from dyn3d_ns.data.scenes import join_scenes
+from dyn3d_ns.io.priors import Prior
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS
 
 
@@ -31,12 +39,18 @@ class RayDataManagerConfig(DynamicDataManagerConfig):
     """Part of the rays drawn from anywhere in an image that has alpha; the others show matter or its rim."""
     rim: int = 3
     """Pixels around matter that count as its rim."""
+    pixels: Literal["matter", "mask halves"] = "matter"
+    """Which pixels rays go through: matter and its rim, or half of them where the dynamic mask is True."""
+    scenes: tuple[Path, ...] = ()
+    """Further scenes beside --data, of the same layout, to train and evaluate on as well."""
 
 
 class RayDataManager(DynamicDataManager):
     """Hand out a bundle of rays with times, and the recorded colours of their pixels.
 
-    Evaluation is by whole images, as in the class above.
+    A batch holds ``image`` [R, 3 or 4], ``indices`` [R, 3] (image, row, column), ``scene_ids`` [R] and the
+    priors of the pixels. Evaluation is by whole images, as in the class above; of several scenes, a camera's
+    ``metadata["scene_id"]`` tells which it belongs to.
     """
 
     config: RayDataManagerConfig
@@ -44,11 +58,50 @@ class RayDataManager(DynamicDataManager):
     def __init__(self, config: RayDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         frames = np.array([self.timeline.frame_index(t) for t in self._time_list])
-        self._of_frame = [np.flatnonzero(frames == f) for f in range(self.timeline.num_frames)]
-        self._recorded = torch.tensor([float(len(images) > 0) for images in self._of_frame])
-        self._matter: dict[int, Int64[np.ndarray, "P"] | None] = {}
+        found = scene_of(self.train_dataset.metadata).scene_ids
+        self._scene_ids = torch.zeros(len(frames), dtype=torch.long) if found is None else found
+        scenes = self._scene_ids.numpy()
+        self._of_frame = [
+            [np.flatnonzero((scenes == s) & (frames == f)) for f in range(self.timeline.num_frames)]
+            for s in range(int(scenes.max()) + 1)
+        ]
+        self._recorded = torch.tensor([[float(len(f) > 0) for f in scene] for scene in self._of_frame])
+        self._pixels: PixelDraw = (
+            MaskHalves(self._train_priors)
+            if config.pixels == "mask halves"
+            else MatterAndRim(self.train_dataset, config.background_share, config.rim)
+        )
         seed = torch.initial_seed() + config.train_cameras_sampling_seed
         self._generator = torch.Generator().manual_seed(seed % 2**63)
+
+    def create_train_dataset(self) -> DynamicDataset:
+        """Return the training images of all scenes."""
+        self.train_dataparser_outputs = self._outputs("train")
+        return self.dataset_type(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
+
+    def create_eval_dataset(self) -> DynamicDataset:
+        """Return the evaluation images of all scenes."""
+        return self.dataset_type(self._outputs(self.test_split), self.config.camera_res_scale_factor)
+
+    def _outputs(self, split: str) -> DataparserOutputs:
+        return join_scenes([parser.get_dataparser_outputs(split) for parser in self._parsers])
+
+    @cached_property
+    def _parsers(self) -> list[DataParser]:
+        others = [replace(self.dataparser_config, data=path).setup() for path in self.config.scenes]
+        return [self.dataparser, *others]
+
+    def _train_prior_names(self) -> tuple[Prior, ...]:
+        drawn: tuple[Prior, ...] = ("dynamic_mask",) if self.config.pixels == "mask halves" else ()
+        return tuple(dict.fromkeys((*self.config.priors, *drawn)))
+
+    def eval_item(self, index: int) -> tuple[Cameras, Batch]:
+        """Return the camera and image of an evaluation frame."""
+        camera, batch = super().eval_item(index)
+        scene_ids = scene_of(self.eval_dataset.metadata).scene_ids
+        if scene_ids is not None and camera.metadata is not None:
+            camera.metadata["scene_id"] = int(scene_ids[index])
+        return camera, batch
 
     def get_state(self) -> dict[str, Any]:
         """Return what determines the coming rays."""
@@ -70,12 +123,13 @@ class RayDataManager(DynamicDataManager):
         images = self._draw_images(step, count)
         draws = torch.rand(count, share, 2, generator=self._generator).numpy()
         _ = self.cached_train  # decodes the images, once
-        pixels, colors = [], []
-        for image, draw in zip(images, draws, strict=True):
-            picture = self.train_dataset.get_numpy_image(int(image))
-            flat = self._pixels(int(image), picture, draw)
+        pixels, colors, priors = [], [], []
+        for image, draw in zip(images.tolist(), draws, strict=True):
+            picture = self.train_dataset.get_numpy_image(image)
+            flat = self._pixels(image, draw)
             pixels.append(flat)
             colors.append(picture.reshape(-1, picture.shape[-1])[flat])
+            priors.append(self._train_priors.at(image, flat))
         width = self.train_cameras.width[torch.from_numpy(images)].flatten().repeat_interleave(share).cpu()
         flat = torch.from_numpy(np.concatenate(pixels))
         coords = torch.stack([flat // width, flat % width], dim=-1).float() + 0.5
@@ -86,45 +140,35 @@ class RayDataManager(DynamicDataManager):
         return rays, {
             "image": torch.from_numpy(np.concatenate(colors)).to(self.device).float() / 255.0,
             "indices": torch.cat([indices[:, None], coords.long()], dim=-1),
+            "scene_ids": self._scene_ids[indices].to(self.device),
+            **{name: torch.cat([found[name] for found in priors]).to(self.device) for name in priors[0]},
         }
 
     def _draw_images(self, step: int, count: int) -> Int64[np.ndarray, "M"]:
-        """Draw a frame by its weight, then one of its images."""
+        """Draw a scene, a frame of it by its weight, then one of the frame's images."""
         drawn = Sampling() if self.sampling is None else self.sampling(step)
         weights = self._recorded
         if drawn.frame_weights is not None:
             weights = weights * drawn.frame_weights
         if drawn.window is not None:
             weights = weights * self._within(*drawn.window)
-        frames = torch.multinomial(weights, count, replacement=True, generator=self._generator).tolist()
+        scenes = self._draw_scenes(weights, count)
+        if len(weights) == 1:
+            frames = torch.multinomial(weights[0], count, replacement=True, generator=self._generator)
+        else:
+            frames = torch.multinomial(weights[scenes], 1, generator=self._generator)[:, 0]
         picks = torch.rand(count, generator=self._generator).tolist()
-        return np.array(
-            [self._of_frame[f][int(u * len(self._of_frame[f]))] for f, u in zip(frames, picks, strict=True)]
-        )
+        chosen = [self._of_frame[s][f] for s, f in zip(scenes.tolist(), frames.tolist(), strict=True)]
+        return np.array([found[int(u * len(found))] for found, u in zip(chosen, picks, strict=True)])
 
     def _within(self, first: float, last: float) -> Float[Tensor, "F"]:
         """Return 1 for recorded times of a window, 0 for the others."""
         times = torch.tensor(self.timeline.frame_times)
         return ((times >= first - TIME_EPS) & (times <= last + TIME_EPS)).float()
 
-    def _pixels(
-        self, image: int, picture: np.ndarray, draw: Float[np.ndarray, "P 2"]
-    ) -> Int64[np.ndarray, "P"]:
-        """Turn random numbers into flat pixel indices of an image."""
-        anywhere = (draw[:, 0] * (picture.shape[0] * picture.shape[1])).astype(np.int64)
-        if image not in self._matter:
-            self._matter[image] = _matter_pixels(picture, self.config.rim)
-        matter = self._matter[image]
-        if matter is None:
-            return anywhere
-        near = matter[(draw[:, 0] * len(matter)).astype(np.int64)]
-        return np.where(draw[:, 1] < self.config.background_share, anywhere, near)
-
-
-def _matter_pixels(picture: np.ndarray, rim: int) -> Int64[np.ndarray, "P"] | None:
-    """Return the pixels within ``rim`` of any that is not transparent; None without alpha or matter."""
-    if picture.shape[-1] < 4:
-        return None
-    mask = cv2.dilate((picture[..., 3] > 0).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
-    found = np.flatnonzero(mask)
-    return found if len(found) else None
+    def _draw_scenes(self, weights: Float[Tensor, "S F"], count: int) -> Int64[Tensor, "M"]:
+        """Draw scenes evenly from those that have a frame to draw; a single one takes no random numbers."""
+        if len(weights) == 1:
+            return torch.zeros(count, dtype=torch.long)
+        usable = (weights.sum(1) > 0).nonzero()[:, 0]
+        return usable[torch.randint(len(usable), (count,), generator=self._generator)]

@@ -21,6 +21,7 @@ from tyro.conf import Suppress
 
 from dyn3d_ns.engine.schedule import Phase, Schedule
 from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.playback import TimePlayback
@@ -80,9 +81,8 @@ class DynamicMethod(Model):
             eval_background: Colour behind the scene in evaluation, to start with.
             keep_background: Whether checkpoints hold it.
         """
-        metadata = self.kwargs["metadata"]
-        self.timeline = metadata["timeline"]
-        self.has_alpha = bool(metadata.get("has_alpha", False))
+        scene = scene_of(self.kwargs["metadata"])
+        self.timeline, self.has_alpha = scene.timeline, scene.has_alpha
         self.register_buffer("eval_background", eval_background, persistent=keep_background)
         self.register_buffer("top_speed", torch.ones(()))
         self.playback = TimePlayback(self.timeline)
@@ -152,6 +152,13 @@ class DynamicMethod(Model):
     def describe_size(self) -> dict[str, int]:
         """Return numbers that an evaluation reports of the scene, by name."""
         return {}
+
+    def estimated_poses(self) -> Float[Tensor, "N 4 4"] | None:
+        """Return the camera-to-world poses that training images have by now, None where none were changed.
+
+        An evaluation measures them where the dataset knows true ones; the worlds may differ by a similarity.
+        """
+        return None
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes

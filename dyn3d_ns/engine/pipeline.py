@@ -22,8 +22,11 @@ from torch import Tensor
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
 from dyn3d_ns.engine import commands
 from dyn3d_ns.engine.method import DynamicMethod
-from dyn3d_ns.metrics.evaluation import FrameScore, summarize
-from dyn3d_ns.metrics.image import composite, load_lpips, mse, quantize, ssim
+from dyn3d_ns.io.scene_metadata import scene_of
+from dyn3d_ns.losses.photometric import composite
+from dyn3d_ns.metrics.evaluation import FrameScore, eval_results, region_errors, summarize
+from dyn3d_ns.metrics.image import load_lpips, mse, quantize, ssim
+from dyn3d_ns.metrics.trajectory import TrajectoryErrors, trajectory_errors
 
 Lpips = Callable[[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]], float]
 
@@ -78,11 +81,12 @@ class DynamicPipeline(VanillaPipeline):
         by side as `eval_img_NNNN.png`.
         """
         scores = self._score_frames(output_path)
-        result = summarize(scores, with_std=get_std)
-        result.update(self.method.describe_size())
-        if step is None:
-            result["per_frame"] = [score.to_dict() for score in scores]
-        return result
+        figures = {
+            **summarize(scores, with_std=get_std),
+            "pose": self._score_poses(),
+            **self.method.describe_size(),
+        }
+        return eval_results(figures, None if step is not None else [score.to_dict() for score in scores])
 
     def _score_frames(self, output_path: Path | None) -> list[FrameScore]:
         frames = self.datamanager.fixed_indices_eval_dataloader
@@ -95,35 +99,51 @@ class DynamicPipeline(VanillaPipeline):
         with Progress(*columns, MofNCompleteColumn(), transient=True) as progress:
             for index in progress.track(range(len(frames)), description="[green]Evaluating all images..."):
                 camera, batch = frames[index]
-                scores.append(self._score_frame(index, camera, batch["image"], nets, output_path))
+                scores.append(self._score_frame(index, camera, batch, nets, output_path))
         self.train(was_training)
         return scores
 
     @torch.no_grad()
     def _score_frame(
-        self, index: int, camera: Cameras, image: Tensor, nets: dict[str, Lpips], output_path: Path | None
+        self,
+        index: int,
+        camera: Cameras,
+        batch: dict[str, Any],
+        nets: dict[str, Lpips],
+        output_path: Path | None,
     ) -> FrameScore:
         start = self._clock()
-        rendered = self.model.get_outputs_for_camera(camera)["rgb"]
+        outputs = self.model.get_outputs_for_camera(camera)
+        rendered = outputs["rgb"]
         seconds = max(self._clock() - start, 1e-9)
         prediction = quantize(rendered[..., :3])
-        target = composite(image.to(prediction.device), self.method.eval_background.to(prediction))
+        target = composite(batch["image"].to(prediction.device), self.method.eval_background.to(prediction))
         if output_path is not None:
             _save_pair(output_path / f"eval_img_{index:04d}.png", target, prediction)
         dataset = self.datamanager.eval_dataset
-        metadata = dataset.metadata
+        scene = scene_of(dataset.metadata)
         return FrameScore(
             file=self._relative(dataset.image_filenames[index]),
-            camera_id=int(metadata["camera_ids"][index]),
+            camera_id=int(scene.camera_ids[index]),
             time=float(0.0 if camera.times is None else camera.times),
-            split=metadata["splits"][index],
-            source=metadata["source_files"][index],
+            split=scene.splits[index],
+            source=scene.source_files[index],
             mse=mse(prediction, target),
             ssim=ssim(prediction, target),
             lpips={net: distance(prediction, target) for net, distance in nets.items()},
             render_seconds=seconds,
             num_rays=prediction.shape[0] * prediction.shape[1],
+            mse_by_region=region_errors(prediction, target, batch.get("dynamic_mask")),
+            extra=self.method.score(camera, batch, outputs),
         )
+
+    def _score_poses(self) -> TrajectoryErrors | None:
+        """Compare the model's camera poses with the dataset's where both exist."""
+        estimated = self.method.estimated_poses()
+        true = scene_of(self.datamanager.train_dataset.metadata).true_poses
+        if estimated is None or true is None or len(true) < 2:
+            return None
+        return trajectory_errors(estimated.detach().cpu(), true)
 
     def _clock(self) -> float:
         if torch.device(self.device).type == "cuda":

@@ -1,19 +1,9 @@
-"""Bounds of a scene from its cameras alone: focus point, box, near and far."""
+"""The box of a scene from its cameras or points, and the point that cameras look at."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float64, Int64
-
-
-class SceneBounds(NamedTuple):
-    """An axis-aligned box around what the cameras see, and the planar depths between which it lies."""
-
-    aabb: Float64[np.ndarray, "2 3"]
-    near: float
-    far: float
 
 
 def focus_point(camera_to_worlds: Float64[np.ndarray, "C 4 4"]) -> Float64[np.ndarray, "3"]:
@@ -35,8 +25,8 @@ def focus_point(camera_to_worlds: Float64[np.ndarray, "C 4 4"]) -> Float64[np.nd
 
 def object_bounds(
     camera_to_worlds: Float64[np.ndarray, "C 4 4"], tan_half_fov: Float64[np.ndarray, "C"]
-) -> SceneBounds:
-    """Return the bounds of an object that all cameras look at from outside.
+) -> Float64[np.ndarray, "2 3"]:
+    """Return the box of an object that all cameras look at from outside.
 
     The cube around the focus point is as wide as the widest view cone there, with 15 % to spare.
     """
@@ -45,15 +35,13 @@ def object_bounds(
     distance = np.linalg.norm(focus - camera_to_worlds[:, :3, 3], axis=1)
     depth = np.where(depth > 0.05 * distance, depth, distance)
     radius = 1.15 * float((depth * tan_half_fov).max())
-    diagonal = radius * 3**0.5
-    near = max(float(distance.min()) - diagonal, 0.05 * float(distance.min()))
-    return SceneBounds(np.stack((focus - radius, focus + radius)), near, float(distance.max()) + diagonal)
+    return np.stack((focus - radius, focus + radius))
 
 
 def surrounding_bounds(
     camera_to_worlds: Float64[np.ndarray, "C 4 4"], tan_half_fov: Float64[np.ndarray, "C 2"]
-) -> SceneBounds:
-    """Return the bounds of a scene that fills the views: a room seen from inside, a frontal rig.
+) -> Float64[np.ndarray, "2 3"]:
+    """Return the box of a scene that fills the views: a room seen from inside, a frontal rig.
 
     The box encloses the cameras, their frusta as far as the focus point, and their axes twice as far,
     with 15 % of its longest side to spare all round.
@@ -70,23 +58,14 @@ def surrounding_bounds(
     points = np.concatenate((centres, centres - 2 * back * depth, *corners))
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.15 * float((high - low).max())
-    aabb = np.stack((low - margin, high + margin))
-    far = float(np.linalg.norm(aabb[None, :] - centres[:, None], axis=-1).max())
-    return SceneBounds(aabb, 0.02 * typical, far)
+    return np.stack((low - margin, high + margin))
 
 
-def bounds_of_points(
-    points: Float64[np.ndarray, "P 3"], camera_to_worlds: Float64[np.ndarray, "C 4 4"]
-) -> SceneBounds:
-    """Return the bounds of a point cloud without its outermost half per cent, widened by a tenth."""
+def bounds_of_points(points: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
+    """Return the box of a point cloud without its outermost half per cent, widened by a tenth."""
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
     margin = 0.1 * np.maximum(high - low, 1e-3 * (high - low).max())
-    aabb = np.stack((low - margin, high + margin))
-    centres = camera_to_worlds[:, :3, 3]
-    corners = np.array([[aabb[i, 0], aabb[j, 1], aabb[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    far = float(np.linalg.norm(corners[None] - centres[:, None], axis=-1).max())
-    nearest = np.linalg.norm(np.clip(centres, *aabb) - centres, axis=1).min()
-    return SceneBounds(aabb, max(float(nearest), 1e-3 * far), far)
+    return np.stack((low - margin, high + margin))
 
 
 def group_poses(

@@ -78,6 +78,20 @@ class _MeanError(torch.autograd.Function):
         return torch.from_numpy(v_render * scale), torch.from_numpy(v_alpha * scale), None, None, None
 
 
+def composite(
+    image: Shaped[Tensor, "*pixels C"], background: Float[Tensor, "*#pixels 3"]
+) -> Float[Tensor, "*pixels 3"]:
+    """Return colours (uint8, or float in 0..1) as float RGB, straight alpha laid over a background.
+
+    The kernel above does the same in the pass that compares, and so rounds in another order.
+    """
+    values = image.float() / 255.0 if image.dtype == torch.uint8 else image
+    if values.shape[-1] == 3:
+        return values
+    alpha = values[..., 3:]
+    return values[..., :3] * alpha + background.to(values) * (1.0 - alpha)
+
+
 def recorded_image(
     image: Shaped[Tensor, "H W C"], background: Float[Tensor, "3"], factor: int = 1
 ) -> Float[Tensor, "H2 W2 3"]:
@@ -86,9 +100,7 @@ def recorded_image(
     Blocks of ``factor`` x ``factor`` pixels are averaged after that; rows and columns that fill no block are
     left out.
     """
-    values = image.float() / 255.0 if image.dtype == torch.uint8 else image
-    if values.shape[-1] == 4:
-        values = background + values[..., 3:] * (values[..., :3] - background)
+    values = composite(image, background)
     if factor == 1:
         return values
     return torch.nn.functional.avg_pool2d(values.permute(2, 0, 1)[None], factor)[0].permute(1, 2, 0)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+from dyn3d_ns.losses.photometric import composite
+from dyn3d_ns.losses.ssim import ssim as losses_ssim
 
 MIN_MSE = 1e-10
 """Floor of the mean squared error: equal images score 100 dB instead of infinity, which JSON lacks."""
@@ -26,15 +27,6 @@ _LPIPS_BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.p
 def quantize(image: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Round an image in 0..1 to the nearest of 256 levels."""
     return torch.round(image.clamp(0.0, 1.0) * 255.0) / 255.0
-
-
-def composite(image: Shaped[Tensor, "H W C"], background: Float[Tensor, "3"]) -> Float[Tensor, "H W 3"]:
-    """Return an image (uint8, or float in 0..1) as float RGB, straight alpha laid over the background."""
-    values = image.float() / 255.0 if image.dtype == torch.uint8 else image
-    if values.shape[-1] == 3:
-        return values
-    alpha = values[..., 3:]
-    return values[..., :3] * alpha + background.to(values) * (1.0 - alpha)
 
 
 def mse(prediction: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> float:
@@ -81,34 +73,9 @@ def ssim(prediction: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> 
     if min(prediction.shape[:2]) < 11:
         raise ValueError(f"SSIM needs images of at least 11x11 pixels, got {tuple(prediction.shape)}")
     if prediction.is_cuda:
-        return _mean_similarity(prediction, target.to(prediction), _blur_torch)
-    return _mean_similarity(prediction.numpy(), target.to(prediction).numpy(), _blur_cv2)
-
-
-def _mean_similarity(x: Any, y: Any, blur: Callable[[Any], Any]) -> float:
-    mx, my, xx, yy, xy = blur(x), blur(y), blur(x * x), blur(y * y), blur(x * y)
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mx * my + c1) * (2 * (xy - mx * my) + c2)
-    similarity = similarity / ((mx * mx + my * my + c1) * (xx - mx * mx + yy - my * my + c2))
-    return float(similarity.mean())
-
-
-_WEIGHTS = [math.exp(-0.5 * (k / 1.5) ** 2) for k in range(-5, 6)]
-_WINDOW = [weight / math.fsum(_WEIGHTS) for weight in _WEIGHTS]
-
-
-def _blur_cv2(image: np.ndarray) -> np.ndarray:
-    """Filter with the SSIM window; many times faster on a CPU than torch's convolution."""
-    window = np.array(_WINDOW, dtype=image.dtype)
-    return cv2.sepFilter2D(image, -1, window, window)[5:-5, 5:-5]
-
-
-def _blur_torch(image: Tensor) -> Tensor:
-    """Filter with the SSIM window as sums of shifted images, on any device."""
-    for dim in (0, 1):
-        size = image.shape[dim] - 10
-        image = torch.stack([image.narrow(dim, k, size) * w for k, w in enumerate(_WINDOW)]).sum(0)
-    return image
+        # cuDNN may convolve float32 in TF32, whose rounding SSIM's differences magnify.
+        return float(losses_ssim(prediction.double(), target.to(prediction).double(), "valid"))
+    return float(losses_ssim(prediction, target.to(prediction), "valid"))
 
 
 def lpips_weights(backbone: Literal["alex", "vgg"]) -> Path | None:

@@ -11,6 +11,7 @@ from scene_files import ANGLE_X, camera_pose, frame, write_image, write_json, wr
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.ply import write_points
+from dyn3d_ns.io.scene_metadata import scene_of
 
 
 def parse(data, split="test", **options):
@@ -21,7 +22,7 @@ def signature(outputs):
     """Return what identifies the frames of an output, whatever files they came from."""
     cameras = outputs.cameras
     rows = zip(cameras.times.flatten().tolist(), cameras.camera_to_worlds[:, :3, 3].tolist(), strict=True)
-    splits = outputs.metadata["splits"]
+    splits = scene_of(outputs.metadata).splits
     return sorted((s, round(t, 5), *(round(x, 4) for x in p)) for s, (t, p) in zip(splits, rows, strict=True))
 
 
@@ -31,21 +32,21 @@ def test_sixty_frame_protocol(tmp_path, merged):
     write_scene(tmp_path, cameras=5, frames=60, observed=46, merged=merged)
     parser = DynamicObjectDataParserConfig(data=tmp_path).setup()
     counts = Counter(
-        s for name in ("train", "test") for s in parser.get_dataparser_outputs(name).metadata["splits"]
+        s for name in ("train", "test") for s in scene_of(parser.get_dataparser_outputs(name).metadata).splits
     )
     assert counts == {"train": 4 * 46, "interp": 46, "future": 5 * 14}
-    timeline = parser.get_dataparser_outputs("train").metadata["timeline"]
+    timeline = scene_of(parser.get_dataparser_outputs("train").metadata).timeline
     assert timeline.t_obs == pytest.approx(0.75)
     assert timeline.num_frames == 60
-    assert set(parser.get_dataparser_outputs("val").metadata["splits"]) == {"interp"}
+    assert set(scene_of(parser.get_dataparser_outputs("val").metadata).splits) == {"interp"}
 
 
 def test_merged_and_separate_files_give_the_same_frames(tmp_path):
     separate = parse(write_scene(tmp_path / "a"))
     merged = parse(write_scene(tmp_path / "b", merged=True))
     assert signature(separate) == signature(merged)
-    assert Counter(separate.metadata["source_files"]) == {"val": 9, "test": 15}
-    assert Counter(merged.metadata["source_files"]) == {"test": 24}
+    assert Counter(scene_of(separate.metadata).source_files) == {"val": 9, "test": 15}
+    assert Counter(scene_of(merged.metadata).source_files) == {"test": 24}
 
 
 def test_files_with_other_names_and_folders_give_the_same_frames(tmp_path):
@@ -93,8 +94,8 @@ def test_per_camera_form(tmp_path):
     write_json(tmp_path / "transforms_train.json", {"camera_angle_x": ANGLE_X, "data": data})
     outputs = parse(tmp_path, "train", t_obs=0.5)
     assert outputs.cameras.times.flatten().tolist() == [0.0, 0.25, 0.5] * 3
-    assert outputs.metadata["camera_ids"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
-    assert parse(tmp_path, "test", t_obs=0.5).metadata["splits"] == ["future"] * 6
+    assert scene_of(outputs.metadata).camera_ids.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert scene_of(parse(tmp_path, "test", t_obs=0.5).metadata).splits == ["future"] * 6
 
 
 def test_missing_time_is_zero(tmp_path):
@@ -104,13 +105,13 @@ def test_missing_time_is_zero(tmp_path):
     write_json(tmp_path / "transforms.json", {"camera_angle_x": ANGLE_X, "frames": frames})
     outputs = parse(tmp_path, "test", hold_out_cameras=(1,))
     assert outputs.cameras.times.tolist() == [[0.0]]
-    assert outputs.metadata["splits"] == ["interp"]
+    assert scene_of(outputs.metadata).splits == ["interp"]
 
 
 def test_given_t_obs_turns_training_frames_into_future(tmp_path):
     write_scene(tmp_path)
     outputs = parse(tmp_path, "test", t_obs=0.5)
-    assert Counter(outputs.metadata["splits"]) == {"interp": 7, "future": 5 * 5}
+    assert Counter(scene_of(outputs.metadata).splits) == {"interp": 7, "future": 5 * 5}
     assert len(parse(tmp_path, "train", t_obs=0.5).image_filenames) == 4 * 7
 
 
@@ -120,7 +121,7 @@ def test_camera_ids_agree_between_splits(tmp_path):
     for split in ("train", "test"):
         outputs = parse(tmp_path, split)
         for i, pose in zip(
-            outputs.metadata["camera_ids"].tolist(), outputs.cameras.camera_to_worlds, strict=True
+            scene_of(outputs.metadata).camera_ids.tolist(), outputs.cameras.camera_to_worlds, strict=True
         ):
             torch.testing.assert_close(by_id.setdefault(i, pose), pose)
     assert sorted(by_id) == [0, 1, 2, 3, 4]
@@ -146,19 +147,17 @@ def test_object_box_follows_view_cones(tmp_path):
     distance = 4.0 * np.sqrt(1.25)
     radius = 1.15 * distance * np.tan(0.5 * ANGLE_X)
     np.testing.assert_allclose(outputs.scene_box.aabb, [[-radius] * 3, [radius] * 3], atol=0.02)
-    assert outputs.metadata["has_alpha"]
-    assert outputs.metadata["near"] < distance - radius < distance + radius < outputs.metadata["far"]
+    assert scene_of(outputs.metadata).has_alpha
     box = (-1.0, -2.0, -3.0, 1.0, 2.0, 3.0)
-    given = parse(tmp_path, scene_box=box, near=0.5, far=9.0)
+    given = parse(tmp_path, scene_box=box)
     assert given.scene_box.aabb.flatten().tolist() == list(box)
-    assert (given.metadata["near"], given.metadata["far"]) == (0.5, 9.0)
-    with pytest.raises(DatasetError, match="near < far"):
-        parse(tmp_path, near=5.0, far=1.0)
+    with pytest.raises(DatasetError, match="minimum first"):
+        parse(tmp_path, scene_box=(1.0, *box[1:]))
 
 
 def test_opaque_scene_has_a_box_around_its_cameras(tmp_path):
     outputs = parse(write_scene(tmp_path, mode="RGB"), "train")
-    assert not outputs.metadata["has_alpha"]
+    assert not scene_of(outputs.metadata).has_alpha
     assert outputs.scene_box.within(outputs.cameras.camera_to_worlds[:, :3, 3]).all()
 
 
@@ -192,11 +191,11 @@ def test_point_cloud_is_read_and_bounds_the_scene(tmp_path):
 def test_real_scenes(shared_data, name, counts, sources, cameras, t_obs, alpha):
     parser = DynamicObjectDataParserConfig(data=shared_data / name).setup()
     train, test = (parser.get_dataparser_outputs(s) for s in ("train", "test"))
-    assert Counter(train.metadata["splits"] + test.metadata["splits"]) == counts
-    assert Counter(test.metadata["source_files"]) == sources
-    assert train.metadata["timeline"].t_obs == pytest.approx(t_obs)
-    assert train.metadata["has_alpha"] == alpha
-    ids = torch.cat((train.metadata["camera_ids"], test.metadata["camera_ids"]))
+    assert Counter(scene_of(train.metadata).splits + scene_of(test.metadata).splits) == counts
+    assert Counter(scene_of(test.metadata).source_files) == sources
+    assert scene_of(train.metadata).timeline.t_obs == pytest.approx(t_obs)
+    assert scene_of(train.metadata).has_alpha == alpha
+    ids = torch.cat((scene_of(train.metadata).camera_ids, scene_of(test.metadata).camera_ids))
     assert len(ids.unique()) == cameras
     assert train.cameras.times.max() <= t_obs + 1e-6
 
@@ -214,4 +213,4 @@ def test_training_only_scene_says_how_to_hold_frames_back(tmp_path):
         parse(tmp_path, "train")
     with pytest.raises(EmptySplitError, match="all training cameras"):
         parse(tmp_path, "train", hold_out_cameras=(0,))
-    assert parse(tmp_path, "val", t_obs=0.5).metadata["splits"] == ["future"] * 2
+    assert scene_of(parse(tmp_path, "val", t_obs=0.5).metadata).splits == ["future"] * 2

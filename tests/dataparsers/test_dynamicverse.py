@@ -13,6 +13,7 @@ from PIL import Image
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParser, DynamicVerseDataParserConfig
 from dyn3d_ns.io.dynamicverse import ClipFolder
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, MissingFileError
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.video.stages.fuse import FuseSettings, FuseStage
 from tests.video.cards import CardClip, QuietReport
 
@@ -45,19 +46,19 @@ def test_every_frame_is_in_one_split(clip: tuple[CardClip, Path]) -> None:
     assert len(train.image_filenames) == 11
     assert train.cameras.times.flatten().tolist()[-1] == pytest.approx(1)
     assert test.cameras.times.item() == pytest.approx(4 / 11)
-    timeline = train.metadata["timeline"]
+    timeline = scene_of(train.metadata).timeline
     assert timeline.fps == 10
     assert timeline.num_frames == 11, "the held-out moment is no frame of the recording"
     assert not np.isclose(timeline.frame_times, 4 / 11).any()
-    assert train.metadata["frame_ids"].tolist() == [0, 1, 2, 3, *range(5, 12)]
+    assert [path.stem for path in train.image_filenames] == [f"{i:05d}" for i in (0, 1, 2, 3, *range(5, 12))]
 
 
 def test_the_future_is_held_out(clip: tuple[CardClip, Path]) -> None:
     _, root = clip
     outputs = parser(root, t_obs=0.6, eval_interval=0).get_dataparser_outputs("test")
-    assert outputs.metadata["splits"] == ["future"] * 5
-    assert outputs.metadata["timeline"].t_obs == pytest.approx(0.6)
-    assert outputs.metadata["timeline"].has_future
+    assert scene_of(outputs.metadata).splits == ["future"] * 5
+    assert scene_of(outputs.metadata).timeline.t_obs == pytest.approx(0.6)
+    assert scene_of(outputs.metadata).timeline.has_future
     train = parser(root, t_obs=0.6, eval_interval=0).get_dataparser_outputs("train")
     assert float(train.cameras.times.max()) <= 0.6
 
@@ -85,7 +86,6 @@ def test_orientation_and_scale(clip: tuple[CardClip, Path]) -> None:
     assert plain.cameras.camera_to_worlds[0, :, :3].tolist() == [[1, 0, 0], [0, -1, 0], [0, 0, -1]]
     low, high = plain.scene_box.aabb
     assert bool((low < high).all())
-    assert 0 < plain.metadata["near"] < plain.metadata["far"]
 
 
 def test_points_have_what_moves_at_the_middle(clip: tuple[CardClip, Path]) -> None:
@@ -104,11 +104,7 @@ def test_points_have_what_moves_at_the_middle(clip: tuple[CardClip, Path]) -> No
 
 def test_side_files(clip: tuple[CardClip, Path]) -> None:
     truth, root = clip
-    metadata = parser(root).get_dataparser_outputs("train").metadata
-    folder = metadata["clip"]
-    frames = metadata["frame_ids"].tolist()
-    assert [path.stem for path in metadata["dynamic_mask_filenames"]] == [f"{i:05d}" for i in frames]
-    assert metadata["flow_filenames"][-1] is None
+    folder = ClipFolder(root)
     assert np.array_equal(folder.labels(3), truth.labels[3])
     assert folder.depth(3) == pytest.approx(truth.depths[3])
     assert folder.flow(3)[0] == pytest.approx(truth.flow(3, 4).flow, abs=0.02)
@@ -157,7 +153,7 @@ def test_a_scene_of_dynamicverse(tmp_path: Path) -> None:
     assert len(outputs.image_filenames) == 4
     assert outputs.cameras.cx[0].item() == pytest.approx(64)
     assert outputs.metadata["points3D_xyz"].shape == (52, 3)
-    folder = outputs.metadata["clip"]
+    folder = ClipFolder(root)
     assert folder.depth(2) == pytest.approx(truth.depths[2], rel=1e-4)
     assert set(np.unique(folder.labels(2))) == {0, 141 + 256 * 211 + 65536 * 199}
     assert folder.times[1] is None
@@ -215,7 +211,7 @@ def test_masks_must_be_one_a_frame(tmp_path: Path) -> None:
     root = CardClip(frames=4).write(tmp_path / "clip", "frames cameras masks").root
     (root / "segmentation/label/00001.png").unlink()
     with pytest.raises(DatasetError, match="holds 3 files, but there are 4 frames"):
-        parser(root, eval_interval=2).get_dataparser_outputs("train")
+        _ = ClipFolder(root).masks
 
 
 def test_names_of_objects(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.scripts import render
 from nerfstudio.utils.eval_utils import eval_load_checkpoint, eval_setup
 
-from dyn3d_ns.engine.pipeline import DynamicPipeline
 from dyn3d_ns.engine import commands
 from dyn3d_ns.engine.checkpoint import CheckpointError, checkpoint_path
+from dyn3d_ns.engine.pipeline import DynamicPipeline
 from dyn3d_ns.io.errors import DatasetError, UserError
 from dyn3d_ns.plain_errors import ReadableErrors
 

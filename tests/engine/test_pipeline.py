@@ -10,9 +10,12 @@ from scene_files import write_scene
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
+from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
 from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
 from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.engine.schedule import Phase, fixed_window
+from dyn3d_ns.io.scene_metadata import scene_of
+from tests.video.cards import CardClip
 
 
 class Gray(DynamicMethod):
@@ -22,10 +25,7 @@ class Gray(DynamicMethod):
         super().populate_modules()
         self.set_up(torch.ones(3))
         self.level = torch.nn.Parameter(torch.tensor(0.5))
-        self.initialized_with = None
-
-    def describe_size(self):
-        return {"num_gaussians": 42}
+        self.initialized_with, self.poses = None, None
 
     def get_param_groups(self):
         return {"level": [self.level]}
@@ -39,8 +39,15 @@ class Gray(DynamicMethod):
     def get_loss_dict(self, outputs, batch, metrics_dict=None):
         return {}
 
-    def get_image_metrics_and_images(self, outputs, batch):
-        return {}, {}
+    def describe_size(self):
+        return {"num_gaussians": 42}
+
+    def score(self, camera, batch, outputs):
+        assert outputs["rgb"].shape[:2] == batch["image"].shape[:2]
+        return {"late": float(camera.times)}
+
+    def estimated_poses(self):
+        return self.poses
 
     def phases(self):
         return [Phase("early", 0.5, fixed_window(0.0, 0.3)), Phase("all", 1.0)]
@@ -54,8 +61,8 @@ def scene(tmp_path_factory):
     return write_scene(tmp_path_factory.mktemp("scene"))
 
 
-def make(scene, test_mode="test"):
-    datamanager = DynamicDataManagerConfig(data=scene, dataparser=DynamicObjectDataParserConfig())
+def make(scene, test_mode="test", parser=None):
+    datamanager = DynamicDataManagerConfig(data=scene, dataparser=parser or DynamicObjectDataParserConfig())
     config = DynamicPipelineConfig(datamanager=datamanager, model=DynamicMethodConfig(_target=Gray))
     return config.setup(device="cpu", test_mode=test_mode)
 
@@ -83,6 +90,10 @@ def test_every_split_is_reported(scene):
     )
     assert {"ssim", "fps", "num_rays_per_sec", "psnr_std", "frames_per_second"} <= result.keys()
     assert result["num_gaussians"] == 42
+    assert result["interp_late"] == pytest.approx(np.arange(9).mean() / 12)
+    assert result["future_late"] == pytest.approx(np.arange(9, 12).mean() / 12)
+    assert result["per_frame"][3]["late"] == pytest.approx(3 / 12)
+    assert not any("dynamic" in name or "pose" in name for name in result)
     assert len(result["per_frame"]) == 24
     first = result["per_frame"][0]
     assert (first["file"], first["split"], first["source"]) == ("val/c04_f000.png", "interp", "val")
@@ -91,7 +102,7 @@ def test_every_split_is_reported(scene):
 
 def test_ground_truth_lies_over_the_models_background(scene):
     pipeline = make(scene)
-    pipeline.model.eval_background = torch.zeros(3)
+    pipeline.model.eval_background.zero_()
     result = pipeline.get_average_eval_image_metrics()
     assert result["interp_psnr"] == pytest.approx(
         -10 * np.log10(expected_errors(scene / "val", 0.0).mean()), abs=1e-4
@@ -104,6 +115,35 @@ def test_within_training_there_are_only_numbers(scene):
     result = pipeline.get_average_eval_image_metrics(step=10)
     assert all(isinstance(value, (int, float)) for value in result.values())
     assert pipeline.training
+
+
+def test_regions_are_scored_where_masks_are_known(tmp_path):
+    clip = CardClip(frames=10)
+    root = clip.write(tmp_path / "clip", "frames cameras masks").root
+    parser = DynamicVerseDataParserConfig(load_points=False)
+    result = make(root, parser=parser).get_average_eval_image_metrics()
+    # Frame 4 is held out.
+    error = ((clip.images[4] / 255.0 - 128 / 255) ** 2).mean(-1)
+    moves = clip.labels[4] > 0
+    assert result["interp_dynamic_psnr"] == pytest.approx(-10 * np.log10(error[moves].mean()), abs=1e-4)
+    assert result["interp_static_psnr"] == pytest.approx(-10 * np.log10(error[~moves].mean()), abs=1e-4)
+    assert result["per_frame"][0]["dynamic_psnr"] == result["interp_dynamic_psnr"]
+
+
+def test_estimated_poses_are_measured(scene):
+    """The model's cameras lie in a world of another scale, the first of them a step beside its place."""
+    pipeline = make(scene)
+    true = scene_of(pipeline.datamanager.train_dataset.metadata).true_poses
+    estimated = true.clone()
+    estimated[:, :3, 3] *= 3.0
+    pipeline.model.poses = estimated
+    result = pipeline.get_average_eval_image_metrics(step=1)
+    assert result["pose_ate"] == pytest.approx(0.0, abs=1e-6)
+    assert result["pose_scale"] == pytest.approx(1 / 3)
+    estimated[0, 2, 3] += 1.0
+    moved = pipeline.get_average_eval_image_metrics(step=1)
+    # One of 36 cameras is off by a third of a unit, of which the alignment takes a little back.
+    assert moved["pose_ate"] == pytest.approx(1 / 3 / 6, rel=0.1)
 
 
 def test_images_are_saved_side_by_side(scene, tmp_path):

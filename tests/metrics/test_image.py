@@ -8,10 +8,9 @@ import torch
 from scipy.ndimage import correlate1d
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from dyn3d_ns.losses.photometric import composite
+from dyn3d_ns.losses.ssim import ssim_torch
 from dyn3d_ns.metrics.image import (
-    _blur_torch,
-    _mean_similarity,
-    composite,
     load_lpips,
     lpips_weights,
     mean_psnr,
@@ -56,8 +55,17 @@ def test_ssim_agrees_with_float64_and_with_torchmetrics(pair):
     assert ssim(x, y) == pytest.approx(float(theirs[..., 5:-5, 5:-5].mean()), abs=1e-5)
 
 
-def test_both_ssim_paths_agree(pair):
-    assert _mean_similarity(*pair, _blur_torch) == pytest.approx(ssim(*pair), abs=1e-6)
+def test_ssim_in_double_precision_as_on_a_gpu_agrees(pair):
+    x, y = pair
+    assert ssim(x.double(), y.double()) == pytest.approx(ssim(x, y), abs=1e-6)
+    same = ssim_torch(x.double(), y.double(), valid=True)
+    assert ssim(x, y) == pytest.approx(float(same), abs=1e-6)
+
+
+@pytest.mark.gpu
+def test_ssim_is_the_same_on_a_gpu(pair):
+    x, y = pair
+    assert ssim(x.cuda(), y.cuda()) == pytest.approx(ssim(x, y), abs=1e-6)
 
 
 def test_ssim_of_equal_images_is_one(pair):
@@ -94,6 +102,12 @@ def test_composite_lays_straight_alpha_over_the_background():
     torch.testing.assert_close(composite(image, background), expected)
     torch.testing.assert_close(composite(image[..., :3], background), image[..., :3].float() / 255)
     torch.testing.assert_close(composite(image.float() / 255, background), expected)
+    # Rays, each over a background of its own.
+    behind = torch.rand(3, 3)
+    rays = composite(image[0].float() / 255, behind)
+    torch.testing.assert_close(
+        rays, expected[0] + torch.tensor([[0.8], [1.0], [0.0]]) * (behind - background)
+    )
 
 
 def test_lpips_is_left_out_without_weights(monkeypatch, tmp_path):

@@ -31,6 +31,7 @@ from dyn3d_ns.fields.keyframe_planes import (
 from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.fields.slots import SlotNetwork
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.planes.losses import PlanesLosses, physics_losses, plane_losses
 from dyn3d_ns.models.planes.observed import ObservedMatter
@@ -113,7 +114,7 @@ class Dyn3DVelocityPlanesModel(DynamicMethod):
         if not torch.cuda.is_available():
             give_torch_the_cores()
         c = self.config
-        has_alpha = bool(self.kwargs["metadata"].get("has_alpha", False))
+        has_alpha = scene_of(self.kwargs["metadata"]).has_alpha
         self.set_up(torch.full((3,), float(has_alpha)), keep_background=False)
         observed = self.timeline.observed_times
         count = c.keyframes or default_keyframes(len(observed))

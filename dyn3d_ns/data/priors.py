@@ -1,0 +1,151 @@
+"""Priors of a dataset's images, at the size of the images, as they stand in a batch.
+
+- `dynamic_mask`: bool [H, W, 1], True where something moves.
+- `flow`: [H, W, 2] in pixels of the image, x right, y down, with `flow_valid`, bool [H, W, 1], and
+  `flow_to` [], the image of the dataset that it leads to.
+- `depth`: [H, W, 1], planar z in scene units, 0 = unknown.
+- `disparity`: [H, W, 1], 1 / depth, 0 = unknown.
+- `tracks`: `track_xy` [V, 2], pixels (centres at +0.5) of the points visible in the image, and
+  `track_ids` [V], their columns in the datamanager's `tracks`.
+
+An image without flow onwards (the last one; one whose next frame is held out) has `flow_valid` False
+everywhere and `flow_to` -1. Maps are resampled without mixing values across edges; a pixel of a mask is True
+if anything moves in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64, Shaped
+from torch import Tensor
+
+from dyn3d_ns.data.dataset import DynamicDataset
+from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.priors import FlowPrior, Prior, TrackPrior
+from dyn3d_ns.io.scene_metadata import scene_of
+
+_BYTES: dict[Prior, int] = {"dynamic_mask": 1, "flow": 9, "depth": 4, "disparity": 4, "tracks": 0}
+"""Memory of a pixel."""
+
+
+class Priors:
+    """Priors of the images of a dataset, decoded at most once, within the memory that its images may take."""
+
+    def __init__(self, dataset: DynamicDataset, names: Sequence[Prior]) -> None:
+        cameras = dataset.cameras
+        self._dataset, self.names = dataset, tuple(names)
+        self._source = scene_of(dataset.metadata).priors
+        self._sizes = [(int(w), int(h)) for w, h in zip(cameras.width, cameras.height, strict=True)]
+        self._decoded: dict[int, dict[str, Tensor]] = {}
+
+    def check(self, where: object) -> None:
+        """Raise the error that names what the dataset lacks, if it lacks anything.
+
+        Raises:
+            DatasetError: a prior that was asked for does not exist.
+        """
+        missing = [name for name in self.names if name not in self._source.names]
+        if missing:
+            there = ", ".join(sorted(self._source.names)) or "none"
+            raise DatasetError(
+                f"{where} has no {', '.join(missing)} (its priors: {there}), but "
+                f"`--pipeline.datamanager.priors {' '.join(self.names)}` asks for it; {self._source.advice}"
+            )
+
+    def of(self, image: int) -> dict[str, Tensor]:
+        """Return the priors of an image by their name in the batch; shared, not to be written to."""
+        found = self._decoded.get(image)
+        if found is None:
+            found = self._read(image)
+            if self._dataset.may_keep(sum(value.nbytes for value in found.values())):
+                self._decoded[image] = found
+        return found
+
+    def at(self, image: int, pixels: Int64[np.ndarray, "P"]) -> dict[str, Tensor]:
+        """Return the priors of some pixels (flat indices) of an image, one row a pixel; tracks have none."""
+        index = torch.from_numpy(pixels)
+        return {
+            name: value.expand(len(index)) if value.ndim == 0 else value.flatten(0, 1)[index]
+            for name, value in self.of(image).items()
+            if not name.startswith("track_")
+        }
+
+    @cached_property
+    def tracks(self) -> list[TrackPrior]:
+        """Tracks of each recording at the size of its images; empty unless they are asked for."""
+        if "tracks" not in self.names:
+            return []
+        return [self._sized_tracks(found) for found in self._source.tracks()]
+
+    def estimate_bytes(self) -> int:
+        """Return the memory that the priors of all images take."""
+        return sum(w * h for w, h in self._sizes) * sum(_BYTES[name] for name in self.names)
+
+    def preload(self, max_workers: int | None = None) -> None:
+        """Decode the priors of all images in threads."""
+        if self.names:
+            with ThreadPoolExecutor(max_workers or min(16, os.cpu_count() or 1)) as pool:
+                list(pool.map(self.of, range(len(self._sizes))))
+
+    def _read(self, image: int) -> dict[str, Tensor]:
+        size, found = self._sizes[image], {}
+        if "dynamic_mask" in self.names:
+            found["dynamic_mask"] = _mask_to(self._source.dynamic_mask(image), size)[..., None]
+        if "flow" in self.names:
+            found |= _flow_to(self._source.flow(image), size)
+        if "depth" in self.names or "disparity" in self.names:
+            depth = _nearest(self._source.depth(image), size)[..., None]
+            known = depth > 0
+            if "depth" in self.names:
+                found["depth"] = depth
+            if "disparity" in self.names:
+                found["disparity"] = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
+        for tracks in self.tracks:
+            rows = np.flatnonzero(tracks.images == image)
+            if len(rows):
+                ids = np.flatnonzero(tracks.visible[rows[0]])
+                found["track_xy"], found["track_ids"] = tracks.xy[rows[0]][ids], ids
+        return {name: torch.tensor(value) for name, value in found.items()}
+
+    def _sized_tracks(self, found: TrackPrior) -> TrackPrior:
+        first = int(found.images[0])
+        width, height = self._source.size(first)
+        scale = np.array(self._sizes[first], np.float32) / np.array([width, height], np.float32)
+        return found._replace(xy=found.xy * scale)
+
+
+def _nearest(values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> Shaped[np.ndarray, "H W *c"]:
+    """Take the nearest pixel, centre by centre; OpenCV's own nearest goes by their corners."""
+    (height, width), (to_width, to_height) = values.shape[:2], size
+    if (width, height) == size:
+        return values
+    rows = ((np.arange(to_height) + 0.5) * height / to_height).astype(np.intp)
+    columns = ((np.arange(to_width) + 0.5) * width / to_width).astype(np.intp)
+    return values[rows[:, None], columns]
+
+
+def _mask_to(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """Take any True pixel that an output pixel covers, or the nearest one where the mask is enlarged."""
+    if mask.shape[1] <= size[0] or mask.shape[0] <= size[1]:
+        return _nearest(mask, size)
+    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 1e-6
+
+
+def _flow_to(found: FlowPrior | None, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    width, height = size
+    if found is None:
+        flow, valid = np.zeros((height, width, 2), np.float32), np.zeros((height, width, 1), bool)
+        return {"flow": flow, "flow_valid": valid, "flow_to": np.array(-1)}
+    scale = np.array([width / found.flow.shape[1], height / found.flow.shape[0]], np.float32)
+    return {
+        "flow": _nearest(found.flow, size) * scale,
+        "flow_valid": _nearest(found.valid, size)[..., None],
+        "flow_to": np.array(found.to),
+    }

@@ -1,0 +1,120 @@
+"""Several scenes as one dataset, each in a world of its own, for methods that learn from many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
+
+from dyn3d_ns.io.priors import FlowPrior, Prior, PriorSource, TrackPrior
+from dyn3d_ns.io.scene_metadata import SceneMetadata, scene_of
+from dyn3d_ns.timeline import Timeline
+
+
+def join_scenes(parts: Sequence[DataparserOutputs]) -> DataparserOutputs:
+    """Put the images of several scenes after one another; ``scene_ids`` tells them apart.
+
+    Recorded times are those of all scenes. Points and true poses are left out: the worlds have nothing to do
+    with each other. A single scene comes back as it is.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    boxes = torch.stack([part.scene_box.aabb for part in parts])
+    aabb = torch.stack((boxes[:, 0].amin(0), boxes[:, 1].amax(0)))
+    return DataparserOutputs(
+        image_filenames=[path for part in parts for path in part.image_filenames],
+        cameras=_join_cameras([part.cameras for part in parts]),
+        scene_box=SceneBox(aabb=aabb),
+        metadata=_join_metadata([scene_of(part.metadata) for part in parts]).to_metadata(),
+    )
+
+
+def _join_cameras(parts: Sequence[Cameras]) -> Cameras:
+    def joined(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if any(value is None for value in values) else torch.cat(values)
+
+    names = ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height", "times", "distortion_params")
+    return Cameras(**{name: joined(name) for name in names}, camera_type=joined("camera_type"))  # type: ignore
+
+
+def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
+    counts = [len(scene.splits) for scene in scenes]
+    ids, before = [], 0
+    for scene in scenes:
+        ids.append(scene.camera_ids + before)
+        before = int(ids[-1].max()) + 1
+    timelines = [scene.timeline for scene in scenes]
+    times = [t for timeline in timelines for t in timeline.frame_times]
+    last = max(timeline.t_obs for timeline in timelines)
+    return SceneMetadata(
+        timeline=Timeline.from_times(times, last, timelines[0].fps),
+        splits=[split for scene in scenes for split in scene.splits],
+        source_files=[source for scene in scenes for source in scene.source_files],
+        camera_ids=torch.cat(ids),
+        has_alpha=any(scene.has_alpha for scene in scenes),
+        priors=JoinedPriors(tuple(scene.priors for scene in scenes), tuple(np.cumsum([0, *counts]).tolist())),
+        scene_ids=torch.repeat_interleave(torch.arange(len(scenes)), torch.tensor(counts)),
+    )
+
+
+@dataclass(frozen=True)
+class JoinedPriors(PriorSource):
+    """Priors of several scenes: those that all of them have."""
+
+    parts: tuple[PriorSource, ...]
+    starts: tuple[int, ...]
+    """First image of each scene, and their number."""
+
+    @property
+    def names(self) -> frozenset[Prior]:  # type: ignore[override]
+        """What every scene has."""
+        return frozenset.intersection(*(part.names for part in self.parts))
+
+    @property
+    def advice(self) -> str:  # type: ignore[override]
+        """How to get what there is not."""
+        return "each of several scenes must have it: " + "; ".join(
+            dict.fromkeys(part.advice for part in self.parts)
+        )
+
+    def size(self, image: int) -> tuple[int, int]:
+        """Return width and height of the image that tracks are counted in."""
+        part, inside, _ = self._of(image)
+        return part.size(inside)
+
+    def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
+        """Read where something moves."""
+        part, inside, _ = self._of(image)
+        return part.dynamic_mask(inside)
+
+    def flow(self, image: int) -> FlowPrior | None:
+        """Read the flow to the next moment of the same scene."""
+        part, inside, start = self._of(image)
+        found = part.flow(inside)
+        return None if found is None else found._replace(to=found.to + start)
+
+    def depth(self, image: int) -> Float32[np.ndarray, "H W"]:
+        """Read planar z in units of the image's scene."""
+        part, inside, _ = self._of(image)
+        return part.depth(inside)
+
+    def tracks(self) -> list[TrackPrior]:
+        """Read the tracks of every scene."""
+        return [
+            found._replace(images=found.images + start)
+            for part, start in zip(self.parts, self.starts, strict=False)
+            for found in part.tracks()
+        ]
+
+    def _of(self, image: int) -> tuple[PriorSource, int, int]:
+        """Return the scene of an image, the image's number in it, and the scene's first image."""
+        scene = int(np.searchsorted(self.starts, image, side="right")) - 1
+        return self.parts[scene], image - self.starts[scene], self.starts[scene]

@@ -1,0 +1,80 @@
+"""What a dataparser of ours says of a scene beside its images and cameras.
+
+Nerfstudio carries it in a dictionary, ``DataparserOutputs.metadata``, which datasets copy and models get;
+there it lies whole under one key, next to the keys that Nerfstudio itself reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.priors import PriorSource
+from dyn3d_ns.timeline import Split, Timeline
+
+_KEY = "dyn3d_scene"
+
+
+class ScenePoints(NamedTuple):
+    """A cloud of points to start from."""
+
+    xyz: Float[Tensor, "P 3"]
+    rgb: UInt8[Tensor, "P 3"]
+
+
+@dataclass(frozen=True)
+class SceneMetadata:
+    """A scene in time, and the images of one of its splits; lists and tensors of N run over these."""
+
+    timeline: Timeline
+    """Times of the recording and where its observed part ends."""
+    splits: list[Split]
+    """Which part of the evaluation, or the training, each image belongs to."""
+    source_files: list[str]
+    """Name of the file or folder that lists each image."""
+    camera_ids: Int64[Tensor, "N"]
+    """Images of one camera at one place share a number."""
+    has_alpha: bool = False
+    """Whether images say where the scene ends."""
+    points: ScenePoints | None = None
+    """Points to start from."""
+    priors: PriorSource = PriorSource()
+    """Masks, flow, depth and tracks of the images."""
+    true_poses: Float[Tensor, "N 4 4"] | None = None
+    """Camera-to-world poses to measure estimated ones by; None where the cameras are estimates themselves."""
+    scene_ids: Int64[Tensor, "N"] | None = None
+    """Which of several scenes each image shows; None where there is one."""
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return the dictionary for ``DataparserOutputs``."""
+        found: dict[str, Any] = {_KEY: self}
+        if self.points is not None:
+            found |= {"points3D_xyz": self.points.xyz, "points3D_rgb": self.points.rgb}
+        return found
+
+
+def scene_of(metadata: Mapping[str, Any]) -> SceneMetadata:
+    """Return what a dataparser said of the scene.
+
+    Raises:
+        DatasetError: it is a dataparser that says nothing of times and splits.
+    """
+    if _KEY not in metadata:
+        found = entry_points(group="nerfstudio.dataparser_configs")
+        ours = sorted(entry.name for entry in found if entry.value.startswith("dyn3d_ns.dataparsers."))
+        raise DatasetError(
+            "this dataparser gives no scene in time (SceneMetadata: timeline, splits, files and cameras of "
+            f"its images); name one that does at the end of the command: {', '.join(ours)}"
+        )
+    return metadata[_KEY]
+
+
+def knows_scene(metadata: Mapping[str, Any]) -> bool:
+    """Return whether :func:`scene_of` has an answer."""
+    return _KEY in metadata
