@@ -70,9 +70,7 @@ def make_strategy(
     """
     start, stop = steps // 10, 7 * steps // 10
     if kind == "mcmc":
-        return MCMCStrategy(
-            cap_max=cap, noise_lr=0.0, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01
-        )
+        return MCMCStrategy(cap_max=cap, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01)
     if kind == "default":
         return DefaultStrategy(refine_start_iter=start, refine_stop_iter=stop, reset_every=10 * steps)
     return None

@@ -45,7 +45,6 @@ from dyn3d_ns.gaussians.seeds.points import (
     random_points,
 )
 from dyn3d_ns.gaussians.seeds.stereo import stereo_points
-from dyn3d_ns.losses.motion import code_ambiguity
 from dyn3d_ns.losses.photometric import mean_absolute_error, recorded_image
 from dyn3d_ns.losses.ssim import ssim
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
@@ -95,10 +94,6 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     unit)."""
     opacity_weight: float = 3e-3
     """Weight of the mean opacity (3DGS-MCMC, equation 10); what no camera sees fades and is relocated."""
-    scale_weight: float = 0.0
-    """Weight of the mean standard deviation, in world units (3DGS-MCMC, equation 10)."""
-    ambiguity_weight: float = 0.0
-    """Weight of codes that mix motions."""
     holdout: float = 0.25
     """Part of the observed time that is predicted to choose each motion's continuation."""
     freeze_distance: float = 0.001
@@ -311,7 +306,6 @@ class Dyn3DVelocityModel(GaussianModel):
             "render": render.squeeze(0),
             "accumulation": alpha.squeeze(0),
             "background": background,
-            "codes": codes,
             "opacities": opacities,
         }
 
@@ -336,10 +330,6 @@ class Dyn3DVelocityModel(GaussianModel):
             losses["jerk"] = self.motions.jerk(c.jerk_weight)
         if c.opacity_weight:
             losses["opacity"] = c.opacity_weight * outputs["opacities"].mean()
-        if c.scale_weight:
-            losses["scale"] = c.scale_weight * self.scene.params["scales"].exp().mean()
-        if c.ambiguity_weight:
-            losses["ambiguity"] = c.ambiguity_weight * code_ambiguity(outputs["codes"])
         return losses
 
     @torch.no_grad()
