@@ -24,7 +24,7 @@ from dyn3d_ns.engine.device import use_cpu_threads
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.carried import CarriedGaussians
 from dyn3d_ns.gaussians.densify import DefaultStrategy, MCMCStrategy
-from dyn3d_ns.gaussians.seeds.points import ViewSet
+from dyn3d_ns.geometry.cameras import project, to_camera, viewmats_of
 from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
 from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
@@ -37,24 +37,6 @@ SOLID = 0.1
 """Opacity from which on a Gaussian counts as matter that moves."""
 NEIGHBOURS = 8
 """Gaussians that a point's velocity is taken from."""
-
-
-def viewmats_of(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "C 4 4"]:
-    """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z
-    forward)."""
-    rotation = camera_to_worlds[:, :3, :3] * camera_to_worlds.new_tensor([1.0, -1.0, -1.0])
-    viewmats = torch.zeros(len(rotation), 4, 4, dtype=rotation.dtype, device=rotation.device)
-    viewmats[:, :3, :3] = rotation.mT
-    viewmats[:, :3, 3:] = -rotation.mT @ camera_to_worlds[:, :3, 3:]
-    viewmats[:, 3, 3] = 1.0
-    return viewmats
-
-
-def views_of(cameras: Cameras, images: Tensor) -> ViewSet:
-    """Put cameras and their images together for the initialisation."""
-    return ViewSet(
-        viewmats_of(cameras.camera_to_worlds).cpu(), cameras.get_intrinsics_matrices().cpu(), images.cpu()
-    )
 
 
 def make_strategy(
@@ -274,8 +256,11 @@ class GaussianModel(SplatfactoModel):
 
         def raw() -> Tensor:
             if not channels:
-                flow = project(gaussians.means + self.timeline.dt * gaussians.velocities, viewmats[0], Ks[0])
-                flow = flow - project(gaussians.means, viewmats[0], Ks[0])
+                ends = torch.stack(
+                    [gaussians.means, gaussians.means + self.timeline.dt * gaussians.velocities]
+                )
+                before, after = project(to_camera(ends, viewmats), Ks, near=1e-3)
+                flow = after - before
                 features = torch.cat([gaussians.velocities, flow, gaussians.dynamic.float()[:, None]], dim=1)
                 render, _, _ = self.rasterize_gaussians(gaussians, viewmats, Ks, width, height, features)
                 channels.append(render[0])
@@ -355,11 +340,3 @@ class GaussianModel(SplatfactoModel):
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Compare one evaluation image with the ground truth, on the evaluation background."""
         return compare(outputs["rgb"], batch["image"].to(self.device), self.eval_background)
-
-
-def project(
-    points: Float[Tensor, "N 3"], viewmat: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"]
-) -> Float[Tensor, "N 2"]:
-    """Project world points to pixels; points behind the camera land far outside."""
-    cam = points @ viewmat[:3, :3].T + viewmat[:3, 3]
-    return cam[:, :2] / cam[:, 2:].clamp_min(1e-3) * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]

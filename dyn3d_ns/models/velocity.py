@@ -43,11 +43,13 @@ from dyn3d_ns.gaussians.seeds.points import (
     hull_points,
     join_views,
     random_points,
+    views_of,
 )
 from dyn3d_ns.gaussians.seeds.stereo import stereo_points
+from dyn3d_ns.geometry.cameras import viewmats_of
 from dyn3d_ns.losses.photometric import mean_absolute_error, recorded_image
 from dyn3d_ns.losses.ssim import ssim
-from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, viewmats_of, views_of
+from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig
 from dyn3d_ns.rendering import rasterize
 
 MAX_KEPT_TIMES = 4096

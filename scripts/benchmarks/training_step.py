@@ -99,7 +99,7 @@ def repeat(work: Callable[[], Any], count: int) -> float:
 
 def parts(trainer: Any, step: int, count: int) -> dict[str, float]:
     """Time the parts of a step, in seconds."""
-    from dyn3d_ns.models.gaussian_model import viewmats_of  # noqa: PLC0415 (seconds to import)
+    from dyn3d_ns.geometry.cameras import viewmats_of  # noqa: PLC0415 (seconds to import)
     from dyn3d_ns.rendering import rasterize  # noqa: PLC0415
 
     model, datamanager = trainer.pipeline.model, trainer.pipeline.datamanager
