@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -108,17 +108,6 @@ class Timeline:
             "future" if late else ("train" if train else "interp")
             for late, train in zip(future, is_train_pose, strict=True)
         ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {"frame_times": list(self.frame_times), "t_obs": self.t_obs, "fps": self.fps}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Timeline:
-        """Invert :meth:`to_dict`."""
-        return cls(
-            tuple(float(t) for t in values["frame_times"]), float(values["t_obs"]), float(values["fps"])
-        )
 
 
 def distinct_times(times: Iterable[float]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -93,6 +94,54 @@ def test_imports_go_one_way(name: str) -> None:
         assert "cli" not in used
     if part in ("engine", "video"):
         assert not used & {"models", "method_configs"}, f"{name} must not know a method"
+
+
+HAND_WRITTEN = re.compile(
+    r"""
+    \[1(\.0)?,\ -1(\.0)?,\ -1(\.0)?          # OpenGL to OpenCV axes
+    | \[(\.\.\.|:),\ :2\]\ /                  # division by the depth
+    | /\ [\w.]+\[(\.\.\.|:),\ 2:\]
+    | /\ (z|depths?)\[(\.\.\.|:),\ None\]
+    | \bKs?\[[^\]]*[01],\ [012]\]             # focal lengths and principal points, one by one
+    | [*/]\ f[xy]\b | [-+]\ c[xy]\b
+    | Ks?\[[^\]]*:2,\ 2\]\ [-+]=              # half a pixel
+    """,
+    re.VERBOSE,
+)
+"""What a projection, an unprojection or a change of conventions looks like that is written out."""
+MAY_PROJECT = {
+    "dyn3d_ns/geometry/cameras.py": "the one place for it",
+    "dyn3d_ns/rendering/cameras.py": "kernels: three camera models with their derivatives",
+    "dyn3d_ns/fields/plane_product.py": "fx and fy are places within a cell",
+    "scripts/benchmarks/torch_tiles.py": "another implementation, to compare with",
+}
+PENDING = ("dyn3d_ns/video/", "dyn3d_ns/io/clip/", "dataparsers/dynamicverse.py")
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "scripts"])
+def test_projections_are_written_in_one_place(folder: str) -> None:
+    found = {}
+    for path in (ROOT / folder).rglob("*.py"):
+        name = path.relative_to(ROOT).as_posix()
+        lines = [line.strip() for line in path.read_text().splitlines() if HAND_WRITTEN.search(line)]
+        if lines and name not in MAY_PROJECT and not name.startswith(PENDING):
+            found[name] = lines
+    assert not found, f"use dyn3d_ns.geometry.cameras: {found}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uv = cam[:, :2] / cam[:, 2:].clamp_min(1e-6)",
+        "uv = xy / z[:, None]",
+        "x = (xs - K[0, 2]) / K[0, 0] * depth",
+        "x = (u - cx) / fx",
+        "poses = poses * np.array([1.0, -1.0, -1.0, 1.0])",
+        "Ks[:, :2, 2] += 0.5",
+    ],
+)
+def test_a_projection_by_hand_is_recognised(line: str) -> None:
+    assert HAND_WRITTEN.search(line)
 
 
 def test_the_package_itself_imports_nothing() -> None:

@@ -1,7 +1,5 @@
 """The time convention against hand-counted cases."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -57,11 +55,6 @@ def test_nearly_equal_times_are_one_frame():
 def test_single_frame_has_a_spacing():
     timeline = Timeline.from_times([0.0])
     assert (timeline.dt, timeline.fps, timeline.has_future) == (1.0, 1.0, False)
-
-
-def test_dict_round_trip_is_plain_json():
-    timeline = Timeline.from_times(SIXTY, t_obs=0.75, fps=25)
-    assert Timeline.from_dict(json.loads(json.dumps(timeline.to_dict()))) == timeline
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
+from dyn3d_ns.geometry.cameras import field_of_view
 from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
 from dyn3d_ns.timeline import Timeline
 
@@ -150,7 +152,7 @@ def rig_of_outputs(outputs: DataparserOutputs) -> CameraRig:
     return CameraRig(
         poses=poses[first],
         camera_ids=distinct.astype(np.int64),
-        fov=float(np.degrees(2 * np.arctan(0.5 * height / fy))),
+        fov=math.degrees(field_of_view(fy, height)),
         resolution=(int(cameras.width[0]), height),
         timeline=timeline,
     )

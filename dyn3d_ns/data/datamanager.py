@@ -101,10 +101,6 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def time_range(self, limits: tuple[float, float]) -> None:
         self.train_sampling.time_range = limits
 
-    def set_time_limit(self, t_min: float, t_max: float) -> None:
-        """Draw training images only from normalised times t_min to t_max, both included."""
-        self.time_range = (t_min, t_max)
-
     def get_state(self) -> dict[str, Any]:
         """Return what determines the coming training images; tensors and plain numbers only."""
         return self.train_sampling.get_state()

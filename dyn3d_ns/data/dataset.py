@@ -64,11 +64,6 @@ class DynamicDataset(InputDataset):
         item["image"] = torch.from_numpy(values[..., :3] * alpha + (1.0 - alpha))
         return item
 
-    @property
-    def num_decoded(self) -> int:
-        """Number of images held in memory."""
-        return len(self._decoded)
-
     def estimate_bytes(self) -> int:
         """Return the memory that all decoded images take."""
         return sum(w * h for w, h in self._sizes) * (4 if self.has_alpha else 3)

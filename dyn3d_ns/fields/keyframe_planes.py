@@ -58,7 +58,6 @@ class KeyframePlanes(nn.Module):
         color_width: int = 128,
         color_octaves: int = 6,
         density_shift: float = -10.0,
-        time_noise: float = 0.0,
     ) -> None:
         """Build planes and colour network.
 
@@ -71,16 +70,11 @@ class KeyframePlanes(nn.Module):
             color_width: Units of the colour network's two hidden layers.
             color_octaves: Octaves of view direction and position, the colour network's other inputs.
             density_shift: Added before softplus; the more negative, the emptier the start.
-            time_noise: Half-width of a uniform spread of the appearance's time planes about one.
         """
         super().__init__()
         self.density_shift, self.color_octaves = density_shift, color_octaves
         self.density_planes = PlaneProduct(resolution, keyframes, density_channels, 0.8)
         self.appearance_planes = PlaneProduct(resolution, keyframes, appearance_channels, 1.0)
-        if time_noise:
-            for plane in self.appearance_planes.time:
-                with torch.no_grad():
-                    plane.add_(time_noise * (2 * torch.rand_like(plane) - 1))
         self.basis = nn.Linear(appearance_channels, appearance_size, bias=False)
         encoded = 2 * 3 * (1 + 2 * color_octaves)
         self.color_network = mlp([appearance_size + encoded, color_width, color_width, 3])

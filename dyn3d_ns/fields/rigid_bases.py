@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dyn3d_ns.geometry.rotations import skew
-
 
 def rigid_bases(x: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 6 3"]:
     """Evaluate the velocity of each unit twist at ``x``: the axes, then the axes crossed with ``x``."""
@@ -24,8 +22,3 @@ def centripetal_bases(x: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 6 3"]:
     axes = torch.eye(3, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 3, 3)
     turning = axes * (axes * x.unsqueeze(-2)).sum(-1, keepdim=True) - x.unsqueeze(-2)
     return torch.cat([axes, turning], dim=-2)
-
-
-def twist_jacobian(twists: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
-    """Return the spatial gradient of a twist's velocity, the antisymmetric matrix of ``w``."""
-    return skew(twists[..., 3:])

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dyn3d_ns.fields.rigid_bases import twist_jacobian
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.geometry.se3 import twist_velocity
 
@@ -29,10 +28,6 @@ class VelocityField(nn.Module):
     def forward(self, x: Float[Tensor, "N 3"], t: float, codes: Float[Tensor, "N K"]) -> Float[Tensor, "N 3"]:
         """Evaluate the velocity at ``x``, in world units per unit of time."""
         return twist_velocity(self.coefficients(t, codes), x)
-
-    def jacobian(self, t: float, codes: Float[Tensor, "N K"]) -> Float[Tensor, "N 3 3"]:
-        """Evaluate the spatial gradient of the velocity, antisymmetric for every code."""
-        return twist_jacobian(self.coefficients(t, codes))
 
 
 class BasisVelocityField(VelocityField):

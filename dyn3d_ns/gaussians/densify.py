@@ -6,7 +6,7 @@ state is resized together, whatever it is called.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -134,24 +134,6 @@ def sample_add(
     _replace(parameters, optimizers, value, lambda m: torch.cat([m, m.new_zeros(count, *m.shape[1:])]))
 
 
-@torch.no_grad()
-def inject_noise_to_position(parameters: Parameters, scaler: float) -> None:
-    """Move means by noise shaped like each Gaussian, strong for faint ones and off for solid ones (MCMC)."""
-    opacities = torch.sigmoid(parameters["opacities"].flatten())
-    w, x, y, z = torch.nn.functional.normalize(parameters["quats"], dim=-1).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    axes = torch.stack(rows, dim=-1).view(-1, 3, 3)
-    strength = torch.sigmoid(100.0 * ((1.0 - opacities) - 0.995)) * scaler
-    noise = torch.randn_like(parameters["means"]) * strength[:, None]
-    squares = torch.exp(2.0 * parameters["scales"])
-    along = torch.einsum("nji,nj->ni", axes, noise) * squares
-    parameters["means"].add_(torch.einsum("nij,nj->ni", axes, along))
-
-
 @dataclass
 class DefaultStrategy(_GsplatDefault):
     """Densify as the 3DGS paper does: gsplat's `DefaultStrategy`, which needs CUDA nowhere."""
@@ -159,7 +141,10 @@ class DefaultStrategy(_GsplatDefault):
 
 @dataclass
 class MCMCStrategy(_GsplatMCMC):
-    """Densify by Markov chain Monte Carlo: gsplat's `MCMCStrategy` on any device."""
+    """Densify by Markov chain Monte Carlo: gsplat's `MCMCStrategy` on any device, without its noise."""
+
+    noise_lr: float = field(default=0.0, init=False)
+    """Nothing: means are not shaken, since that would undo the motion that the field follows."""
 
     @torch.no_grad()
     def step_post_backward(
@@ -171,7 +156,7 @@ class MCMCStrategy(_GsplatMCMC):
         info: dict[str, Any],
         lr: float,
     ) -> None:
-        """Relocate and add Gaussians every `refine_every` steps, and shake them; lr is that of the means."""
+        """Relocate and add Gaussians every `refine_every` steps; `info` and `lr` are not read."""
         binoms = state["binoms"] = state["binoms"].to(params["means"].device)
         if self.refine_start_iter < step < self.refine_stop_iter and step % self.refine_every == 0:
             dead = torch.sigmoid(params["opacities"].flatten()) <= self.min_opacity
@@ -182,8 +167,6 @@ class MCMCStrategy(_GsplatMCMC):
                 sample_add(params, optimizers, missing, binoms, self.min_opacity)
             if self.verbose:
                 print(f"Step {step}: {int(dead.sum())} relocated, {max(0, missing)} added.")
-        if self.noise_lr:
-            inject_noise_to_position(params, scaler=lr * self.noise_lr)
 
 
 class Densifier:
@@ -231,9 +214,7 @@ class Densifier:
         """Make the strategy itself."""
         start, stop = steps // 10, 7 * steps // 10
         if kind == "mcmc":
-            return MCMCStrategy(
-                cap_max=cap, noise_lr=0.0, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01
-            )
+            return MCMCStrategy(cap_max=cap, refine_start_iter=start, refine_stop_iter=stop, min_opacity=0.01)
         if kind == "default":
             return DefaultStrategy(refine_start_iter=start, refine_stop_iter=stop, reset_every=10 * steps)
         return None

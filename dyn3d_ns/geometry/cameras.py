@@ -8,6 +8,7 @@ call must agree, and :func:`shift_pixel_centers` changes over.
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar, overload
 
 import numpy as np
@@ -49,6 +50,11 @@ def to_camera(points: Float[Array, "*B N 3"], viewmats: Float[Array, "*B 4 4"]) 
     return points @ rotations.swapaxes(-1, -2) + origins  # pyright: ignore[reportReturnType]
 
 
+def to_world(points: Float[Array, "*B N 3"], viewmats: Float[Array, "*B 4 4"]) -> Float[Array, "*B N 3"]:
+    """Bring points in the frames of rigid OpenCV cameras into the world; the inverse of :func:`to_camera`."""
+    return (points - viewmats[..., None, :3, 3]) @ viewmats[..., :3, :3]  # pyright: ignore[reportReturnType]
+
+
 def project(
     points: Float[Array, "*B N 3"], Ks: Float[Array, "*B 3 3"], near: float = 1e-6
 ) -> Float[Array, "*B N 2"]:
@@ -69,8 +75,10 @@ def unproject(
     """Lift pixels to camera coordinates at planar depths; the inverse of :func:`project`."""
     places = (pixels - centers(Ks)) / focals(Ks) * depths[..., None]
     if isinstance(places, Tensor):
-        return torch.cat([places, torch.as_tensor(depths)[..., None]], dim=-1)
-    return np.concatenate([places, np.asarray(depths)[..., None]], axis=-1)
+        z = torch.as_tensor(depths).expand(places.shape[:-1])
+        return torch.cat([places, z[..., None]], dim=-1)
+    z = np.broadcast_to(depths, places.shape[:-1])
+    return np.concatenate([places, z[..., None]], axis=-1)
 
 
 def focals(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
@@ -81,6 +89,11 @@ def focals(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
 def centers(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
     """Return the principal points of intrinsics, pixels, to go with a row of points."""
     return Ks[..., None, :2, 2]
+
+
+def field_of_view(focal: float, size: float) -> float:
+    """Return the angle that a picture's side takes, radians; focal length and side in pixels."""
+    return 2.0 * math.atan2(0.5 * size, focal)
 
 
 def scale_intrinsics(Ks: Float[Array, "*B 3 3"], x: float, y: float) -> Float[Array, "*B 3 3"]:

@@ -100,24 +100,6 @@ def unit_quat_to_matrix(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
     return (products @ q.new_tensor(_MATRIX_OF_PRODUCTS)).unflatten(-1, (3, 3))
 
 
-def matrix_to_quat(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
-    """Return unit quaternions (w >= 0) of rotation matrices, well conditioned at every angle.
-
-    Row i of the symmetric matrix 4 q q^T is 4 q_i q, so normalising the row with the largest diagonal
-    entry gives q up to its sign without a square root near zero (Shepperd 1978).
-    """
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.flatten(-2).unbind(-1)
-    ww, xx = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22
-    yy, zz = 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
-    wx, wy, wz = m21 - m12, m02 - m20, m10 - m01
-    xy, xz, yz = m01 + m10, m02 + m20, m12 + m21
-    rows = torch.stack((ww, wx, wy, wz, wx, xx, xy, xz, wy, xy, yy, yz, wz, xz, yz, zz), dim=-1)
-    best = torch.stack((ww, xx, yy, zz), dim=-1).argmax(dim=-1)
-    index = best[..., None, None].expand(*best.shape, 1, 4)
-    q = normalize_quat(rows.unflatten(-1, (4, 4)).gather(-2, index).squeeze(-2))
-    return torch.where(q[..., :1] < 0, -q, q)
-
-
 def so3_exp_quat(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4"]:
     """Return the unit quaternions of axis-angle vectors (radians), differentiable at zero."""
     # The smallest normal number keeps the square root's slope finite at zero and changes no other value.
@@ -126,30 +108,12 @@ def so3_exp_quat(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4"]:
     return torch.cat((half.cos(), half.sin() / angle * rotvec), dim=-1)
 
 
-def so3_log_quat(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3"]:
-    """Return the axis-angle vectors (angle in [0, pi]) of unit quaternions, differentiable at identity."""
-    q = torch.where(q[..., :1] < 0, -q, q)
-    w, v = q[..., :1], q[..., 1:]
-    s_sq = v.square().sum(-1, keepdim=True)
-    small = s_sq < 1e-4 * w.square()
-    s = torch.where(small, torch.ones_like(s_sq), s_sq).sqrt()
-    w_safe = torch.where(small, w, torch.ones_like(w))
-    r = s_sq / w_safe.square()
-    series = _horner(r, (1.0, -1 / 3, 1 / 5, -1 / 7, 1 / 9)) / w_safe
-    return 2.0 * torch.where(small, series, torch.atan2(s, w) / s) * v
-
-
 def so3_exp(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
     """Return the rotation matrices of axis-angle vectors (radians), differentiable at zero (Rodrigues)."""
     x = rotvec.square().sum(-1)[..., None, None]
     k = skew(rotvec)
     eye = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
     return eye + sinc_sq(x) * k + versine_sq(x) * (k @ k)
-
-
-def so3_log(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
-    """Return the axis-angle vectors (radians, angle in [0, pi]) of rotation matrices."""
-    return so3_log_quat(matrix_to_quat(matrix))
 
 
 def skew(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64, Int
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, PoseError
 
 CameraFormat = Literal["auto", "tum", "das3r", "colmap", "transforms"]
@@ -148,9 +149,8 @@ def _read_colmap(path: Path) -> CameraFile:
     for k, image in enumerate(images):
         poses[k, :3] = image.cam_from_world().inverse().matrix()
         camera = model.cameras[image.camera_id]
-        Ks[k] = camera.calibration_matrix()
         # COLMAP counts from the corner of the image: its pixel centres are at one half.
-        Ks[k, :2, 2] -= 0.5
+        Ks[k] = shift_pixel_centers(camera.calibration_matrix(), -HALF_PIXEL)
         sizes[k] = camera.width, camera.height
     return CameraFile(poses, Ks, sizes)
 
@@ -169,7 +169,7 @@ def _read_transforms(path: Path) -> CameraFile:
         ) from error
     if poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise DamagedFileError(f"{path}: each transform_matrix must be 4x4, got {poses.shape}")
-    poses = poses * np.array([1.0, -1.0, -1.0, 1.0])
+    poses = flip_axes(poses)
     found = [_intrinsics({**content, **frame}) for frame in frames]
     known = [pair for pair in found if pair is not None]
     if len(known) != len(found):
@@ -195,4 +195,4 @@ def _intrinsics(values: dict[str, Any]) -> tuple[np.ndarray, tuple[float, float]
         cx, cy = size[0] / 2.0, size[1] / 2.0
     else:
         return None
-    return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1.0]]), size
+    return shift_pixel_centers(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), -HALF_PIXEL), size

@@ -45,12 +45,6 @@ def pooled_psnr(errors: Iterable[float]) -> float:
     return psnr_of_mse(sum(values) / len(values))
 
 
-def mean_psnr(errors: Iterable[float]) -> float:
-    """Return the mean of the images' PSNRs, never below the pooled one (Jensen)."""
-    values = [psnr_of_mse(e) for e in errors]
-    return sum(values) / len(values)
-
-
 def compare(
     prediction: Float[Tensor, "H W 3"], image: Shaped[Tensor, "H W C"], background: Float[Tensor, "3"]
 ) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from PIL import Image
 from torch import Tensor
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, to_world, unproject
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.transforms_json import Frame, Intrinsics, find_transforms, read_transforms
 from dyn3d_ns.timeline import TIME_EPS
@@ -127,14 +128,14 @@ def sample_surfaces(gt: MotionGroundTruth, max_static: int = 4000, seed: int = 0
         rows, columns = np.nonzero(depth > 0)
         keep = _thin_out(~np.isin(labels[rows, columns], movers), max_static, rng)
         rows, columns = rows[keep], columns[keep]
-        points = unproject(rows, columns, depth, intrinsics, frame.camera_to_world)
+        points = surface_points(rows, columns, depth, intrinsics, frame.camera_to_world)
         found = labels[rows, columns].astype(np.int64)
         velocities = true_velocities(gt, points, found, frame.time)
         samples.append(SurfaceSample(frame.time, points, velocities, found))
     return samples
 
 
-def unproject(
+def surface_points(
     rows: Int64[np.ndarray, "P"],
     columns: Int64[np.ndarray, "P"],
     depth: Float64[np.ndarray, "H W"],
@@ -144,9 +145,9 @@ def unproject(
     """Return the world points seen at pixel centres with planar depth."""
     height, width = depth.shape
     fx, fy, cx, cy = intrinsics.resolve(width, height)
-    z = depth[rows, columns]
-    local = np.stack(((columns + 0.5 - cx) / fx * z, -(rows + 0.5 - cy) / fy * z, -z), axis=1)
-    return local @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
+    K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    pixels = np.stack((columns, rows), axis=1) + HALF_PIXEL
+    return to_world(unproject(pixels, depth[rows, columns], K), np.linalg.inv(flip_axes(camera_to_world)))
 
 
 def true_velocities(

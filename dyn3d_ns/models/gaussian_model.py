@@ -27,7 +27,7 @@ from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.densify import Densifier
 from dyn3d_ns.gaussians.scene import GaussianScene
 from dyn3d_ns.gaussians.seeds.images import surface_points
-from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, ViewSet, join_views, random_points
+from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, join_views, random_points, views_of
 from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, viewmats_of
 from dyn3d_ns.losses.photometric import image_loss
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
@@ -36,13 +36,6 @@ from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
 
 MAX_START_TIMES = 48
 """Times whose images are looked at for a start, where one camera moves through the scene."""
-
-
-def views_of(cameras: Cameras, images: Tensor) -> ViewSet:
-    """Put cameras and their images together for the initialisation."""
-    return ViewSet(
-        viewmats_of(cameras.camera_to_worlds).cpu(), cameras.get_intrinsics_matrices().cpu(), images.cpu()
-    )
 
 
 class TrainingView(NamedTuple):

@@ -1,35 +1,59 @@
 """A dictionary of output images, each made when it is first looked at."""
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 
-class LazyOutputs(dict[str, Any]):
+class LazyOutputs(MutableMapping[str, Any], dict[str, Any]):  # pyright: ignore[reportGeneralTypeIssues]
     """Outputs of a model whose rarer images cost nothing until the viewer or a render asks for them.
 
-    The keys are known from the start, so that they can be listed in a menu.
+    The keys are known from the start, so that they can be listed in a menu. It is a ``dict``, which holds the
+    makers of the other images in their places; the mixin reads every value through ``[]``.
     """
 
-    def __init__(self, ready: dict[str, Any], rest: dict[str, Callable[[], Any]]) -> None:
-        """Take the images at hand and the makers of the others."""
-        super().__init__(ready)
-        self._rest = rest
-        for name in rest:
-            super().setdefault(name, None)
+    def __init__(self, ready: Mapping[str, Any], rest: Mapping[str, Callable[[], Any]] | None = None) -> None:
+        """Take the images at hand, and the makers of those that are not among them."""
+        dict.__init__(self, ready)
+        for name, make in (rest or {}).items():
+            dict.setdefault(self, name, _Unmade(make))
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._rest:
-            self[name] = self._rest.pop(name)()
-        return super().__getitem__(name)
+        value = dict.__getitem__(self, name)
+        if isinstance(value, _Unmade):
+            value = self[name] = value.make()
+        return value
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the output, or the default where the model has none of that name."""
-        return self[name] if name in self else default  # noqa: SIM401 (get is what this defines)
+    def __iter__(self) -> Iterator[str]:
+        # Without one of its own, dict(outputs) and {**outputs} would copy what lies in the places.
+        return dict.__iter__(self)
 
-    def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
-        """Go over all outputs, making those not made yet."""
-        return ((name, self[name]) for name in self)
+    __contains__ = dict.__contains__
+    __setitem__ = dict.__setitem__
+    __delitem__ = dict.__delitem__
+    __len__ = dict.__len__
+    __repr__ = dict.__repr__
+    clear = dict.clear
 
-    def values(self) -> Iterator[Any]:  # type: ignore[override]
-        """Go over all images, making those not made yet."""
-        return (self[name] for name in self)
+    def copy(self) -> LazyOutputs:
+        """Return another dictionary of the same images; those not made yet stay so in both."""
+        return LazyOutputs(self._places())
+
+    def __or__(self, other: Mapping[str, Any]) -> LazyOutputs:  # type: ignore[override]
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ror__(self, other: Mapping[str, Any]) -> LazyOutputs:  # type: ignore[override]
+        return LazyOutputs({**other, **self._places()})
+
+    def _places(self) -> dict[str, Any]:
+        return {name: dict.__getitem__(self, name) for name in self}
+
+
+class _Unmade:
+    """The place of an image that nobody has looked at."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make

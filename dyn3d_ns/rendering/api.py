@@ -67,10 +67,10 @@ def rasterize(
 
     Returns:
         Images, alphas, and a dict with gsplat's keys, among them what its strategies read (means2d, radii,
-        gaussian_ids, …). On the CPU "radii", "tiles_per_gauss", "isect_ids", "flatten_ids" and
-        "isect_offsets" are computed when they are first read (see `RasterInfo`); rows of Gaussians that a
-        camera does not see are zero; "radii" has the shape that the installed gsplat's strategies read,
-        whatever the rule.
+        gaussian_ids, …). On the CPU there are no lists of tiles (tiles_per_gauss, isect_ids, flatten_ids,
+        isect_offsets); "radii" are computed when they are first read (see `RasterInfo`) and have the shape
+        that the installed gsplat's strategies read, whatever the rule; rows of Gaussians that a camera does
+        not see are zero.
 
     Raises:
         ValueError: on a wrong shape, dtype or option, or on values that are not finite; it names the

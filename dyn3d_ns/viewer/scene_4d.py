@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import viser
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, field_of_view, focals, shift_pixel_centers
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.other_processes import let_processes_end
@@ -158,12 +159,12 @@ class SceneViewer(TimePlayer):
         color: tuple[int, int, int],
         image: UInt8[np.ndarray, "H W 3"] | None = None,
     ) -> viser.CameraFrustumHandle:
-        K, pose = self.scene.Ks[i], self.scene.c2w[i]
-        width, height = 2 * K[0, 2] + 1, 2 * K[1, 2] + 1
+        pose = self.scene.c2w[i]
+        fov, aspect = _view_angle(self.scene.Ks[i])
         return self.server.scene.add_camera_frustum(
             name,
-            fov=float(2 * np.arctan2(height / 2, K[1, 1])),
-            aspect=float(width / height),
+            fov=fov,
+            aspect=aspect,
             scale=scale * 0.3,
             color=color,
             image=image,
@@ -250,11 +251,17 @@ class SceneViewer(TimePlayer):
     def _look_through(self, client: viser.ClientHandle | None) -> None:
         if client is None:
             return
-        pose, K = self.scene.c2w[self._frame], self.scene.Ks[self._frame]
+        pose = self.scene.c2w[self._frame]
         # The drawn camera and its picture would stand in the way.
         self._show_cameras_box.value = False
         self._apply_options()
         with client.atomic():
             client.camera.position = pose[:3, 3]
             client.camera.look_at = pose[:3, 3] + pose[:3, 2] * self._size
-            client.camera.fov = float(2 * np.arctan2(K[1, 2] + 0.5, K[1, 1]))
+            client.camera.fov = _view_angle(self.scene.Ks[self._frame])[0]
+
+
+def _view_angle(K: Float64[np.ndarray, "3 3"]) -> tuple[float, float]:
+    """Return vertical field of view (radians) and aspect of a centred camera with pixel centres at 0."""
+    width, height = 2.0 * centers(shift_pixel_centers(K, HALF_PIXEL))[0]
+    return field_of_view(float(focals(K)[0, 1]), float(height)), float(width / height)

@@ -10,7 +10,6 @@ from dyn3d_ns.gaussians.densify import (
     DefaultStrategy,
     MCMCStrategy,
     compute_relocation,
-    inject_noise_to_position,
     relocate,
     sample_add,
 )
@@ -158,7 +157,7 @@ def test_mcmc_strategy_relocates_the_dead_and_grows_to_its_cap(packed):
     opacities = torch.full((60,), 0.5)
     opacities[:15] = 0.001
     a, params, optimizers = _training(changed={"opacities": torch.logit(opacities)})
-    strategy = MCMCStrategy(cap_max=70, refine_start_iter=2, refine_every=5, min_opacity=0.005, noise_lr=1.0)
+    strategy = MCMCStrategy(cap_max=70, refine_start_iter=2, refine_every=5, min_opacity=0.005)
     counts, labels = {}, {}
 
     def after(step):
@@ -226,24 +225,6 @@ def test_moments_follow_relocation_and_addition():
         moments = optimizers[name].state[p]
         assert len(p) == 12 and not moments["exp_avg_sq"][8:].any() and moments["exp_avg_sq"][1:8].any(), name
     assert torch.equal(params["means"][8:], params["means"][_labels(params)[8:]])
-
-
-def test_noise_is_gsplats():
-    """The same draws through gsplat's formula: covariance times noise, strong for faint Gaussians."""
-    from gsplat.cuda._torch_impl import _quat_scale_to_covar_preci
-
-    _, params, _ = _training(n=50, changed={"opacities": torch.linspace(-9, 2, 50)})
-    before = params["means"].detach().clone()
-    torch.manual_seed(3)
-    inject_noise_to_position(params, scaler=7.0)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        strength = 1 / (1 + torch.exp(-100 * ((1 - params["opacities"].sigmoid()) - 0.995)))
-        covars, _ = _quat_scale_to_covar_preci(params["quats"], params["scales"].exp(), compute_preci=False)
-        noise = torch.randn_like(before) * strength[:, None] * 7.0
-        torch.testing.assert_close(params["means"] - before, torch.einsum("bij,bj->bi", covars, noise))
-    moved = (params["means"].detach() - before).norm(dim=-1)
-    assert float(moved[-5:].max()) < 1e-6 < float(moved[0])
 
 
 def test_absgrad_is_the_sum_of_absolute_pixel_gradients():

@@ -33,11 +33,22 @@ def test_rows_of_cameras_broadcast(convert) -> None:
         expected = world @ views[i, :3, :3].T + views[i, :3, 3]
         np.testing.assert_allclose(local[i], expected, atol=1e-12)
         np.testing.assert_allclose(pixels[i], c.project(expected, Ks[i]))
+    np.testing.assert_allclose(c.to_world(local, convert(views)), np.tile(world, (3, 1, 1)), atol=1e-12)
+    shared, depths = rng.uniform(0, 80, (7, 2)), rng.uniform(1, 3, 7)
+    lifted = c.unproject(convert(shared), convert(depths), convert(Ks))
+    for i in range(3):
+        np.testing.assert_allclose(lifted[i], c.unproject(shared, depths, Ks[i]))
+        np.testing.assert_allclose(c.project(np.asarray(lifted[i]), Ks[i]), shared)
 
 
 def test_points_behind_the_camera_stay_finite() -> None:
     pixels = c.project(np.array([[0.1, 0.1, -1.0], [0.1, 0.1, 0.0]]), K, near=1e-3)
     assert np.isfinite(pixels).all() and (np.abs(pixels) > 1e3).all()
+
+
+def test_field_of_view_is_that_of_the_outermost_rays() -> None:
+    assert c.field_of_view(50.0, 100.0) == pytest.approx(np.pi / 2)
+    assert c.field_of_view(50.0, 100.0 / 3**0.5) == pytest.approx(np.pi / 3)
 
 
 def test_viewmats_invert_opengl_poses() -> None:

@@ -18,6 +18,55 @@ def test_lazy_outputs_are_listed_at_once_and_made_once() -> None:
     assert outputs.get("none", 7) == 7
 
 
+def lazy() -> tuple[LazyOutputs, list[str]]:
+    calls: list[str] = []
+    return LazyOutputs({"rgb": 1}, {"flow": lambda: calls.append("flow") or 2}), calls
+
+
+@pytest.mark.parametrize(
+    "read",
+    [dict, lambda o: {**o}, lambda o: dict(o.items()), lambda o: dict(zip(o, o.values(), strict=True))],
+    ids=["dict", "unpacking", "items", "values"],
+)
+def test_whoever_reads_all_values_gets_images(read) -> None:
+    outputs, calls = lazy()
+    assert read(outputs) == {"rgb": 1, "flow": 2} and calls == ["flow"]
+    assert outputs == {"rgb": 1, "flow": 2} and isinstance(outputs, dict) and calls == ["flow"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda o: o.pop("flow"), lambda o: o.get("flow"), lambda o: o.setdefault("flow", 5)],
+    ids=["pop", "get", "setdefault"],
+)
+def test_whoever_reads_one_value_gets_the_image(read) -> None:
+    outputs, calls = lazy()
+    assert read(outputs) == 2 and calls == ["flow"]
+
+
+def test_copies_and_unions_make_nothing_and_keep_the_later_value() -> None:
+    outputs, calls = lazy()
+    copied, joined, other = outputs.copy(), outputs | {"rgb": 7}, {"rgb": 7, "extra": 3} | outputs
+    assert "flow" in outputs and len(outputs) == 2 and calls == []
+    assert copied["flow"] == 2 and joined["rgb"] == 7 and joined["flow"] == 2
+    assert list(other) == ["rgb", "extra", "flow"] and (other["rgb"], other["flow"]) == (1, 2)
+    assert outputs["rgb"] == 1
+
+
+def test_a_value_that_is_set_replaces_its_maker() -> None:
+    for change in (
+        lambda o: o.update(flow=5), lambda o: o.__setitem__("flow", 5), lambda o: o.__ior__({"flow": 5}),
+    ):  # fmt: skip
+        outputs, calls = lazy()
+        change(outputs)
+        assert outputs["flow"] == 5 and calls == []
+    assert outputs.pop("none", 4) == 4
+    del outputs["flow"]
+    assert list(outputs) == ["rgb"]
+    with pytest.raises(KeyError, match="flow"):
+        outputs["flow"]
+
+
 def test_rest_is_grey_as_velocity_and_white_as_flow() -> None:
     torch.testing.assert_close(velocity_colors(torch.zeros(1, 1, 3), 1.0), torch.full((1, 1, 3), 0.5))
     torch.testing.assert_close(flow_colors(torch.zeros(1, 1, 2), 1.0), torch.ones(1, 1, 3))

@@ -14,7 +14,6 @@ from raster_helpers import leaves, scene
 
 from dyn3d_ns.rendering import rasterize
 from dyn3d_ns.rendering.api import installed_radius_rule
-from dyn3d_ns.rendering.info import LAZY_KEYS
 
 MODELS = ("pinhole", "ortho", "fisheye")
 needs_gsplat_1_4 = pytest.mark.skipif(
@@ -191,37 +190,21 @@ def test_harmonics(degree):
         assert float((x.grad - y.grad).norm() / y.grad.norm()) < 5e-6
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("tile_size", [16, 7])
-def test_tile_lists_in_info(packed, tile_size):
-    a = scene(n=30, cameras=2, spread=3.0, seed=3)
-    _, _, info = rasterize(**a, packed=packed, tile_size=tile_size, radius_rule="square")
-    _, _, whole = rasterize(**a, packed=False, radius_rule="square")
-    grid = (math.ceil(a["width"] / tile_size), math.ceil(a["height"] / tile_size))
-    assert (info["tile_width"], info["tile_height"], info["tile_size"]) == (*grid, tile_size)
-    radii = whole._radii.permute(0, 2, 1).int() if installed_radius_rule() == "tight" else whole["radii"]
-    counts, ids, flat = gsplat_torch._isect_tiles(whole["means2d"], radii, whole["depths"], tile_size, *grid)
-    offsets = gsplat_torch._isect_offset_encode(ids, 2, *grid)
-    if packed:  # flatten ids are rows of the packed tensors
-        rows = info["camera_ids"] * 30 + info["gaussian_ids"]
-        assert torch.equal(rows[info["flatten_ids"].long()].int(), flat)
-        counts = counts[info["camera_ids"], info["gaussian_ids"]]
-    else:
-        assert torch.equal(info["flatten_ids"], flat)
-    assert torch.equal(info["tiles_per_gauss"], counts)
-    assert torch.equal(info["isect_ids"], ids)
-    assert torch.equal(info["isect_offsets"], offsets)
-
-
-def test_lazy_keys_are_there_when_asked_for():
+def test_radii_are_there_when_asked_for():
     _, _, info = rasterize(**scene(n=0))
-    assert not set(LAZY_KEYS) & set(info.keys())
-    assert all(key in info for key in LAZY_KEYS) and "isect" not in info
-    assert info.get("flatten_ids").shape == (0,) and info["isect_offsets"].shape == (1, 3, 4)
-    assert info["radii"].shape == (0,) and info["radii"].dtype == torch.int32
-    assert set(LAZY_KEYS) <= set(info.keys()) and info.get("nothing", 5) == 5
+    assert "radii" not in set(info.keys()) and "radii" in info and "isect_ids" not in info
+    assert info.get("radii").shape == (0,) and info["radii"].dtype == torch.int32
+    assert "radii" in set(info.keys()) and info.get("nothing", 5) == 5
     with pytest.raises(KeyError, match="nothing"):
         info["nothing"]
+
+
+def test_tiles_in_info_cover_the_image():
+    a = scene(n=3)
+    for tile_size in (16, 7):
+        _, _, info = rasterize(**a, tile_size=tile_size)
+        grid = (math.ceil(a["width"] / tile_size), math.ceil(a["height"] / tile_size))
+        assert (info["tile_width"], info["tile_height"], info["tile_size"]) == (*grid, tile_size)
 
 
 def test_signature_is_gsplats():

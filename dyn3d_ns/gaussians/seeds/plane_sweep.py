@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
 from dyn3d_ns.gaussians.seeds.points import ViewSet
+from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, to_world, unproject
 
 LONG_SIDE = 128
 """Largest picture side that depths are searched at, pixels."""
@@ -57,25 +58,25 @@ def scale_views(views: ViewSet, long_side: int) -> tuple[ViewSet, Float[Tensor, 
     if factor < 1.0:
         size = (max(round(height * factor), 1), max(round(width * factor), 1))
         pictures = interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
-    shrink = views.Ks.new_tensor([pictures.shape[-1] / width, pictures.shape[-2] / height, 1.0])
+    Ks = scale_intrinsics(views.Ks, pictures.shape[-1] / width, pictures.shape[-2] / height)
     images = (pictures * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return ViewSet(views.viewmats, views.Ks * shrink[:, None], images), pictures
+    return ViewSet(views.viewmats, Ks, images), pictures
 
 
 def depth_ranges(views: ViewSet, box: Float[Tensor, "2 3"]) -> Float[Tensor, "C 2"]:
     """Return each view's nearest and farthest depth of a box that may lie around the camera or before it."""
     corners = torch.cartesian_prod(*box.T.unbind(0)).to(views.viewmats)
-    z = corners @ views.viewmats[:, 2, :3].T + views.viewmats[:, 2, 3]
-    far = z.amax(0).clamp_min(1e-3 * float((box[1] - box[0]).norm()))
-    return torch.stack([torch.maximum(z.amin(0), NEAREST * far), far], dim=1)
+    z = to_camera(corners, views.viewmats)[..., 2]
+    far = z.amax(1).clamp_min(1e-3 * float((box[1] - box[0]).norm()))
+    return torch.stack([torch.maximum(z.amin(1), NEAREST * far), far], dim=1)
 
 
 def pixel_rays(views: ViewSet) -> Float[Tensor, "C H W 3"]:
     """Return camera-space rays through the pixel centres, with z = 1."""
     height, width = views.images.shape[1:3]
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1).to(views.Ks)
-    return torch.einsum("cij,hwj->chwi", torch.linalg.inv(views.Ks), pixels)
+    pixels = torch.stack([u, v], dim=-1).flatten(0, 1).to(views.Ks)
+    return unproject(pixels, torch.ones_like(pixels[:, 0]), views.Ks).unflatten(1, (height, width))
 
 
 def choose_sources(
@@ -88,22 +89,16 @@ def choose_sources(
     rays = pixel_rays(views)[:, ::8, ::8].flatten(1, 2)
     ratio = torch.linspace(0.3, 1.0, 8).to(rays)
     z = ranges[:, :1] * (ranges[:, 1:] / ranges[:, :1]) ** ratio
-    rotations, shifts = views.viewmats[:, :3, :3], views.viewmats[:, :3, 3]
-    points = ((rays[:, :, None] * z[:, None, :, None]).flatten(1, 2) - shifts[:, None]) @ rotations
-    eyes = -(rotations.mT @ shifts[..., None])[..., 0]
+    points = to_world((rays[:, :, None] * z[:, None, :, None]).flatten(1, 2), views.viewmats)
+    eyes = to_world(rays.new_zeros(1, 3), views.viewmats)
     size = torch.tensor([views.images.shape[2], views.images.shape[1]]).to(rays)
     chosen = []
     for i, samples in enumerate(points):
         mine = samples[((samples >= box[0]) & (samples <= box[1])).all(1)]
-        cam = mine @ rotations.mT + shifts[:, None]
-        uv = (
-            cam[..., :2]
-            / cam[..., 2:].clamp_min(1e-6)
-            * torch.stack([views.Ks[:, 0, 0], views.Ks[:, 1, 1]], 1)[:, None]
-            + views.Ks[:, None, :2, 2]
-        )
+        cam = to_camera(mine, views.viewmats)
+        uv = project(cam, views.Ks)
         seen = (cam[..., 2] > 0) & (uv >= 0).all(-1) & (uv < size).all(-1)
-        ways = torch.nn.functional.normalize(mine - eyes[:, None], dim=-1)
+        ways = torch.nn.functional.normalize(mine - eyes, dim=-1)
         angle = torch.rad2deg(torch.arccos((ways * ways[i]).sum(-1).clamp(-1, 1)))
         worth = torch.where(angle < 12, angle / 12, torch.exp(-0.5 * ((angle - 12) / 18).square()))
         total = (worth * seen).sum(1)
@@ -130,19 +125,20 @@ def sweep(
     """Return how badly a view's pixels match the sources for every depth, 0..1."""
     height, width = rays.shape[:2]
     between = views.viewmats[sources] @ torch.linalg.inv(views.viewmats[index])
-    ahead = torch.einsum("sij,hwj->shwi", views.Ks[sources] @ between[:, :3, :3], rays)
-    offset = (views.Ks[sources] @ between[:, :3, 3:])[:, None, None, None, :, 0]
+    ahead = (rays.flatten(0, 1) @ between[:, :3, :3].mT)[:, None]
+    shift = between[:, None, None, :3, 3]
     to_grid = 2.0 / rays.new_tensor([width, height])
     costs = []
     for part in depths.split(_CHUNK):
-        place = ahead[:, None] * part[:, None, None, None] + offset
-        grid = place[..., :2] / place[..., 2:].clamp_min(1e-6) * to_grid - 1.0
+        place = (ahead * part[:, None, None] + shift).flatten(1, 2)
+        grid = project(place, views.Ks[sources]) * to_grid - 1.0
         outside = (place[..., 2] <= 0) | (grid.abs() > 1).any(-1)
+        shape = (len(part), height, width)
         seen = grid_sample(
-            looks[sources], grid.flatten(1, 2), padding_mode="border", align_corners=False
-        ).unflatten(2, (len(part), height))
+            looks[sources], grid.unflatten(1, (-1, width)), padding_mode="border", align_corners=False
+        ).unflatten(2, shape[:2])
         difference = (seen - looks[index][:, None]).abs_().mean(1) / SPREAD
-        difference = difference.clamp_max_(1.0).masked_fill_(outside, UNSEEN)
+        difference = difference.clamp_max_(1.0).masked_fill_(outside.unflatten(1, shape), UNSEEN)
         smooth = avg_pool2d(difference, 3, 1, 1, count_include_pad=False)
         best = min(BEST, len(sources))
         costs.append(smooth.topk(best, dim=0, largest=False).values.mean(0))

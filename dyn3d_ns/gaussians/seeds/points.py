@@ -1,12 +1,20 @@
 """Where the Gaussians start: a point cloud, the visual hull of the masks at one time, or random points."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from scipy.spatial import KDTree
 from torch import Tensor
+
+from dyn3d_ns.geometry.cameras import project, to_camera, viewmats_of
+
+if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
 
 SH_C0 = 0.28209479177387814
 """Value of the constant spherical harmonic; ``colour = 0.5 + SH_C0 * f_dc``."""
@@ -27,6 +35,13 @@ class ViewSet:
     """Intrinsics in pixels."""
     images: UInt8[Tensor, "C H W D"]
     """RGB, or RGBA with straight alpha."""
+
+
+def views_of(cameras: Cameras, images: UInt8[Tensor, "C H W D"]) -> ViewSet:
+    """Put Nerfstudio's cameras and their images together."""
+    return ViewSet(
+        viewmats_of(cameras.camera_to_worlds).cpu(), cameras.get_intrinsics_matrices().cpu(), images.cpu()
+    )
 
 
 def join_views(parts: list[ViewSet]) -> ViewSet:
@@ -62,10 +77,8 @@ def sample_views(
         Pixel values in 0..1, and 1 where the point lies in front of the camera and within the picture.
     """
     height, width = views.images.shape[1:3]
-    cam = points @ views.viewmats[:, :3, :3].transpose(1, 2) + views.viewmats[:, None, :3, 3]
-    uv = cam[..., :2] / cam[..., 2:].clamp_min(1e-6)
-    col = torch.floor(uv[..., 0] * views.Ks[:, None, 0, 0] + views.Ks[:, None, 0, 2]).long()
-    row = torch.floor(uv[..., 1] * views.Ks[:, None, 1, 1] + views.Ks[:, None, 1, 2]).long()
+    cam = to_camera(points, views.viewmats)
+    col, row = torch.floor(project(cam, views.Ks)).long().unbind(-1)
     inside = (cam[..., 2] > 1e-3) & (col >= 0) & (col < width) & (row >= 0) & (row < height)
     index = torch.arange(len(views.images))[:, None]
     values = views.images[index, row.clamp(0, height - 1), col.clamp(0, width - 1)]

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dyn3d_ns.gaussians.seeds.plane_sweep import DepthMaps, depth_maps, pixel_rays
 from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, ViewSet
+from dyn3d_ns.geometry.cameras import project, to_camera, to_world
 
 MOST_VIEWS = 16
 """Views that are searched, evenly spread over those given."""
@@ -22,8 +23,7 @@ FEWEST = 0.02
 def world_points(maps: DepthMaps) -> Float[Tensor, "C H W 3"]:
     """Return where the pixels of the depth maps lie in the world."""
     cam = pixel_rays(maps.views) * maps.depths[..., None]
-    shifts = maps.views.viewmats[:, :3, 3]
-    return torch.einsum("cij,chwi->chwj", maps.views.viewmats[:, :3, :3], cam - shifts[:, None, None])
+    return to_world(cam.flatten(1, 2), maps.views.viewmats).view_as(cam)
 
 
 def confirmations(maps: DepthMaps) -> tuple[Float[Tensor, "C H W"], Float[Tensor, "C H W"]]:
@@ -33,13 +33,12 @@ def confirmations(maps: DepthMaps) -> tuple[Float[Tensor, "C H W"], Float[Tensor
     agree, through = torch.zeros(2, len(points))
     owner = torch.arange(count).repeat_interleave(height * width)
     for j in range(count):
-        pose, K = maps.views.viewmats[j], maps.views.Ks[j]
-        cam = points @ pose[:3, :3].T + pose[:3, 3]
-        z = cam[:, 2].clamp_min(1e-6)
-        uv = torch.floor(cam[:, :2] / z[:, None] * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2])
-        inside = (cam[:, 2] > 0) & (uv >= 0).all(1) & (uv[:, 0] < width) & (uv[:, 1] < height) & (owner != j)
+        cam = to_camera(points, maps.views.viewmats[j])
+        z = cam[:, 2]
+        uv = torch.floor(project(cam, maps.views.Ks[j]))
+        inside = (z > 0) & (uv >= 0).all(1) & (uv[:, 0] < width) & (uv[:, 1] < height) & (owner != j)
         column, row = uv[inside].long().unbind(1)
-        ratio = maps.depths[j, row, column] / z[inside]
+        ratio = maps.depths[j, row, column] / z[inside].clamp_min(1e-6)
         agree[inside] += ((ratio - 1).abs() < AGREEMENT).float()
         sure = maps.margins[j, row, column] > SURE
         through[inside] += (sure & (ratio > 1 + 2 * AGREEMENT)).float()

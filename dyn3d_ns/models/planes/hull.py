@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from dyn3d_ns.geometry.cameras import focals, project, to_camera, viewmats_of
+
 COARSEST = 16
 """Cells along an axis that are all looked up in the images."""
 
@@ -46,21 +48,16 @@ def hull_cells(
             coarse = coarse.repeat_interleave(2, dim=axis)
         keep = coarse.flatten()
     views = torch.zeros(len(points), dtype=torch.int16)
+    viewmats, Ks = viewmats_of(cameras.camera_to_worlds).cpu(), cameras.get_intrinsics_matrices().cpu()
     for i in range(len(images)):
-        pose = cameras.camera_to_worlds[i].cpu()
-        local = (points[keep] - pose[:, 3]) @ pose[:, :3]
-        depth = -local[:, 2]
-        fx, fy = float(cameras.fx[i]), float(cameras.fy[i])
-        cx, cy = float(cameras.cx[i]), float(cameras.cy[i])
+        local = to_camera(points[keep], viewmats[i])
+        depth = local[:, 2]
+        column, row = torch.floor(project(local, Ks[i], near=radius)).long().unbind(-1)
         height, width = images.shape[1:3]
-        ahead = depth > radius
-        safe = depth.clamp_min(radius)
-        column = torch.floor(local[:, 0] / safe * fx + cx).long()
-        row = torch.floor(-local[:, 1] / safe * fy + cy).long()
-        inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        inside = (depth > radius) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         if not bool(inside.any()):
             continue
-        rim = int(torch.ceil(radius * fx / depth[inside].min())) + 1
+        rim = int(torch.ceil(radius * focals(Ks[i])[0, 0] / depth[inside].min())) + 1
         # OpenCV takes a rectangle's dilation apart; as a pooling it took longer than all the rest.
         size = (2 * rim + 1, 2 * rim + 1)
         alpha = (images[i, ..., 3] > 0).numpy().astype(np.uint8)

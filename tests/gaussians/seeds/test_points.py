@@ -13,7 +13,7 @@ from dyn3d_ns.gaussians.seeds.points import (
     random_points,
     sample_views,
 )
-from dyn3d_ns.models.gaussian_model import viewmats_of
+from dyn3d_ns.geometry.cameras import viewmats_of
 
 SIZE, RADIUS = 96, 0.4
 CENTER = torch.tensor([0.2, -0.1, 0.3])

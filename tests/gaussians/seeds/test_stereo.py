@@ -6,7 +6,7 @@ import torch
 from dyn3d_ns.gaussians.seeds.plane_sweep import DepthMaps, depth_maps, scale_views
 from dyn3d_ns.gaussians.seeds.points import ViewSet
 from dyn3d_ns.gaussians.seeds.stereo import confirmations, stereo_points, thin_points
-from dyn3d_ns.models.gaussian_model import viewmats_of
+from dyn3d_ns.geometry.cameras import viewmats_of
 
 SIZE, FOCAL, HEIGHT = 56, 52.0, 3.0
 BOX = torch.tensor([[-2.0, -2, -0.5], [2, 2, 2]])
