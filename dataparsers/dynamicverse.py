@@ -16,7 +16,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns import compat
 from dyn3d_ns.geometry.bounds import SceneBounds, bounds_of_points, group_poses, surrounding_bounds
-from dyn3d_ns.io.dynamicverse import ClipFolder
+from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.timeline import Split, Timeline, wanted_splits
 
@@ -49,7 +49,7 @@ class DynamicVerseDataParserConfig(DataParserConfig):
 class DynamicVerseDataParser(DataParser):
     """Parse one video: a camera and a time a frame.
 
-    Beside the cameras, `metadata` holds `clip` (a :class:`~dyn3d_ns.io.dynamicverse.ClipFolder`, which reads
+    Beside the cameras, `metadata` holds `clip` (a :class:`~dyn3d_ns.io.clip.folder.ClipFolder`, which reads
     masks, depth, flow, tracks and the fused scene in the clip's own world), `frame_ids` (the frame of each
     image), `instance_names`, and the files of masks and flow of each image where there are any. The
     clip's world becomes Nerfstudio's by `dataparser_transform` and `dataparser_scale`.

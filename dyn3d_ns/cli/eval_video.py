@@ -32,8 +32,8 @@ class EvalVideo:
         from rich.console import Console
 
         from dyn3d_ns.io.atomic import write_json
+        from dyn3d_ns.io.clip.workspace import Workspace
         from dyn3d_ns.video.evaluation import GroundTruth, evaluate
-        from dyn3d_ns.video.workspace import Workspace
 
         if self.output is not None:
             require_output_file(self.output, ".json")

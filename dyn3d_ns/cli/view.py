@@ -11,7 +11,7 @@ import tyro
 from dyn3d_ns.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from dyn3d_ns.video.workspace import Workspace
+    from dyn3d_ns.io.clip.workspace import Workspace
     from dyn3d_ns.viewer.scene_4d import SceneViewer
 
 
@@ -50,9 +50,9 @@ class View:
 
     def open(self) -> SceneViewer:
         """Start serving and return the running viewer."""
+        from dyn3d_ns.io.clip.workspace import Workspace
         from dyn3d_ns.io.fused_4d import read_fused
         from dyn3d_ns.timeline import Timeline
-        from dyn3d_ns.video.workspace import Workspace
         from dyn3d_ns.viewer.scene_4d import SceneViewer, ViewLimits
 
         path = self._fused()

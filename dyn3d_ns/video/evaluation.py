@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32
 
+from dyn3d_ns.io.arrays import read_png
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flo
 from dyn3d_ns.io.sintel import read_cam, read_dpt
@@ -16,8 +18,6 @@ from dyn3d_ns.metrics.depth import Alignment, DepthErrors
 from dyn3d_ns.metrics.flow import FlowErrors
 from dyn3d_ns.metrics.masks import contour_accuracy, id_stability, region_similarity
 from dyn3d_ns.metrics.trajectory import focal_error_percent, trajectory_errors
-from dyn3d_ns.video.arrays import read_png
-from dyn3d_ns.video.workspace import Workspace
 
 _KINDS = {
     "camdata_left": ".cam",

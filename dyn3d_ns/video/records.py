@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns.io.atomic import write_json
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.stage import Stage
-from dyn3d_ns.video.workspace import Workspace
 
 FOLDER = ".dyn3d"
 """Where the records lie, inside the clip's folder."""

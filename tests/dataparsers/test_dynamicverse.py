@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParser, DynamicVerseDataParserConfig
-from dyn3d_ns.io.dynamicverse import ClipFolder
+from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, MissingFileError
-from dyn3d_ns.video.stages.fuse import FuseSettings, FuseStage
+from dyn3d_ns.video.fuse.settings import FuseSettings
+from dyn3d_ns.video.fuse.stage import FuseStage
 from tests.video.cards import CardClip, QuietReport
 
 

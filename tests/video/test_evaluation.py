@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from dyn3d_ns.cli.main import main
+from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, Tracks
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import write_flo
 from dyn3d_ns.video.cameras.given import given_cameras
+from dyn3d_ns.video.cameras.settings import GivenCameras
 from dyn3d_ns.video.evaluation import GroundTruth, evaluate
 from dyn3d_ns.video.report import ConsoleReport
-from dyn3d_ns.video.stages.cameras import CamerasSettings
-from dyn3d_ns.video.types import Cameras, Clip, Flow, Tracks
-from dyn3d_ns.video.workspace import Workspace
 from tests.sintel_files import write_cam, write_dpt
 
 FRAMES, HEIGHT, WIDTH = 4, 24, 32
@@ -118,9 +118,7 @@ def test_given_poses_are_taken_and_locate_the_tracks(clip: Workspace, tmp_path: 
     )
     lines = [f"{i} {p[0, 3]} {p[1, 3]} {p[2, 3]} 0 0 0 1" for i, p in enumerate(poses())]
     (tmp_path / "poses.txt").write_text("\n".join(lines))
-    cameras, found = given_cameras(
-        clip, ConsoleReport(), CamerasSettings(poses=tmp_path / "poses.txt", focal=40.0)
-    )
+    cameras, found = given_cameras(clip, ConsoleReport(), GivenCameras(tmp_path / "poses.txt", focal=40.0))
     np.testing.assert_allclose(cameras.camera_to_worlds, poses(), atol=1e-9)
     assert cameras.Ks[0, 0, 0] == 40.0 and not cameras.static
     assert len(found.xyz) > 20
@@ -128,4 +126,4 @@ def test_given_poses_are_taken_and_locate_the_tracks(clip: Workspace, tmp_path: 
     assert np.median(nearest) < 0.01
     (tmp_path / "poses.txt").write_text("\n".join(lines[:2]))
     with pytest.raises(DatasetError, match="2 poses, but the clip has 4 frames"):
-        given_cameras(clip, ConsoleReport(), CamerasSettings(poses=tmp_path / "poses.txt"))
+        given_cameras(clip, ConsoleReport(), GivenCameras(tmp_path / "poses.txt"))

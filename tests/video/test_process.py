@@ -15,8 +15,9 @@ from PIL import Image
 
 from dyn3d_ns.cli.main import main, parse
 from dyn3d_ns.cli.process import Process
-from dyn3d_ns.video.registry import STAGES, part
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.paths import STAGES
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.registry import part
 from tests.video.clips import shifted_frames, texture, write_folder, write_video
 
 FIRST = "frames,flow,keyframes,tracks"
@@ -248,7 +249,7 @@ def test_an_unknown_stage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_another_packages_part_is_found_by_its_import_path() -> None:
-    assert part("flow", "dyn3d_ns.video.flow:DisFlow").__name__ == "DisFlow"
+    assert part("flow", "dyn3d_ns.video.flow.opencv:DisFlow").__name__ == "DisFlow"
 
 
 def test_every_stage_has_its_options() -> None:

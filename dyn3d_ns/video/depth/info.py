@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns.io.atomic import write_json
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.workspace import Workspace
 
 TRIANGULATED = "triangulated"
 

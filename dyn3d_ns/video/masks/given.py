@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from dyn3d_ns.video.arrays import read_png
+from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.video.errors import StageError
 
 _SUFFIXES = (".png", ".npy", ".webp", ".bmp")
