@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int32
 
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
@@ -49,12 +50,14 @@ def write_npz(path: Path, **arrays: Any) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def read_npz(path: Path, names: Sequence[str], stage: str = "") -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz without unpickling anything.
+def read_npz(
+    path: Path, names: Sequence[str], stage: str = "", optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read the named arrays of an .npz, and the optional ones that it has, without unpickling anything.
 
     Raises:
         MissingFileError: there is no such file.
-        DamagedFileError: it is no .npz, or lacks one of the names.
+        DamagedFileError: it is no .npz, lacks one of the names, or would have to be unpickled.
     """
     if not path.is_file():
         raise MissingFileError(
@@ -62,12 +65,17 @@ def read_npz(path: Path, names: Sequence[str], stage: str = "") -> dict[str, np.
         )
     try:
         with np.load(path, allow_pickle=False) as content:
-            values = {name: content[name] for name in content.files}
+            held = content.files
+            values = {name: content[name] for name in (*names, *optional) if name in held}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); delete it and run again") from error
     missing = [name for name in names if name not in values]
     if missing:
-        raise DamagedFileError(
-            f"{path} lacks {', '.join(missing)}; it holds {', '.join(values) or 'nothing'}"
-        )
+        raise DamagedFileError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
     return values
+
+
+def ids_of(pixels: np.ndarray) -> Int32[np.ndarray, "H W"]:
+    """Return a mask's ids: palette indices and grey values as they are, colours as R + 256 G + 65536 B."""
+    values = pixels.astype(np.int32)
+    return values if values.ndim == 2 else values[..., 0] + 256 * values[..., 1] + 65536 * values[..., 2]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.clip.paths import STAGES
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import assemble_scene
@@ -102,9 +103,8 @@ def _processed(path: Path) -> Description | None:
         times = clip.get("times") or [0.0]
         facts["source"] = str(clip.get("source", ""))
         facts["length"] = f"{times[-1]:.2f} s at {clip.get('fps', 0):.3g} fps"
-    labels = path / "segmentation/instance_labels.json"
-    if labels.is_file():
-        facts["objects"] = ", ".join(str(name) for name in _json(labels).values()) or "none"
+    if ClipFolder(path).instance_labels_path.is_file():
+        facts["objects"] = ", ".join(ClipFolder(path).instance_names.values()) or "none"
     missing = [f"stage {name}" for name in STAGES if name not in done]
     posed = "cameras" in done or "adjust" in done
     use = [f"ns-train dyn3d-velocity-fast dynamicverse-data --data {path}"] if posed else []

@@ -112,7 +112,7 @@ def test_side_files(clip: tuple[CardClip, Path]) -> None:
     assert metadata["flow_filenames"][-1] is None
     assert np.array_equal(folder.labels(3), truth.labels[3])
     assert folder.depth(3) == pytest.approx(truth.depths[3])
-    assert folder.flow(3)[0] == pytest.approx(truth.flow(3, 4).flow, abs=0.02)
+    assert folder.flow(3, 4).flow == pytest.approx(truth.flow(3, 4).flow, abs=0.02)
     assert folder.tracks().xy.shape == truth.tracks().xy.shape
     assert folder.fused() is not None
 
@@ -166,7 +166,7 @@ def test_a_scene_of_dynamicverse(tmp_path: Path) -> None:
     np.savez(
         root / "dynamicBA/exp/poses_x.npz", poses=truth.poses + 0, intrinsics=np.tile(truth.K, (6, 1, 1))
     )
-    assert np.allclose(ClipFolder(root).cameras[0], truth.poses)
+    assert np.allclose(ClipFolder(root).cameras().camera_to_worlds, truth.poses)
 
 
 def write_frames(root: Path, truth: CardClip) -> Path:

@@ -87,11 +87,11 @@ def test_keyframe_files_have_the_published_names_and_keys(done: tuple[Path, Work
 
 def test_track_file_has_the_published_keys(done: tuple[Path, Workspace]) -> None:
     _, workspace = done
-    with np.load(workspace.find_tracks(), allow_pickle=False) as file:
+    with np.load(workspace.tracks_path(), allow_pickle=False) as file:
         assert file["all_tracks"].shape[::2] == (12, 2) and file["all_tracks"].shape[1] > 100
         assert file["all_visibilities"].shape == file["all_confidences"].shape == file["all_tracks"].shape[:2]
         assert file["orig_shape"].tolist() == [72, 96]
-    assert workspace.find_tracks().parent.name == "cotrackerv3_10_50"
+    assert workspace.tracks_file() == workspace.root / "cotrackerv3_10_50/results.npz"
 
 
 def test_a_second_run_keeps_everything(done: tuple[Path, Workspace], capsys: pytest.CaptureFixture) -> None:

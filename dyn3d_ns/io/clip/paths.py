@@ -1,4 +1,4 @@
-"""The folder that a clip becomes: DynamicVerse's tree, with a reader and a writer for each kind of file.
+"""The folder that a clip becomes: DynamicVerse's tree. What its files are called is known here only.
 
 rgb/00000.png …                         frames (`clip.json`: their times)
 flow/00000_00001.npz, .flo              flow from one frame to another, with its consistency mask
@@ -41,7 +41,7 @@ EXPERIMENT = "base"
 
 
 @dataclass(frozen=True)
-class Tree:
+class ClipPaths:
     """Where everything lies in one clip's folder. Frames are numbered from 0."""
 
     root: Path
@@ -67,9 +67,12 @@ class Tree:
 
     def frames(self) -> list[Path]:
         """List the images of the clip in order."""
-        found = sorted(p for p in self.rgb_dir.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+        found = _images_in(self.rgb_dir)
         if not found:
-            raise MissingFileError(f"{self.rgb_dir} holds no frame; run the stage `frames` first")
+            raise MissingFileError(
+                f"{self.root} has no frames in rgb/; give the folder that `dyn3d process` wrote (its stage "
+                "`frames`), or a scene of DynamicVerse"
+            )
         return found
 
     @property
@@ -105,12 +108,9 @@ class Tree:
         """File of the tracks, where the stage `tracks` writes it."""
         return self.root / f"cotrackerv3_{interval}_{grid}" / "results.npz"
 
-    def find_tracks(self) -> Path:
-        """Return the newest file of tracks in the tree."""
-        found = sorted(self.root.glob("cotrackerv3_*/results.npz"), key=lambda p: p.stat().st_mtime_ns)
-        if not found:
-            raise MissingFileError(f"{self.root} holds no cotrackerv3_*/results.npz; run the stage `tracks`")
-        return found[-1]
+    def tracks_file(self) -> Path | None:
+        """Return the newest file of tracks."""
+        return self._newest(STAGES["tracks"])
 
     @property
     def segmentation_dir(self) -> Path:
@@ -145,6 +145,24 @@ class Tree:
         """Static points before adjustment."""
         return self.root / "cameras" / "points.npz"
 
+    def find_masks(self) -> list[Path]:
+        """List the files of instance ids in order, where there are any."""
+        folders = ("segmentation/label", "qwen/Annotations", "segmentation/frames/masks")
+        return next((found for name in folders if (found := _images_in(self.root / name))), [])
+
+    def find_cameras(self) -> Path | None:
+        """Return the file of the best cameras: adjusted ones before others, the newest first."""
+        names = (
+            "dynamicBA/*/poses*.npz",
+            "dynamicBA/*/pose.npz",
+            "cameras/poses.npz",
+            "poses.npz",
+            "pose.npz",
+        )
+        if self.adjusted_cameras_path.is_file():
+            return self.adjusted_cameras_path
+        return next((found for name in names if (found := self._newest(name))), None)
+
     @property
     def adjusted_dir(self) -> Path:
         """Folder of the adjustment's results."""
@@ -164,10 +182,56 @@ class Tree:
         """Adjusted frame: disparity, image and camera in one file, as DynamicVerse writes it."""
         return self.adjusted_dir / f"{i:04d}.npz"
 
+    def adjusted_frames(self) -> list[Path]:
+        """List the adjusted frames of the newest experiment."""
+        pattern = "[0-9][0-9][0-9][0-9]*.npz"
+        folders = [path for path in self.root.glob("dynamicBA/*") if any(path.glob(pattern))]
+        newest = max(folders, key=lambda path: path.stat().st_mtime_ns, default=None)
+        return sorted(newest.glob(pattern)) if newest is not None else []
+
+    def depth_file(self) -> Path | None:
+        """Return the file of the depth before adjustment, here or as DynamicVerse names it."""
+        names = ("unidepth/depth.npy", "unidepth_gt_K/depth.npy", "unidepth*/depth.npy", "depth.npy")
+        return next((path for name in names for path in sorted(self.root.glob(name))), None)
+
+    @property
+    def intrinsics_path(self) -> Path:
+        """Mean intrinsics, which go with the depth."""
+        return self.depth_path.with_name("intrinsics.npy")
+
+    @property
+    def depth_info_path(self) -> Path:
+        """Where the depth came from."""
+        return self.depth_path.with_name("info.json")
+
+    def fused_file(self) -> Path | None:
+        """Return the newest 4-D point cloud, those painted by object left out."""
+        return self._newest("dynamicBA/*/fused_4d*.npz")
+
+    @property
+    def objects_path(self) -> Path:
+        """Names of what moves, with a sentence on the looks of each."""
+        return self.root / "analysis" / f"dynamic_objects_{self.scene}.json"
+
+    @property
+    def instance_names_path(self) -> Path:
+        """Name of each object of the masks, as the stage `describe` has it."""
+        return self.root / "analysis" / "instance_names.json"
+
+    @property
+    def captions_dir(self) -> Path:
+        """Folder of the captions."""
+        return self.root / "captions"
+
     @property
     def fused_path(self) -> Path:
         """The 4-D point cloud."""
         return self.adjusted_dir / "fused_4d.npz"
+
+    @property
+    def points_ply_path(self) -> Path:
+        """Points for Nerfstudio, which transforms.json names."""
+        return self.root / "sparse_points.ply"
 
     @property
     def transforms_path(self) -> Path:
@@ -178,3 +242,10 @@ class Tree:
     def manifest_path(self) -> Path:
         """What ran, with which settings."""
         return self.root / "manifest.json"
+
+    def _newest(self, pattern: str) -> Path | None:
+        return max(self.root.glob(pattern), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))

@@ -28,7 +28,6 @@ from dyn3d_ns.video.adjust.static import (
     isolated,
     mean_points,
 )
-from dyn3d_ns.video.depth.info import is_triangulated
 from dyn3d_ns.video.stage import Report
 
 _MIN_TRACKS = 20
@@ -78,7 +77,7 @@ def _start(
     report: Report,
 ) -> tuple[CameraState, bool]:
     """Return the cameras to start from, and whether they were made from depth."""
-    unknown = not is_triangulated(workspace) and len(workspace.points().xyz) == 0 and not before.static
+    unknown = not workspace.depth_is_triangulated() and len(workspace.points().xyz) == 0 and not before.static
     if settings.cameras_from == "cameras" or (settings.cameras_from == "auto" and not unknown):
         return camera_state(before), False
     state = camera_state(before)

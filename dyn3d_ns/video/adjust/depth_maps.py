@@ -19,7 +19,6 @@ from dyn3d_ns.video.adjust.points import PointTracks
 from dyn3d_ns.video.adjust.propagate import propagate_depth
 from dyn3d_ns.video.adjust.results import write_frame
 from dyn3d_ns.video.adjust.settings import AdjustSettings
-from dyn3d_ns.video.depth.info import is_triangulated
 from dyn3d_ns.video.depth.triangulation import relative_transform
 from dyn3d_ns.video.flow.source import FlowSource
 from dyn3d_ns.video.stage import Report
@@ -37,7 +36,7 @@ def write_depth_maps(
 ) -> None:
     """Adjust the depth of all frames and write a file for each."""
     depths = _propagated(workspace, report, cameras, data, points)
-    if settings.flow_depth == "off" or (settings.flow_depth == "auto" and is_triangulated(workspace)):
+    if settings.flow_depth == "off" or (settings.flow_depth == "auto" and workspace.depth_is_triangulated()):
         for frame, depth in enumerate(depths):
             write_frame(workspace, cameras, frame, depth)
         return

@@ -31,7 +31,7 @@ def static_tracks(workspace: Workspace, report: Report) -> StaticTracks:
     usable = tracks.visible.copy()
     if usable.shape[0] != workspace.num_frames:
         raise StageError(
-            f"{workspace.find_tracks()} has {usable.shape[0]} frames, the clip {workspace.num_frames}; "
+            f"{workspace.tracks_file()} has {usable.shape[0]} frames, the clip {workspace.num_frames}; "
             "run the stage `tracks` again"
         )
     if workspace.has_masks():

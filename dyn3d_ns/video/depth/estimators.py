@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Float32
 
+from dyn3d_ns.io.clip.folder import TRIANGULATED
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.depth.densify import densify
 from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
-from dyn3d_ns.video.depth.info import TRIANGULATED, write_info
 from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
 from dyn3d_ns.video.depth.settings import DepthSettings
 from dyn3d_ns.video.depth.triangulation import (
@@ -91,7 +91,7 @@ def given_depth(
         report.note(
             f"the given depth misses the points of the cameras by {100 * match.error:.0f} % in the median"
         )
-    write_info(workspace, source, **match._asdict())
+    workspace.write_depth_info(source, **match._asdict())
     for frame in report.track(range(count), "depth"):
         yield match.apply(sized(frame)).astype(np.float32)
 
@@ -101,7 +101,7 @@ def triangulated_depth(
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Yield depth triangulated from flow and points, spread over each image; objects stand on the ground."""
     cameras = workspace.cameras(adjusted=False)
-    write_info(workspace, TRIANGULATED)
+    workspace.write_depth_info(TRIANGULATED)
     if len(workspace.points().xyz) == 0:
         report.note("the camera's motion does not tell depth: a floor and a wall are assumed")
     frames = _static_disparity(workspace, report, settings, cameras)

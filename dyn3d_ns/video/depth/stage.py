@@ -27,12 +27,12 @@ class DepthStage(Stage):
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the depth of all frames."""
-        return [workspace.depth_path, workspace.depth_path.with_name("intrinsics.npy")]
+        return [workspace.depth_path, workspace.intrinsics_path]
 
     def run(self, workspace: Workspace, report: Report) -> None:
         """Estimate or read depth and write it."""
         from dyn3d_ns.video.depth.estimators import estimate_depth
 
         workspace.write_depths(estimate_depth(workspace, report, self.settings), workspace.num_frames)
-        with atomic_open(workspace.depth_path.with_name("intrinsics.npy")) as file:
+        with atomic_open(workspace.intrinsics_path) as file:
             np.save(file, workspace.cameras(adjusted=False).Ks.mean(axis=0))

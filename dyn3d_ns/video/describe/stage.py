@@ -29,8 +29,7 @@ class DescribeStage(Stage):
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the names."""
-        folder = workspace.root / "analysis"
-        return [folder / f"dynamic_objects_{workspace.scene}.json", folder / "instance_names.json"]
+        return [workspace.objects_path, workspace.instance_names_path]
 
     def run(self, workspace: Workspace, report: Report) -> None:
         """Describe and write."""
@@ -45,7 +44,7 @@ class DescribeStage(Stage):
         objects, names = self.outputs(workspace)
         write_json(objects, {"dynamic": found.dynamic, "reasoning": found.reasoning})
         write_json(names, {str(k): name for k, name in found.instance_names.items()})
-        folder = workspace.root / "captions"
+        folder = workspace.captions_dir
         table = io.StringIO()
         rows = csv.writer(table)
         rows.writerow(["instance_id", "description"])

@@ -76,7 +76,7 @@ class FuseStage(Stage):
         )
 
     def _tracks(self, workspace: Workspace) -> Tracks | None:
-        return workspace.tracks() if any(workspace.root.glob("cotrackerv3_*/results.npz")) else None
+        return workspace.tracks() if workspace.has_tracks() else None
 
     def _write_ply(self, workspace: Workspace, report: Report, scene: FusedScene) -> None:
         from dyn3d_ns.io.ply import write_points

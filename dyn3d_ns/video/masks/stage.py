@@ -94,8 +94,7 @@ class MasksStage(Stage):
 
         network: Segmenter = make_part("segmenter", self.settings.segmenter, self.settings)
         if network.wants == "names":
-            named = workspace.root / "analysis" / f"dynamic_objects_{workspace.scene}.json"
-            prompts = read_names(self.settings.objects or named)
+            prompts = read_names(self.settings.objects or workspace.objects_path)
         elif self.settings.boxes is not None:
             prompts = self._boxes(workspace)
         else:
