@@ -12,9 +12,10 @@ from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, Tracks
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import write_flo
+from dyn3d_ns.io.ground_truth import SintelTruth
 from dyn3d_ns.video.cameras.given import given_cameras
 from dyn3d_ns.video.cameras.settings import GivenCameras
-from dyn3d_ns.video.evaluation import GroundTruth, evaluate
+from dyn3d_ns.video.evaluation import evaluate
 from dyn3d_ns.video.report import ConsoleReport
 from tests.sintel_files import write_cam, write_dpt
 
@@ -74,7 +75,7 @@ def truth(tmp_path: Path) -> Path:
 
 
 def test_all_parts_are_compared(clip: Workspace, truth: Path) -> None:
-    results = evaluate(clip, GroundTruth.open(truth))
+    results = evaluate(clip, SintelTruth.open(truth))
     assert results["frames"] == FRAMES and results["missing"] == []
     assert results["cameras"]["ate"] < 1e-9 and results["cameras"]["scale"] == pytest.approx(0.5)
     assert results["cameras"]["focal_error_percent"] == pytest.approx(10.0)
@@ -93,15 +94,15 @@ def test_command_prints_a_table_and_writes_json(clip: Workspace, truth: Path, tm
 
 def test_what_is_missing_is_said(clip: Workspace, truth: Path) -> None:
     clip.depth_path.unlink()
-    results = evaluate(clip, GroundTruth.open(truth / "training", "alley_1"))
+    results = evaluate(clip, SintelTruth.open(truth / "training", "alley_1"))
     assert "depth" not in results and "depth" in results["missing"][0]
     with pytest.raises(MissingFileError, match="no sequence 'market_2'"):
-        GroundTruth.open(truth, "market_2")
+        SintelTruth.open(truth, "market_2")
     with pytest.raises(MissingFileError, match="no ground truth"):
-        GroundTruth.open(clip.root)
+        SintelTruth.open(clip.root)
     clip.write_clip(Clip((0.0, 0.1, 0.2, 0.3), (0, 1, 2, 30), WIDTH, HEIGHT, 10.0))
     with pytest.raises(DatasetError, match="frame 30"):
-        evaluate(clip, GroundTruth.open(truth))
+        evaluate(clip, SintelTruth.open(truth))
 
 
 def test_given_poses_are_taken_and_locate_the_tracks(clip: Workspace, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def _stack(path: Path) -> np.ndarray:
 
 def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
     from dyn3d_ns.io.arrays import read_png
-    from dyn3d_ns.io.sintel import read_dpt
+    from dyn3d_ns.io.ground_truth import read_dpt
 
     if path.suffix == ".dpt":
         return read_dpt(path)
