@@ -15,7 +15,8 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import bounds_of_points, group_poses, surrounding_bounds
-from dyn3d_ns.io.dynamicverse import ClipFolder
+from dyn3d_ns.io.clip import types as clip_types
+from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.priors import ClipPriors
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
@@ -56,7 +57,7 @@ class DynamicVerseDataParser(DataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
         clip, timeline = self._clip, self._timeline
-        splits = self._splits
+        images, splits = clip.frames(), self._splits
         wanted = wanted_splits(split, splits)
         chosen = [i for i, s in enumerate(splits) if s in wanted]
         transform, scale = self._world
@@ -72,7 +73,7 @@ class DynamicVerseDataParser(DataParser):
             priors=ClipPriors(clip, tuple(chosen), scale),
         )
         return DataparserOutputs(
-            image_filenames=[clip.images[i] for i in chosen],
+            image_filenames=[images[i] for i in chosen],
             cameras=self._cameras(chosen),
             scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
             dataparser_transform=torch.from_numpy(transform[:3]).float(),
@@ -82,8 +83,8 @@ class DynamicVerseDataParser(DataParser):
 
     def _cameras(self, chosen: list[int]) -> Cameras:
         width, height = self._clip.size
-        Ks = torch.from_numpy(self._clip.cameras[1][chosen]).float()
-        times = torch.from_numpy(self._clip.times[0][chosen]).float()
+        Ks = torch.from_numpy(self._given.Ks[chosen]).float()
+        times = torch.from_numpy(self._times[0][chosen]).float()
         return Cameras(
             camera_to_worlds=torch.from_numpy(self._poses[chosen][:, :3]).float(),
             fx=Ks[:, 0, 0],
@@ -107,8 +108,23 @@ class DynamicVerseDataParser(DataParser):
         return clip
 
     @cached_property
+    def _times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
+        return self._clip.times
+
+    @cached_property
+    def _given(self) -> clip_types.Cameras:
+        """The clip's cameras in its own world and convention, one a frame."""
+        cameras, count = self._clip.cameras(), self._clip.num_frames
+        if len(cameras.Ks) != count:
+            raise DatasetError(
+                f"{self._clip.root} has {count} frames, but poses {cameras.camera_to_worlds.shape} "
+                f"and intrinsics {cameras.Ks.shape}; run the stage `cameras` again"
+            )
+        return cameras
+
+    @cached_property
     def _timeline(self) -> Timeline:
-        times, fps = self._clip.times
+        times, fps = self._times
         t_obs = self.config.t_obs
         # A held-out moment was seen by no other camera: to the methods it is no frame of the recording.
         recorded = self._trains | (times > (1.0 if t_obs is None else t_obs))
@@ -127,7 +143,7 @@ class DynamicVerseDataParser(DataParser):
 
     @cached_property
     def _splits(self) -> list[Split]:
-        times = self._clip.times[0]
+        times = self._times[0]
         splits = self._timeline.split_of(times.tolist(), self._trains.tolist())
         if "train" not in splits or len(set(splits)) < 2:
             raise EmptySplitError(
@@ -140,7 +156,7 @@ class DynamicVerseDataParser(DataParser):
     @cached_property
     def _world(self) -> tuple[Float64[np.ndarray, "4 4"], float]:
         """Rotation and shift, then scale, from the clip's world to Nerfstudio's."""
-        poses = _opengl(self._clip.cameras[0])
+        poses = _opengl(self._given.camera_to_worlds)
         transform = np.eye(4)
         if self.config.orient:
             transform[:3, :3] = _turn_to_z(poses[:, :3, 1].mean(axis=0))
@@ -154,7 +170,7 @@ class DynamicVerseDataParser(DataParser):
     @cached_property
     def _poses(self) -> Float64[np.ndarray, "F 4 4"]:
         transform, scale = self._world
-        poses = transform @ _opengl(self._clip.cameras[0])
+        poses = transform @ _opengl(self._given.camera_to_worlds)
         poses[:, :3, 3] *= scale
         return poses
 
@@ -167,7 +183,7 @@ class DynamicVerseDataParser(DataParser):
         fused = self._clip.fused()
         if fused is not None:
             observed = self._timeline.observed_times
-            middle = int(np.abs(self._clip.times[0] - observed[len(observed) // 2]).argmin())
+            middle = int(np.abs(self._times[0] - observed[len(observed) // 2]).argmin())
             moving, colors, _ = fused.moving(middle)
             xyz, rgb = (
                 np.concatenate((fused.static_points, moving)),
@@ -197,7 +213,7 @@ class DynamicVerseDataParser(DataParser):
         if self._points is not None:
             return bounds_of_points(self._points[0])
         width, height = self._clip.size
-        Ks = self._clip.cameras[1]
+        Ks = self._given.Ks
         tangents = 0.5 * np.array([width, height]) / Ks[:, (0, 1), (0, 1)]
         return surrounding_bounds(self._poses, tangents)
 

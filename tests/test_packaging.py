@@ -144,6 +144,46 @@ def test_a_projection_by_hand_is_recognised(line: str) -> None:
     assert HAND_WRITTEN.search(line)
 
 
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Return the sets of modules that reach each other."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        seen, waiting = set(), [start]
+        while waiting:
+            for module in graph[waiting.pop()] - seen:
+                seen.add(module)
+                waiting.append(module)
+        reached[start] = seen
+    found: list[set[str]] = []
+    for module in graph:
+        together = {other for other in reached[module] if module in reached[other]}
+        if together and together not in found:
+            found.append(together)
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}, "e": {"a"}}
+    assert circles(graph) == [{"b", "c"}, {"d"}]
+
+
+def test_no_circle_of_imports() -> None:
+    """Nowhere: on import, in functions, or for the type checker alone."""
+    known = modules()
+    graph: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                # What is no module is a name of the package's own file.
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                graph[name] |= {module if module in known else str(node.module) for module in inner}
+        graph[name] &= set(known)
+    new = [sorted(circle) for circle in circles(graph)]
+    assert not new, f"these modules import each other: {new}"
+
+
 def test_the_package_itself_imports_nothing() -> None:
     assert not [
         node

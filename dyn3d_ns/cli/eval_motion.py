@@ -33,7 +33,8 @@ class EvalMotion:
 
         from dyn3d_ns.cli.scene import load_model
         from dyn3d_ns.io.atomic import write_json
-        from dyn3d_ns.metrics.motion import load_motion_ground_truth, motion_error, sample_surfaces
+        from dyn3d_ns.io.ground_truth import load_motion_ground_truth, sample_surfaces
+        from dyn3d_ns.metrics.motion import motion_error
 
         if not self.time_unit > 0:
             raise CommandError(f"--time-unit must be positive, got {self.time_unit}")

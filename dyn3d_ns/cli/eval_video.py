@@ -32,14 +32,15 @@ class EvalVideo:
         from rich.console import Console
 
         from dyn3d_ns.io.atomic import write_json
-        from dyn3d_ns.video.evaluation import GroundTruth, evaluate
-        from dyn3d_ns.video.workspace import Workspace
+        from dyn3d_ns.io.clip.workspace import Workspace
+        from dyn3d_ns.io.ground_truth import SintelTruth
+        from dyn3d_ns.video.evaluation import evaluate
 
         if self.output is not None:
             require_output_file(self.output, ".json")
         if not self.source.is_dir():
             raise CommandError(f"{self.source} is not a folder; give one that `dyn3d process` made")
-        truth = GroundTruth.open(self.gt, self.sequence)
+        truth = SintelTruth.open(self.gt, self.sequence)
         results = evaluate(Workspace(self.source), truth)
         Console().print(video_table(results))
         for missing in results["missing"]:

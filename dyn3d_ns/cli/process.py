@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_writable
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.pipeline import PipelineSettings, build_stages
-from dyn3d_ns.video.workspace import Workspace
 
 
 @dataclass(kw_only=True)

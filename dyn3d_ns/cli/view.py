@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.io.clip.folder import ClipFolder
 
 if TYPE_CHECKING:
-    from dyn3d_ns.video.workspace import Workspace
     from dyn3d_ns.viewer.scene_4d import SceneViewer
 
 
@@ -54,22 +54,21 @@ class View:
         """Start serving and return the running viewer."""
         from dyn3d_ns.io.fused_4d import read_fused
         from dyn3d_ns.timeline import Timeline
-        from dyn3d_ns.video.workspace import Workspace
         from dyn3d_ns.viewer.scene_4d import SceneViewer, ViewLimits
 
         path = self._fused()
         scene = read_fused(path)
-        workspace = Workspace(self.out)
+        clip_folder = ClipFolder(self.out)
         count = scene.num_frames
         times, fps, image = [i / max(count - 1, 1) for i in range(count)], None, None
-        if self.out.is_dir() and workspace.clip_path.is_file():
-            clip = workspace.clip()
+        if self.out.is_dir() and clip_folder.clip_path.is_file():
+            clip = clip_folder.clip()
             if len(clip.times) == count:
-                times, fps, image = clip.normalized_times.tolist(), clip.fps, workspace.image
+                times, fps, image = clip.normalized_times.tolist(), clip.fps, clip_folder.image
         return SceneViewer(
             scene,
             Timeline.from_times(times, fps=fps),
-            _names(workspace),
+            clip_folder.instance_names,
             image,
             self.host,
             self.port,
@@ -81,20 +80,10 @@ class View:
             return self.out
         if not self.out.is_dir():
             raise CommandError(f"{self.out} does not exist; give the folder that `dyn3d process` wrote")
-        found = sorted(self.out.glob("dynamicBA/*/fused_4d*.npz"), key=lambda p: p.stat().st_mtime_ns)
-        if not found:
+        found = ClipFolder(self.out).fused_file()
+        if found is None:
             raise CommandError(
                 f"{self.out} holds no dynamicBA/*/fused_4d*.npz; run `dyn3d process SOURCE {self.out} "
                 "--stages fuse` first (it needs cameras and depth)"
             )
-        return found[-1]
-
-
-def _names(workspace: Workspace) -> dict[int, str]:
-    import json
-
-    try:
-        found = json.loads(workspace.instance_labels_path.read_text(encoding="utf-8"))
-        return {int(k): str(v) for k, v in found.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+        return found

@@ -8,26 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dyn3d_ns.io.clip.folder import ClipFolder
+from dyn3d_ns.io.clip.paths import STAGES
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import assemble_scene
 from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
-_PIPELINE = {
-    "frames": "clip.json",
-    "flow": "flow/flow_info.json",
-    "keyframes": "key_frames/keyframe_info.json",
-    "tracks": "cotrackerv3_*/results.npz",
-    "masks": "qwen/Annotations/*",
-    "cameras": "cameras/poses.npz",
-    "depth": "unidepth*/depth.npy",
-    "adjust": "dynamicBA/*/poses*.npz",
-    "describe": "analysis/dynamic_objects_*.json",
-    "fuse": "dynamicBA/*/*fused_4d*.npz",
-}
-"""Stages of `dyn3d process` and a file that tells that one was done, here or by DynamicVerse."""
-
 _SINTEL_TRUTH = ("camdata_left", "depth", "flow", "occlusions", "dynamic_label_perfect")
 
 
@@ -106,7 +94,7 @@ def _training_of(config: Path) -> Description:
 def _processed(path: Path) -> Description | None:
     """A clip's folder as `dyn3d process` or DynamicVerse leave it."""
     frames = images_in(path / "rgb")
-    done = [name for name, pattern in _PIPELINE.items() if any(path.glob(pattern))]
+    done = [name for name, pattern in STAGES.items() if any(path.glob(pattern))]
     if not frames or not set(done) - {"frames"}:
         return None
     facts = {"frames": str(len(frames)), "image size": _size(frames[0]), "stages done": ", ".join(done)}
@@ -115,10 +103,9 @@ def _processed(path: Path) -> Description | None:
         times = clip.get("times") or [0.0]
         facts["source"] = str(clip.get("source", ""))
         facts["length"] = f"{times[-1]:.2f} s at {clip.get('fps', 0):.3g} fps"
-    labels = path / "segmentation/instance_labels.json"
-    if labels.is_file():
-        facts["objects"] = ", ".join(str(name) for name in _json(labels).values()) or "none"
-    missing = [f"stage {name}" for name in _PIPELINE if name not in done]
+    if ClipFolder(path).instance_labels_path.is_file():
+        facts["objects"] = ", ".join(ClipFolder(path).instance_names.values()) or "none"
+    missing = [f"stage {name}" for name in STAGES if name not in done]
     posed = "cameras" in done or "adjust" in done
     use = [f"ns-train dyn3d-velocity-fast dynamicverse-data --data {path}"] if posed else []
     use += [f"dyn3d view {path}"] if "fuse" in done else []

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from dyn3d_ns.io.dynamicverse import ClipFolder
+from dyn3d_ns.io.clip.folder import ClipFolder
 
 Prior = Literal["dynamic_mask", "flow", "depth", "disparity", "tracks"]
 
@@ -88,11 +88,11 @@ class ClipPriors(PriorSource):
         """What the folder holds."""
         clip = self.clip
         found: dict[Prior, bool] = {
-            "dynamic_mask": bool(clip.masks),
-            "flow": bool(clip.flow_files),
-            "depth": clip.has_depth,
-            "disparity": clip.has_depth,
-            "tracks": clip.tracks_file is not None,
+            "dynamic_mask": clip.has_masks(),
+            "flow": all(clip.has_flow(i, i + 1) for i in range(clip.num_frames - 1)),
+            "depth": clip.has_depth(),
+            "disparity": clip.has_depth(),
+            "tracks": clip.has_tracks(),
         }
         return frozenset(name for name, there in found.items() if there)
 
@@ -107,14 +107,15 @@ class ClipPriors(PriorSource):
 
     def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something moves: every instance but the static 0."""
-        return self.clip.labels(self.frames[image]) != 0
+        return self.clip.dynamic_mask(self.frames[image])
 
     def flow(self, image: int) -> FlowPrior | None:
         """Read the flow to the clip's next frame."""
         after = self.frames[image] + 1
         if after not in self._images:
             return None
-        return FlowPrior(*self.clip.flow(after - 1), self._images[after])
+        found = self.clip.flow(after - 1, after)
+        return FlowPrior(found.flow, found.valid, self._images[after])
 
     def depth(self, image: int) -> Float32[np.ndarray, "H W"]:
         """Read planar z in scene units; 0 where nothing is known."""

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tyro
 
+from dyn3d_ns.io.clip.paths import STAGES
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.masks.settings import EgoSettings
-from dyn3d_ns.video.registry import STAGES, stage_class
+from dyn3d_ns.video.adjust.settings import AdjustSettings
+from dyn3d_ns.video.adjust.stage import AdjustStage
+from dyn3d_ns.video.cameras.settings import CamerasSettings
+from dyn3d_ns.video.cameras.stage import CamerasStage
+from dyn3d_ns.video.depth.settings import DepthSettings
+from dyn3d_ns.video.depth.stage import DepthStage
+from dyn3d_ns.video.describe.settings import DescribeSettings
+from dyn3d_ns.video.describe.stage import DescribeStage
+from dyn3d_ns.video.flow.settings import FlowSettings
+from dyn3d_ns.video.flow.stage import FlowStage
+from dyn3d_ns.video.frames.settings import FramesSettings
+from dyn3d_ns.video.frames.stage import FramesStage
+from dyn3d_ns.video.fuse.settings import FuseSettings
+from dyn3d_ns.video.fuse.stage import FuseStage
+from dyn3d_ns.video.keyframes.settings import KeyframesSettings
+from dyn3d_ns.video.keyframes.stage import KeyframesStage
+from dyn3d_ns.video.masks.settings import EgoSettings, MasksSettings
+from dyn3d_ns.video.masks.stage import MasksStage
 from dyn3d_ns.video.stage import Stage
-from dyn3d_ns.video.stages.adjust import AdjustSettings
-from dyn3d_ns.video.stages.cameras import CamerasSettings
-from dyn3d_ns.video.stages.depth import DepthSettings
-from dyn3d_ns.video.stages.describe import DescribeSettings
-from dyn3d_ns.video.stages.flow import FlowSettings
-from dyn3d_ns.video.stages.frames import FramesSettings, FramesStage
-from dyn3d_ns.video.stages.fuse import FuseSettings
-from dyn3d_ns.video.stages.keyframes import KeyframesSettings
-from dyn3d_ns.video.stages.masks import MasksSettings
-from dyn3d_ns.video.stages.tracks import TracksSettings
+from dyn3d_ns.video.tracks.settings import TracksSettings
+from dyn3d_ns.video.tracks.stage import TracksStage
+
+_CLASSES: dict[str, type[Stage]] = {
+    stage.name: stage
+    for stage in (
+        AdjustStage,
+        CamerasStage,
+        DepthStage,
+        DescribeStage,
+        FlowStage,
+        FuseStage,
+        KeyframesStage,
+        MasksStage,
+        TracksStage,
+    )
+}
 
 
 @dataclass
@@ -45,30 +69,21 @@ def build_stages(source: Path, settings: PipelineSettings, names: list[str] | No
     Raises:
         StageError: there is no stage of that name.
     """
-    known = [f.name for f in fields(PipelineSettings)]
-    assert known == [name for name in STAGES if name in known]
     for name in names or ():
-        if name not in known:
-            raise StageError(f"there is no stage {name!r}; choose from {', '.join(known)}")
-    stages: list[Stage] = []
-    for name in known:
-        if names is not None and name not in names:
-            continue
-        if name == "frames":
-            stages.append(FramesStage(settings.frames, source))
-        else:
-            own = _with_ego_flow(settings) if name == "masks" else getattr(settings, name)
-            stages.append(stage_class(name)(own))
-    return stages
+        if name not in STAGES:
+            raise StageError(f"there is no stage {name!r}; choose from {', '.join(STAGES)}")
+    wanted = [name for name in STAGES if names is None or name in names]
+    own = {**vars(settings), "masks": _with_ego_flow(settings)}
+    return [
+        FramesStage(settings.frames, source) if name == "frames" else _CLASSES[name](own[name])
+        for name in wanted
+    ]
 
 
 def _with_ego_flow(settings: PipelineSettings) -> MasksSettings:
     """Let the masks compare the flow with the ego-flow where cameras and depth are both given."""
     masks, cameras, depth = settings.masks, settings.cameras, settings.depth
-    named = masks.ego.poses is not None or masks.ego.depth is not None
-    if named or cameras.poses is None or depth.files is None:
+    named = masks.ego.given.poses is not None or masks.ego.depth is not None
+    if named or cameras.given.poses is None or depth.files is None:
         return masks
-    ego = EgoSettings(
-        cameras.poses, cameras.poses_format, cameras.focal, cameras.fov, depth.files, depth.png_scale
-    )
-    return replace(masks, ego=ego)
+    return replace(masks, ego=EgoSettings(cameras.given, depth.files, depth.png_scale))

@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns.io.atomic import write_json
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.stage import Stage
-from dyn3d_ns.video.workspace import Workspace
-
-FOLDER = ".dyn3d"
-"""Where the records lie, inside the clip's folder."""
-_RUNNERS_OWN = ("transforms.json", "sparse_points.ply", "manifest.json")
 
 FileState = tuple[int, int, str]
 """Size, time of change in nanoseconds, digest of the content."""
@@ -50,8 +46,9 @@ class Records:
 
     def __init__(self, workspace: Workspace) -> None:
         self.root = workspace.root
-        self.folder = workspace.root / FOLDER
+        self.folder = workspace.cache_dir
         self.manifest_path = workspace.manifest_path
+        self._runners_own = (workspace.transforms_path, workspace.points_ply_path, workspace.manifest_path)
 
     def read(self, stage: str) -> Record | None:
         """Return the record of a stage; None if it never finished, or its record cannot be read."""
@@ -118,7 +115,7 @@ class Records:
         found = {}
         for path in self.root.rglob("*"):
             name = path.relative_to(self.root).as_posix()
-            own = name.startswith(f"{FOLDER}/") or name in _RUNNERS_OWN or name.endswith(".tmp")
+            own = self.folder in path.parents or path in self._runners_own or name.endswith(".tmp")
             if not own and path.is_file():
                 stat = path.stat()
                 found[name] = (stat.st_size, stat.st_mtime_ns)

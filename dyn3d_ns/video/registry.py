@@ -1,37 +1,23 @@
-"""The stages and the exchangeable parts by name; nothing is imported until it is asked for."""
+"""The exchangeable parts by name; nothing is imported until it is asked for."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import Any
 
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.stage import Stage
-
-STAGES: dict[str, str] = {
-    "frames": "dyn3d_ns.video.stages.frames:FramesStage",
-    "flow": "dyn3d_ns.video.stages.flow:FlowStage",
-    "keyframes": "dyn3d_ns.video.stages.keyframes:KeyframesStage",
-    "tracks": "dyn3d_ns.video.stages.tracks:TracksStage",
-    "masks": "dyn3d_ns.video.stages.masks:MasksStage",
-    "cameras": "dyn3d_ns.video.stages.cameras:CamerasStage",
-    "depth": "dyn3d_ns.video.stages.depth:DepthStage",
-    "adjust": "dyn3d_ns.video.stages.adjust:AdjustStage",
-    "describe": "dyn3d_ns.video.stages.describe:DescribeStage",
-    "fuse": "dyn3d_ns.video.stages.fuse:FuseStage",
-}
-"""Stages in the order in which they run."""
+from dyn3d_ns.video.parts import Configured
 
 PARTS: dict[str, dict[str, str]] = {
     "flow": {
-        "dis": "dyn3d_ns.video.flow:DisFlow",
-        "farneback": "dyn3d_ns.video.flow:FarnebackFlow",
-        "raft": "dyn3d_ns.video.raft:RaftFlow",
+        "dis": "dyn3d_ns.video.flow.opencv:DisFlow",
+        "farneback": "dyn3d_ns.video.flow.opencv:FarnebackFlow",
+        "raft": "dyn3d_ns.video.flow.raft:RaftFlow",
     },
     "tracker": {
-        "lucas-kanade": "dyn3d_ns.video.tracking:LucasKanade",
-        "cotracker": "dyn3d_ns.video.cotracker:CoTracker",
+        "lucas-kanade": "dyn3d_ns.video.tracks.lucas_kanade:LucasKanade",
+        "cotracker": "dyn3d_ns.video.tracks.cotracker:CoTracker",
     },
     "cameras": {
         "auto": "dyn3d_ns.video.cameras.estimators:AutoCameras",
@@ -49,11 +35,6 @@ PARTS: dict[str, dict[str, str]] = {
     },
 }
 """Exchangeable parts. Other packages add theirs by entry points in the group `dyn3d_ns.video.<kind>`."""
-
-
-def stage_class(name: str) -> type[Stage]:
-    """Import the class of a stage."""
-    return cast(type[Stage], _load(STAGES[name]))
 
 
 def part(kind: str, name: str) -> Any:
@@ -78,9 +59,11 @@ def part(kind: str, name: str) -> Any:
 
 
 def make_part(kind: str, name: str, settings: Any) -> Any:
-    """Build an exchangeable part: by its class method `from_settings`, or without arguments."""
-    cls = part(kind, name)
-    return cls.from_settings(settings) if hasattr(cls, "from_settings") else cls()
+    """Build an exchangeable part: from the settings if it is :class:`Configured`, else without arguments."""
+    found = part(kind, name)
+    if isinstance(found, type) and issubclass(found, Configured):
+        return found.from_settings(settings)
+    return found()
 
 
 def _load(target: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dyn3d_ns.video.runner import Outcome, Run
+    from dyn3d_ns.video.outcome import Outcome, Run
 
 T = TypeVar("T")
 _STYLES = {"done": "green", "kept": "cyan", "given": "cyan"}

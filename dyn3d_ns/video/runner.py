@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from types import TracebackType
 
 from dyn3d_ns import __version__
 from dyn3d_ns.io.atomic import write_json
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import DatasetError, StageError
-from dyn3d_ns.video.memory import PeakMemory
+from dyn3d_ns.video.outcome import Outcome, Run, State
 from dyn3d_ns.video.records import Record, Records, plain
 from dyn3d_ns.video.report import ConsoleReport
 from dyn3d_ns.video.stage import Stage
 from dyn3d_ns.video.transforms import write_transforms
-from dyn3d_ns.video.workspace import Workspace
 
-State = Literal["done", "kept", "given", "failed", "left out", "interrupted"]
 _PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "av", "pycolmap", "scipy", "pillow")
-
-
-@dataclass
-class Outcome:
-    """What became of one stage."""
-
-    stage: str
-    state: State
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_memory_mb: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    error: str = ""
-
-
-@dataclass
-class Run:
-    """What became of all stages."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        """Whether any stage failed or could not run."""
-        return any(outcome.state in ("failed", "left out", "interrupted") for outcome in self.outcomes)
 
 
 class Runner:
@@ -212,3 +186,32 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+class PeakMemory:
+    """Samples this process's resident memory while a block runs; `mb` is the largest value seen."""
+
+    def __init__(self, interval: float = 0.05) -> None:
+        self.interval = interval
+        self.mb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        import psutil
+
+        process = psutil.Process()
+        while True:
+            self.mb = max(self.mb, process.memory_info().rss / 2**20)
+            if self._stop.wait(self.interval):
+                return

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
-import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
-
-from dyn3d_ns.video.describe.types import Description
-from dyn3d_ns.video.types import Cameras, SparsePoints, Tracks
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.settings import StageSettings
 
 T = TypeVar("T")
 
@@ -50,10 +46,9 @@ class Stage(ABC):
     version: ClassVar[int] = 1
     """Raise it when the same inputs and settings give another result: finished runs are then redone."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: StageSettings) -> None:
+        settings.check()
         self.settings = settings
-        if hasattr(settings, "check"):
-            settings.check()
 
     def external_inputs(self) -> list[Path]:
         """Files and folders of the user (named in the settings) that the result depends on."""
@@ -66,57 +61,3 @@ class Stage(ABC):
     @abstractmethod
     def run(self, workspace: Workspace, report: Report) -> None:
         """Do the work."""
-
-
-class FlowEstimator(Protocol):
-    """Dense motion between two images."""
-
-    def __call__(
-        self, a: UInt8[np.ndarray, "H W 3"], b: UInt8[np.ndarray, "H W 3"]
-    ) -> Float32[np.ndarray, "H W 2"]:
-        """Return the flow from a to b in pixels, x right, y down."""
-        ...
-
-
-class Tracker(Protocol):
-    """Follows points through a clip."""
-
-    def __call__(self, images: Sequence[np.ndarray], interval: int, grid: int) -> Tracks:
-        """Pick points every `interval` frames on a grid of `grid` points a side and follow them both ways."""
-        ...
-
-
-class CameraEstimator(Protocol):
-    """Finds the cameras of a clip."""
-
-    def __call__(self, workspace: Workspace, report: Report) -> tuple[Cameras, SparsePoints]:
-        """Return the cameras, and the static points that they were found with."""
-        ...
-
-
-class DepthEstimator(Protocol):
-    """Depth of one image."""
-
-    def __call__(
-        self, image: UInt8[np.ndarray, "H W 3"], K: Float64[np.ndarray, "3 3"] | None
-    ) -> Float32[np.ndarray, "H W"]:
-        """Return planar z, up to one scale for the clip where it is not metric."""
-        ...
-
-
-class Segmenter(Protocol):
-    """Follows objects through a clip."""
-
-    def __call__(
-        self, images: Sequence[np.ndarray], prompts: Sequence[Any]
-    ) -> Iterable[Int32[np.ndarray, "H W"]]:
-        """Yield the instance ids of every frame; object k of the prompts has id k + 1."""
-        ...
-
-
-class Describer(Protocol):
-    """Names the objects of a clip."""
-
-    def __call__(self, workspace: Workspace, report: Report) -> Description:
-        """Return names and captions."""
-        ...

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from dyn3d_ns.io.arrays import read_npz
 from dyn3d_ns.io.atomic import write_json
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import MissingFileError
 from dyn3d_ns.io.ply import write_points
-from dyn3d_ns.video.workspace import Workspace
 
-POINTS_NAME = "sparse_points.ply"
 _MAX_POINTS = 100_000
 
 
@@ -57,15 +57,13 @@ def write_transforms(workspace: Workspace) -> None:
     }
     points = _points(workspace)
     if points is not None:
-        write_points(workspace.root / POINTS_NAME, *points)
-        content["ply_file_path"] = POINTS_NAME
+        write_points(workspace.points_ply_path, *points)
+        content["ply_file_path"] = workspace.points_ply_path.name
     write_json(workspace.transforms_path, content)
 
 
 def _points(workspace: Workspace) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
     """Return static points in the world of the cameras: the fused ones where there are any."""
-    from dyn3d_ns.video.arrays import read_npz
-
     if workspace.fused_path.is_file():
         fused = read_npz(workspace.fused_path, ("static_points", "static_rgbs"))
         xyz, rgb = fused["static_points"].astype(np.float32), np.rint(fused["static_rgbs"]).astype(np.uint8)

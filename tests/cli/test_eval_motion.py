@@ -10,7 +10,8 @@ from rich.console import Console
 
 from dyn3d_ns.cli.eval_motion import EvalMotion, motion_table
 from dyn3d_ns.io.errors import MissingFileError
-from dyn3d_ns.metrics.motion import MotionGroundTruth, ObjectMotion, SurfaceSample, motion_error
+from dyn3d_ns.io.ground_truth import MotionGroundTruth, ObjectMotion, SurfaceSample
+from dyn3d_ns.metrics.motion import motion_error
 
 
 def test_table_shows_relative_errors_and_missing_parts() -> None:

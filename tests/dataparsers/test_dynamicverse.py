@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParser, DynamicVerseDataParserConfig
-from dyn3d_ns.io.dynamicverse import ClipFolder
+from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, MissingFileError
 from dyn3d_ns.io.scene_metadata import scene_of
-from dyn3d_ns.video.stages.fuse import FuseSettings, FuseStage
+from dyn3d_ns.video.fuse.settings import FuseSettings
+from dyn3d_ns.video.fuse.stage import FuseStage
 from tests.video.cards import CardClip, QuietReport
 
 
@@ -107,7 +108,7 @@ def test_side_files(clip: tuple[CardClip, Path]) -> None:
     folder = ClipFolder(root)
     assert np.array_equal(folder.labels(3), truth.labels[3])
     assert folder.depth(3) == pytest.approx(truth.depths[3])
-    assert folder.flow(3)[0] == pytest.approx(truth.flow(3, 4).flow, abs=0.02)
+    assert folder.flow(3, 4).flow == pytest.approx(truth.flow(3, 4).flow, abs=0.02)
     assert folder.tracks().xy.shape == truth.tracks().xy.shape
     assert folder.fused() is not None
 
@@ -161,7 +162,7 @@ def test_a_scene_of_dynamicverse(tmp_path: Path) -> None:
     np.savez(
         root / "dynamicBA/exp/poses_x.npz", poses=truth.poses + 0, intrinsics=np.tile(truth.K, (6, 1, 1))
     )
-    assert np.allclose(ClipFolder(root).cameras[0], truth.poses)
+    assert np.allclose(ClipFolder(root).cameras().camera_to_worlds, truth.poses)
 
 
 def write_frames(root: Path, truth: CardClip) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flo, read_flow_npz, write_flo, write_flow_npz
-from dyn3d_ns.io.sintel import read_cam, read_dpt
+from dyn3d_ns.io.ground_truth import read_cam, read_dpt
 from tests.sintel_files import write_cam, write_dpt
 
 

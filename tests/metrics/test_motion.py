@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
-from dyn3d_ns.metrics.motion import (
+from dyn3d_ns.io.ground_truth import (
     SurfaceSample,
     load_motion_ground_truth,
-    motion_error,
     sample_surfaces,
     true_velocities,
 )
+from dyn3d_ns.metrics.motion import motion_error
 
 TURN = np.array([[0.0, -2.0, 0.0, 0.5], [2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0] * 4])
 

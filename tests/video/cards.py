@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dyn3d_ns.video.types import Cameras, Clip, Flow, Tracks
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, Tracks
+from dyn3d_ns.io.clip.workspace import Workspace
 from tests.video.clips import texture
 
 

@@ -8,14 +8,15 @@ import pytest
 from PIL import Image
 
 from dyn3d_ns.cli.main import main
+from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, Tracks
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import write_flo
+from dyn3d_ns.io.ground_truth import SintelTruth
 from dyn3d_ns.video.cameras.given import given_cameras
-from dyn3d_ns.video.evaluation import GroundTruth, evaluate
+from dyn3d_ns.video.cameras.settings import GivenCameras
+from dyn3d_ns.video.evaluation import evaluate
 from dyn3d_ns.video.report import ConsoleReport
-from dyn3d_ns.video.stages.cameras import CamerasSettings
-from dyn3d_ns.video.types import Cameras, Clip, Flow, Tracks
-from dyn3d_ns.video.workspace import Workspace
 from tests.sintel_files import write_cam, write_dpt
 
 FRAMES, HEIGHT, WIDTH = 4, 24, 32
@@ -74,7 +75,7 @@ def truth(tmp_path: Path) -> Path:
 
 
 def test_all_parts_are_compared(clip: Workspace, truth: Path) -> None:
-    results = evaluate(clip, GroundTruth.open(truth))
+    results = evaluate(clip, SintelTruth.open(truth))
     assert results["frames"] == FRAMES and results["missing"] == []
     assert results["cameras"]["ate"] < 1e-9 and results["cameras"]["scale"] == pytest.approx(0.5)
     assert results["cameras"]["focal_error_percent"] == pytest.approx(10.0)
@@ -93,15 +94,15 @@ def test_command_prints_a_table_and_writes_json(clip: Workspace, truth: Path, tm
 
 def test_what_is_missing_is_said(clip: Workspace, truth: Path) -> None:
     clip.depth_path.unlink()
-    results = evaluate(clip, GroundTruth.open(truth / "training", "alley_1"))
+    results = evaluate(clip, SintelTruth.open(truth / "training", "alley_1"))
     assert "depth" not in results and "depth" in results["missing"][0]
     with pytest.raises(MissingFileError, match="no sequence 'market_2'"):
-        GroundTruth.open(truth, "market_2")
+        SintelTruth.open(truth, "market_2")
     with pytest.raises(MissingFileError, match="no ground truth"):
-        GroundTruth.open(clip.root)
+        SintelTruth.open(clip.root)
     clip.write_clip(Clip((0.0, 0.1, 0.2, 0.3), (0, 1, 2, 30), WIDTH, HEIGHT, 10.0))
     with pytest.raises(DatasetError, match="frame 30"):
-        evaluate(clip, GroundTruth.open(truth))
+        evaluate(clip, SintelTruth.open(truth))
 
 
 def test_given_poses_are_taken_and_locate_the_tracks(clip: Workspace, tmp_path: Path) -> None:
@@ -118,9 +119,7 @@ def test_given_poses_are_taken_and_locate_the_tracks(clip: Workspace, tmp_path: 
     )
     lines = [f"{i} {p[0, 3]} {p[1, 3]} {p[2, 3]} 0 0 0 1" for i, p in enumerate(poses())]
     (tmp_path / "poses.txt").write_text("\n".join(lines))
-    cameras, found = given_cameras(
-        clip, ConsoleReport(), CamerasSettings(poses=tmp_path / "poses.txt", focal=40.0)
-    )
+    cameras, found = given_cameras(clip, ConsoleReport(), GivenCameras(tmp_path / "poses.txt", focal=40.0))
     np.testing.assert_allclose(cameras.camera_to_worlds, poses(), atol=1e-9)
     assert cameras.Ks[0, 0, 0] == 40.0 and not cameras.static
     assert len(found.xyz) > 20
@@ -128,4 +127,4 @@ def test_given_poses_are_taken_and_locate_the_tracks(clip: Workspace, tmp_path: 
     assert np.median(nearest) < 0.01
     (tmp_path / "poses.txt").write_text("\n".join(lines[:2]))
     with pytest.raises(DatasetError, match="2 poses, but the clip has 4 frames"):
-        given_cameras(clip, ConsoleReport(), CamerasSettings(poses=tmp_path / "poses.txt"))
+        given_cameras(clip, ConsoleReport(), GivenCameras(tmp_path / "poses.txt"))

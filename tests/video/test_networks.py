@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.cotracker import CoTracker, grid_queries
-from dyn3d_ns.video.raft import RaftFlow
+from dyn3d_ns.video.flow.raft import RaftFlow
+from dyn3d_ns.video.tracks.cotracker import CoTracker, grid_queries
 from tests.video.clips import shifted_frames
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from dyn3d_ns.cli.main import main
-from dyn3d_ns.io.sintel import read_cam, read_dpt
-from dyn3d_ns.video.registry import STAGES
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.paths import STAGES
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.io.ground_truth import read_cam, read_dpt
 from tests.video.cards import WALL, Card, CardClip
 from tests.video.clips import write_folder, write_video
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from dyn3d_ns.cli.main import main, parse
 from dyn3d_ns.cli.process import Process
-from dyn3d_ns.video.registry import STAGES, part
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.paths import STAGES
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.registry import part
 from tests.video.clips import shifted_frames, texture, write_folder, write_video
 
 FIRST = "frames,flow,keyframes,tracks"
@@ -86,11 +87,11 @@ def test_keyframe_files_have_the_published_names_and_keys(done: tuple[Path, Work
 
 def test_track_file_has_the_published_keys(done: tuple[Path, Workspace]) -> None:
     _, workspace = done
-    with np.load(workspace.find_tracks(), allow_pickle=False) as file:
+    with np.load(workspace.tracks_path(), allow_pickle=False) as file:
         assert file["all_tracks"].shape[::2] == (12, 2) and file["all_tracks"].shape[1] > 100
         assert file["all_visibilities"].shape == file["all_confidences"].shape == file["all_tracks"].shape[:2]
         assert file["orig_shape"].tolist() == [72, 96]
-    assert workspace.find_tracks().parent.name == "cotrackerv3_10_50"
+    assert workspace.tracks_file() == workspace.root / "cotrackerv3_10_50/results.npz"
 
 
 def test_a_second_run_keeps_everything(done: tuple[Path, Workspace], capsys: pytest.CaptureFixture) -> None:
@@ -276,7 +277,7 @@ def test_an_unknown_stage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_another_packages_part_is_found_by_its_import_path() -> None:
-    assert part("flow", "dyn3d_ns.video.flow:DisFlow").__name__ == "DisFlow"
+    assert part("flow", "dyn3d_ns.video.flow.opencv:DisFlow").__name__ == "DisFlow"
 
 
 def test_every_stage_has_its_options() -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.video.outcome import Run
 from dyn3d_ns.video.report import ConsoleReport
-from dyn3d_ns.video.runner import Run, Runner
+from dyn3d_ns.video.runner import Runner
+from dyn3d_ns.video.settings import StageSettings
 from dyn3d_ns.video.stage import Report, Stage
-from dyn3d_ns.video.workspace import Workspace
 
 
 @dataclass
-class Settings:
+class Settings(StageSettings):
     """What a step appends."""
 
     text: str = "x"
@@ -210,7 +212,7 @@ def test_a_run_of_a_part_keeps_what_the_manifest_says_of_the_rest(tmp_path: Path
 MEMORY_CODE = """
 import time
 import numpy as np
-from dyn3d_ns.video.memory import PeakMemory
+from dyn3d_ns.video.runner import PeakMemory
 
 with PeakMemory() as empty:
     pass

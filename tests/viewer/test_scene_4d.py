@@ -18,7 +18,8 @@ from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.main import main, parse
 from dyn3d_ns.cli.view import View
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
-from dyn3d_ns.video.stages.fuse import FuseSettings, FuseStage
+from dyn3d_ns.video.fuse.settings import FuseSettings
+from dyn3d_ns.video.fuse.stage import FuseStage
 from dyn3d_ns.viewer.scene_4d import SceneViewer
 from dyn3d_ns.viewer.scene_parts import trail_points
 from tests.video.cards import MOVER, PILLAR, WALL, CardClip, QuietReport

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.adjust.depth_maps import write_depth_maps
 from dyn3d_ns.video.adjust.descent import Descent
 from dyn3d_ns.video.adjust.dynamic import DynamicWeights, adjust_dynamic, erratic, motion_graph
 from dyn3d_ns.video.adjust.gather import LabelledTracks, camera_state, cameras_of_state, gather_tracks
 from dyn3d_ns.video.adjust.initialize import InitWeights, initialize_cameras
 from dyn3d_ns.video.adjust.labels import Label
+from dyn3d_ns.video.adjust.points import PointTracks
+from dyn3d_ns.video.adjust.results import write_results
+from dyn3d_ns.video.adjust.settings import AdjustSettings
 from dyn3d_ns.video.adjust.static import (
     CameraState,
     StaticWeights,
@@ -23,31 +28,12 @@ from dyn3d_ns.video.adjust.static import (
     isolated,
     mean_points,
 )
-from dyn3d_ns.video.depth.info import is_triangulated
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.types import Cameras
-from dyn3d_ns.video.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dyn3d_ns.video.stages.adjust import AdjustSettings
 
 _MIN_TRACKS = 20
 """Static tracks without which cameras are left as they are."""
 _MISFIT = 3.0
 """Median reprojection error in pixels from which a static point is dropped."""
-
-
-@dataclass(frozen=True)
-class PointTracks:
-    """Points in space: static ones, and moving ones at each frame that sees them."""
-
-    static: Float[np.ndarray, "P 3"]
-    static_ids: Int[np.ndarray, "P"]
-    """Track of each static point."""
-    moving: Float[np.ndarray, "F M 3"]
-    moving_visible: Bool[np.ndarray, "F M"]
-    moving_ids: Int[np.ndarray, "M"]
-    """Track of each moving point."""
 
 
 @dataclass
@@ -66,9 +52,6 @@ class Clock:
 
 def adjust_clip(workspace: Workspace, report: Report, settings: AdjustSettings) -> None:
     """Adjust the cameras, points and depth of a clip's folder and write them beside the originals."""
-    from dyn3d_ns.video.adjust.depth_maps import write_depth_maps
-    from dyn3d_ns.video.adjust.results import write_results
-
     clock = Clock()
     before = workspace.cameras(adjusted=False)
     data = gather_tracks(workspace, report)
@@ -94,7 +77,7 @@ def _start(
     report: Report,
 ) -> tuple[CameraState, bool]:
     """Return the cameras to start from, and whether they were made from depth."""
-    unknown = not is_triangulated(workspace) and len(workspace.points().xyz) == 0 and not before.static
+    unknown = not workspace.depth_is_triangulated() and len(workspace.points().xyz) == 0 and not before.static
     if settings.cameras_from == "cameras" or (settings.cameras_from == "auto" and not unknown):
         return camera_state(before), False
     state = camera_state(before)

@@ -5,27 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32
 
+from dyn3d_ns.io.clip.types import Cameras, Flow
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.adjust.flow_depth import FlowDepthSettings, WindowPair, adjust_window
 from dyn3d_ns.video.adjust.gather import LabelledTracks
 from dyn3d_ns.video.adjust.labels import Label, pixel_labels
+from dyn3d_ns.video.adjust.points import PointTracks
 from dyn3d_ns.video.adjust.propagate import propagate_depth
 from dyn3d_ns.video.adjust.results import write_frame
-from dyn3d_ns.video.depth.info import is_triangulated
+from dyn3d_ns.video.adjust.settings import AdjustSettings
 from dyn3d_ns.video.depth.triangulation import relative_transform
-from dyn3d_ns.video.depth.views import FlowSource
+from dyn3d_ns.video.flow.source import FlowSource
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.types import Cameras, Flow
-from dyn3d_ns.video.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dyn3d_ns.video.adjust.clip import PointTracks
-    from dyn3d_ns.video.stages.adjust import AdjustSettings
 
 _WINDOW, _STRIDE = 5, 4
 
@@ -40,7 +36,7 @@ def write_depth_maps(
 ) -> None:
     """Adjust the depth of all frames and write a file for each."""
     depths = _propagated(workspace, report, cameras, data, points)
-    if settings.flow_depth == "off" or (settings.flow_depth == "auto" and is_triangulated(workspace)):
+    if settings.flow_depth == "off" or (settings.flow_depth == "auto" and workspace.depth_is_triangulated()):
         for frame, depth in enumerate(depths):
             write_frame(workspace, cameras, frame, depth)
         return

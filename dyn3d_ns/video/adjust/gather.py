@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int
 
+from dyn3d_ns.io.clip.types import Cameras, Tracks
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.adjust.labels import Label, pixel_labels, track_labels
 from dyn3d_ns.video.adjust.static import CameraState, Samples
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.types import Cameras, Tracks
-from dyn3d_ns.video.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from jaxtyping import Float32
 
+from dyn3d_ns.io.arrays import encode_png, write_npz
 from dyn3d_ns.io.atomic import atomic_open, write_bytes, write_text
-from dyn3d_ns.video.arrays import encode_png, write_npz
-from dyn3d_ns.video.types import Cameras
-from dyn3d_ns.video.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dyn3d_ns.video.adjust.clip import PointTracks
-    from dyn3d_ns.video.adjust.gather import LabelledTracks
+from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.adjust.gather import LabelledTracks
+from dyn3d_ns.video.adjust.points import PointTracks
 
 
 def write_frame(

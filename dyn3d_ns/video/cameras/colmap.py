@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from dyn3d_ns.io.arrays import encode_png
 from dyn3d_ns.io.atomic import write_bytes
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.arrays import encode_png
 from dyn3d_ns.video.cameras.adjustment import BundleOptions
 from dyn3d_ns.video.cameras.bundle import Bundle
 from dyn3d_ns.video.cameras.completion import extend_to_all, forget_worst, median_error
@@ -24,7 +25,6 @@ from dyn3d_ns.video.cameras.incremental import (
     triangulate_new,
 )
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.workspace import Workspace
 
 _MIN_REGISTERED = 0.8
 """Part of the frames given to COLMAP that it must register."""

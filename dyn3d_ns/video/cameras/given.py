@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
 import numpy as np
 
+from dyn3d_ns.io.clip.types import Cameras, SparsePoints
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.trajectories import CameraFile, CameraFormat, read_cameras
+from dyn3d_ns.io.trajectories import CameraFile, read_cameras
 from dyn3d_ns.video.cameras.colmap import locate_tracks
 from dyn3d_ns.video.cameras.completion import CameraSolution
-from dyn3d_ns.video.cameras.estimators import focal_guess, points_of, static_tracks
 from dyn3d_ns.video.cameras.focal import DEFAULT_FOV, focal_of_fov
+from dyn3d_ns.video.cameras.settings import GivenCameras
+from dyn3d_ns.video.cameras.static_tracks import focal_guess, points_of, static_tracks
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.types import Cameras, SparsePoints
-from dyn3d_ns.video.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dyn3d_ns.video.stages.cameras import CamerasSettings
 
 _STILL = 1e-6
 
 
-class PoseSettings(Protocol):
-    """What names cameras of another tool; see the settings of the stage `cameras`."""
-
-    @property
-    def poses(self) -> Path | None: ...
-    @property
-    def poses_format(self) -> CameraFormat: ...
-    @property
-    def focal(self) -> float | None: ...
-    @property
-    def fov(self) -> float | None: ...
-
-
 def given_cameras(
-    workspace: Workspace, report: Report, settings: CamerasSettings
+    workspace: Workspace, report: Report, settings: GivenCameras
 ) -> tuple[Cameras, SparsePoints]:
     """Read cameras of another tool, match them to the frames, and locate the tracks with them.
 
@@ -48,7 +30,7 @@ def given_cameras(
     return cameras, _points(workspace, report, cameras)
 
 
-def cameras_from_file(workspace: Workspace, report: Report, settings: PoseSettings) -> Cameras:
+def cameras_from_file(workspace: Workspace, report: Report, settings: GivenCameras) -> Cameras:
     """Read cameras of another tool and match them to the frames.
 
     Raises:
@@ -75,7 +57,7 @@ def cameras_from_file(workspace: Workspace, report: Report, settings: PoseSettin
 
 
 def _intrinsics(
-    workspace: Workspace, report: Report, settings: PoseSettings, given: CameraFile
+    workspace: Workspace, report: Report, settings: GivenCameras, given: CameraFile
 ) -> np.ndarray:
     clip, count = workspace.clip(), workspace.num_frames
     if given.Ks is not None and settings.focal is None and settings.fov is None:

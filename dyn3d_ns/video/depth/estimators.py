@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
+from dyn3d_ns.io.clip.folder import TRIANGULATED
+from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.depth.densify import densify
 from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
-from dyn3d_ns.video.depth.info import TRIANGULATED, write_info
 from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
+from dyn3d_ns.video.depth.settings import DepthSettings
 from dyn3d_ns.video.depth.triangulation import (
     FlowView,
     InverseDepth,
     relative_transform,
     triangulate_flow,
 )
-from dyn3d_ns.video.depth.views import FlowSource, PointsByFrame, grown, matching_frames
+from dyn3d_ns.video.depth.views import PointsByFrame, grown, matching_frames
+from dyn3d_ns.video.flow.source import FlowSource
+from dyn3d_ns.video.parts import DepthEstimator
 from dyn3d_ns.video.registry import make_part
-from dyn3d_ns.video.stage import DepthEstimator, Report
-from dyn3d_ns.video.types import Cameras
-from dyn3d_ns.video.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dyn3d_ns.video.stages.depth import DepthSettings
+from dyn3d_ns.video.stage import Report
 
 _POINT_WEIGHT = 4.0
 """What a located track counts for, where a pixel's median weight is 1."""
@@ -92,7 +91,7 @@ def given_depth(
         report.note(
             f"the given depth misses the points of the cameras by {100 * match.error:.0f} % in the median"
         )
-    write_info(workspace, source, **match._asdict())
+    workspace.write_depth_info(source, **match._asdict())
     for frame in report.track(range(count), "depth"):
         yield match.apply(sized(frame)).astype(np.float32)
 
@@ -102,7 +101,7 @@ def triangulated_depth(
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Yield depth triangulated from flow and points, spread over each image; objects stand on the ground."""
     cameras = workspace.cameras(adjusted=False)
-    write_info(workspace, TRIANGULATED)
+    workspace.write_depth_info(TRIANGULATED)
     if len(workspace.points().xyz) == 0:
         report.note("the camera's motion does not tell depth: a floor and a wall are assumed")
     frames = _static_disparity(workspace, report, settings, cameras)

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.depth.matching import IDENTITY, DepthMatch, Model, best_match, fit_match
+from dyn3d_ns.video.parts import Configured
 
 _SUFFIXES = (".npy", ".npz", ".png", ".dpt")
 
@@ -75,8 +76,8 @@ def _stack(path: Path) -> np.ndarray:
 
 
 def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
-    from dyn3d_ns.io.sintel import read_dpt
-    from dyn3d_ns.video.arrays import read_png
+    from dyn3d_ns.io.arrays import read_png
+    from dyn3d_ns.io.ground_truth import read_dpt
 
     if path.suffix == ".dpt":
         return read_dpt(path)
@@ -93,7 +94,7 @@ def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
     return np.asarray(values, dtype=np.float32)
 
 
-class HuggingFaceDepth:
+class HuggingFaceDepth(Configured):
     """A depth model of the transformers library from a local folder; nothing is downloaded."""
 
     def __init__(self, model: Path, device: str = "cpu") -> None:

@@ -1,22 +1,16 @@
-"""Which frames a frame is matched with, and the flow to them."""
+"""Which frames a frame is matched with."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
-from dyn3d_ns.video.flow import DisFlow, flow_both_ways
-from dyn3d_ns.video.types import Cameras, Flow, SparsePoints
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.types import Cameras, SparsePoints
 
 _LARGEST_SHIFT = 0.15
 """Median motion, as a part of the image's width, up to which flow is trusted."""
 _FURTHEST = 40
 """Frames away that are looked at."""
-_FLOW_BYTES = 128_000_000
-"""Memory for flow that is expected to be asked for."""
 
 
 class PointsByFrame:
@@ -69,46 +63,6 @@ def _pixels(cameras: Cameras, frame: int, points: Float[np.ndarray, "M 3"]) -> F
     z = np.maximum(at[:, 2:], 1e-6)
     K = cameras.Ks[frame]
     return at[:, :2] / z * K[[0, 1], [0, 1]] + K[:2, 2]
-
-
-class FlowSource:
-    """Flow between any two frames: read where it is on disk, else computed.
-
-    What is computed comes both ways at once; the way back is held, in half precision as on disk, until it is
-    asked for or others need the room.
-    """
-
-    def __init__(self, workspace: Workspace, images_held: int = 96, flow_bytes: int = _FLOW_BYTES) -> None:
-        self.workspace = workspace
-        self._estimator = DisFlow()
-        self._images: OrderedDict[int, UInt8[np.ndarray, "H W 3"]] = OrderedDict()
-        self._held = images_held
-        self._paths = workspace.images()
-        self._back: OrderedDict[tuple[int, int], tuple[np.ndarray, Bool[np.ndarray, "H W"]]] = OrderedDict()
-        self._flow_bytes = flow_bytes
-
-    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
-        """Return a frame; the last ones used are held."""
-        if frame not in self._images:
-            self._images[frame] = self._paths[frame]
-            if len(self._images) > self._held:
-                self._images.popitem(last=False)
-        self._images.move_to_end(frame)
-        return self._images[frame]
-
-    def __call__(self, source: int, target: int) -> Flow:
-        """Return the flow from one frame to another with its consistency mask."""
-        if self.workspace.has_flow(source, target):
-            return self.workspace.flow(source, target)
-        held = self._back.pop((source, target), None)
-        if held is not None:
-            return Flow(held[0].astype(np.float32), held[1])
-        forward, backward = flow_both_ways(self._estimator, self.image(source), self.image(target))
-        self._back[target, source] = backward.flow.astype(np.float16), backward.valid
-        room = max(1, self._flow_bytes // (5 * backward.valid.size))
-        while len(self._back) > room:
-            self._back.popitem(last=False)
-        return forward
 
 
 def grown(mask: Bool[np.ndarray, "H W"], pixels: int) -> Bool[np.ndarray, "H W"]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.describe.client import ChatClient, ServerError
 from dyn3d_ns.video.describe.instances import InstanceTrack, measure_instances
-from dyn3d_ns.video.describe.types import Description
 from dyn3d_ns.video.describe.words import camera_caption, object_caption
+from dyn3d_ns.video.parts import Configured, Description
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.workspace import Workspace
 
 MAX_PICTURES = 25
 """Keyframes that one question shows, at most."""
@@ -32,11 +32,6 @@ move."""
 
 class MeasuredDescriber:
     """Names objects "moving object k" and tells their measured size, direction and speed."""
-
-    @classmethod
-    def from_settings(cls, settings: Any) -> MeasuredDescriber:
-        """Build it; it has no settings."""
-        return cls()
 
     def __call__(self, workspace: Workspace, report: Report) -> Description:
         """Describe the clip from masks, depth and cameras, as far as they exist."""
@@ -59,7 +54,7 @@ class MeasuredDescriber:
         )
 
 
-class ServerDescriber:
+class ServerDescriber(Configured):
     """Asks a vision-language server; what it does not answer stays as measured, and the summary says so."""
 
     def __init__(self, client: ChatClient) -> None:

@@ -11,8 +11,8 @@ from jaxtyping import Float64
 from dyn3d_ns.video.fuse.points import lift
 
 if TYPE_CHECKING:
+    from dyn3d_ns.io.clip.workspace import Workspace
     from dyn3d_ns.video.stage import Report
-    from dyn3d_ns.video.workspace import Workspace
 
 
 @dataclass

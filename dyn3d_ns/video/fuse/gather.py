@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
+from dyn3d_ns.io.clip.types import Tracks
 from dyn3d_ns.video.fuse.points import average_voxels, lift, majority, pick, reliable, track_points
-from dyn3d_ns.video.types import Tracks
 
 _OVERDRAW = 3
 """Static points that are gathered for each one that may stay."""

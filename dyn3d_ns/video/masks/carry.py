@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from dyn3d_ns.video.types import Flow
+from dyn3d_ns.io.clip.types import Flow
 
 
 def gather(

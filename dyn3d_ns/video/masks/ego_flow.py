@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from dyn3d_ns.io.clip.types import Cameras, Flow
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.depth.given import DepthFiles
 from dyn3d_ns.video.depth.triangulation import FlowView, relative_transform, triangulate_flow
@@ -15,8 +17,6 @@ from dyn3d_ns.video.masks.motion import NeighbourFlows
 from dyn3d_ns.video.masks.residuals import PairResidual, robust_scale
 from dyn3d_ns.video.masks.settings import EgoSettings
 from dyn3d_ns.video.stage import Report
-from dyn3d_ns.video.types import Cameras, Flow
-from dyn3d_ns.video.workspace import Workspace
 
 _SCALED_BY = 10
 """Frames that tell the scale of the depth."""
@@ -94,11 +94,11 @@ def open_ego_motion(
     """
     from dyn3d_ns.video.cameras.given import cameras_from_file
 
-    if settings.poses is None and settings.depth is None:
+    if settings.given.poses is None and settings.depth is None:
         return None
-    if settings.poses is None or settings.depth is None:
+    if settings.given.poses is None or settings.depth is None:
         raise StageError("ego-flow needs cameras and depth: give --masks.ego.poses and --masks.ego.depth")
-    cameras = cameras_from_file(workspace, report, settings)
+    cameras = cameras_from_file(workspace, report, settings.given)
     depths = DepthFiles(settings.depth, len(cameras.Ks), settings.png_scale)
     ego = EgoMotion(cameras, depths, 1.0)
     ratios = _ratios(ego, flows, span)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
+from dyn3d_ns.io.clip.types import Flow
 from dyn3d_ns.video.masks.carry import carry_labels
 from dyn3d_ns.video.masks.clean import fill_small_holes, grabcut, keep_large
 from dyn3d_ns.video.masks.prompts import Prompt
-from dyn3d_ns.video.types import Flow
 
 _ROUNDS = 5
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
+from dyn3d_ns.io.arrays import ids_of, read_png
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.arrays import read_png
 
 _SUFFIXES = (".png", ".npy", ".webp", ".bmp")
 
@@ -44,12 +44,10 @@ def read_codes(path: Path) -> Int32[np.ndarray, "H W"]:
             raise StageError(f"{path} is not a readable array ({error}); write it again") from error
     else:
         values = read_png(path, None)
-    values = np.squeeze(values).astype(np.int32)
-    if values.ndim == 3 and values.shape[2] in (3, 4):
-        values = values[..., 0] + 256 * values[..., 1] + 65536 * values[..., 2]
-    if values.ndim != 2:
+    values = np.squeeze(values)
+    if values.ndim != 2 and not (values.ndim == 3 and values.shape[2] in (3, 4)):
         raise StageError(f"{path} has the shape {values.shape}; a mask is [H, W] or [H, W, 3]")
-    return values
+    return ids_of(values)
 
 
 def read_given(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
+from dyn3d_ns.io.clip.types import Flow
 from dyn3d_ns.video.masks.carry import carry_labels
 from dyn3d_ns.video.masks.colors import color_histogram, divide_by_colors
-from dyn3d_ns.video.types import Flow
 
 _SIMILAR_COLORS = 0.5
 _KNOWN_SHARE = 0.1

@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from dyn3d_ns.io.clip.types import Flow
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.masks.carry import chain, vote
 from dyn3d_ns.video.masks.clean import clean_mask
 from dyn3d_ns.video.masks.instances import Linker
 from dyn3d_ns.video.masks.residuals import PairResidual, pair_residual
 from dyn3d_ns.video.masks.settings import MotionSettings
-from dyn3d_ns.video.types import Flow
-from dyn3d_ns.video.workspace import Workspace
 
 Step = Callable[[], None]
 

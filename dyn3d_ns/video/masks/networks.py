@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.prompts import Prompt
+from dyn3d_ns.video.parts import Configured
 
 
-class Sam2:
+class Sam2(Configured):
     """SAM 2 (Ravi et al., 2024) by Hugging Face's transformers: follows boxes or masks both ways in time.
 
     The clip is held in memory at the network's resolution: 12 MiB a frame at 1024 pixels.
     """
 
-    wants = "places"
+    wants: Literal["places", "names"] = "places"
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         transformers = _transformers()
@@ -82,14 +83,14 @@ class Sam2:
                         labels[output.frame_idx][mask > 0] = int(k)
 
 
-class Sa2VA:
+class Sa2VA(Configured):
     """Sa2VA (Yuan et al., 2025): segments what a sentence names, from its own model folder.
 
     The folder's own Python code is run, as transformers does for models that bring code: name only folders
     that you trust.
     """
 
-    wants = "names"
+    wants: Literal["places", "names"] = "names"
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         transformers = _transformers()

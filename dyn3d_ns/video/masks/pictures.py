@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from dyn3d_ns.io.arrays import encode_png
 from dyn3d_ns.io.atomic import write_bytes, write_json
-from dyn3d_ns.video.arrays import encode_png
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.io.clip.workspace import Workspace
 
 OVERLAY = 0.6
 """Opacity of an object's colour over the picture."""

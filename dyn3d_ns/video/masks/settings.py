@@ -1,24 +1,24 @@
-"""Settings of the search for what moves; imports nothing, for the command line's sake."""
+"""Settings of the stage `masks`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
+
+import tyro
+
+from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.video.cameras.settings import GivenCameras
+from dyn3d_ns.video.settings import StageSettings
 
 
 @dataclass(frozen=True)
 class EgoSettings:
     """Cameras and depth that are known before: the flow is then compared with the camera's own."""
 
-    poses: Path | None = None
-    """A COLMAP model's folder, TUM file, pred_traj.txt or transforms.json; --cameras.poses if None."""
-    poses_format: Literal["auto", "tum", "das3r", "colmap", "transforms"] = "auto"
-    """Its format; auto tells it from name and content."""
-    focal: float | None = None
-    """Focal length in pixels of the extracted frames, where the file has none."""
-    fov: float | None = None
-    """Horizontal field of view in degrees, where the file has none."""
+    given: Annotated[GivenCameras, tyro.conf.arg(name="")] = GivenCameras()
+    """Cameras of another tool; those of the stage `cameras` if it is given some."""
     depth: Path | None = None
     """A .npy or .npz of (F,H,W) or (F,1,H,W), or a folder with one file a frame; --depth.files if None."""
     png_scale: float = 1000.0
@@ -26,7 +26,7 @@ class EgoSettings:
 
 
 @dataclass(frozen=True)
-class MotionSettings:
+class MotionSettings(StageSettings):
     """How what moves is told from what stands still."""
 
     span: int = 2
@@ -49,3 +49,29 @@ class MotionSettings:
     """Frames after which an object that was lost no longer gets its id back."""
     ego: EgoSettings = field(default_factory=EgoSettings)
     """Cameras and depth that are known before."""
+
+
+@dataclass(frozen=True)
+class MasksSettings(MotionSettings):
+    """What moves: found from the flow, or given."""
+
+    masks: Path | None = None
+    """Masks of your own instead: a folder with a .png or .npy a frame (instance ids, or 0 and 255)."""
+    boxes: Path | None = None
+    """Boxes of your own instead: JSON {"objects": [{"name", "frame", "box": [left, top, right, bottom]}]}."""
+    segmenter: str = "motion"
+    """motion, or a network: sam2 (what moves, or the boxes), sa2va (what is named), or module:Class."""
+    segmenter_path: Path | None = None
+    """Local folder of the network's model."""
+    objects: Path | None = None
+    """Names for sa2va: JSON {"dynamic": [...], "reasoning": {...}}; those of the stage describe if None."""
+    device: str = "cpu"
+    """Where the network runs."""
+    pictures: bool = True
+    """Write overlays and videos into segmentation/ as well."""
+
+    def check(self) -> None:
+        """Raise a StageError for values that make no sense."""
+        self.ego.given.check()
+        if self.masks is not None and self.boxes is not None:
+            raise StageError("give --masks.masks or --masks.boxes, not both")

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.cameras.colmap import colmap_reconstruction, run_colmap
-from dyn3d_ns.video.cameras.estimators import AutoCameras, static_tracks
+from dyn3d_ns.video.cameras.estimators import AutoCameras
 from dyn3d_ns.video.cameras.focal import FocalGuess
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.video.cameras.settings import CamerasSettings, GivenCameras
+from dyn3d_ns.video.cameras.static_tracks import static_tracks
 from tests.video.cards import WALL, Card, CardClip, QuietReport
 
 TILES = tuple(
@@ -93,7 +95,7 @@ def test_cameras_that_contradict_the_tracks_are_not_believed(tmp_path: Path) -> 
     clip = CardClip((WALL, *CARDS), **SIZE)
     workspace = clip.write(tmp_path / "clip", "frames tracks masks")
     report = QuietReport()
-    estimator = AutoCameras(guess=FOCAL)
+    estimator = AutoCameras(CamerasSettings(given=GivenCameras(focal=FOCAL.focal)))
     cameras, points = estimator(workspace, report)
     assert any("miss the tracks by" in note for note in report.notes)
     np.testing.assert_allclose(

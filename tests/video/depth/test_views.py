@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dyn3d_ns.video.depth.views import FlowSource
-from dyn3d_ns.video.flow import DisFlow, flow_both_ways
+from dyn3d_ns.video.flow.consistency import flow_both_ways
+from dyn3d_ns.video.flow.opencv import DisFlow
+from dyn3d_ns.video.flow.source import FlowSource
 from tests.video.cards import CardClip
 
 

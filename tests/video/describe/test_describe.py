@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.describe.client import ChatClient, ServerError, find_json
 from dyn3d_ns.video.describe.instances import measure_instances
+from dyn3d_ns.video.describe.settings import DescribeSettings
+from dyn3d_ns.video.describe.stage import DescribeStage
 from dyn3d_ns.video.describe.words import camera_caption
-from dyn3d_ns.video.stages.describe import DescribeSettings, DescribeStage
-from dyn3d_ns.video.workspace import Workspace
 from tests.video.cards import CardClip, QuietReport
 
 Answer = Callable[[str], Any]
@@ -185,9 +186,9 @@ def test_it_asks_again_after_a_hiccup() -> None:
 
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(StageError, match="go together"):
-        DescribeSettings(vlm_model="seer")
+        DescribeSettings(vlm_model="seer").check()
     with pytest.raises(StageError, match="needs --describe.vlm-base-url"):
-        DescribeSettings(method="server")
+        DescribeSettings(method="server").check()
     with pytest.raises(StageError, match="starts with http"):
         ChatClient("localhost:8000", "seer")
 

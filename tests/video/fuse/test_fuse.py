@@ -11,7 +11,8 @@ from dyn3d_ns.io.errors import MissingFileError, StageError
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.video.fuse.points import average_voxels, lift, majority, pick, reliable
-from dyn3d_ns.video.stages.fuse import FuseSettings, FuseStage
+from dyn3d_ns.video.fuse.settings import FuseSettings
+from dyn3d_ns.video.fuse.stage import FuseStage
 from tests.video.cards import MOVER, CardClip, QuietReport
 
 

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dyn3d_ns.io.clip.types import SparsePoints
 from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.video.cameras.settings import CamerasSettings, GivenCameras
+from dyn3d_ns.video.depth.settings import DepthSettings
 from dyn3d_ns.video.masks.ego_flow import ego_flow
-from dyn3d_ns.video.masks.settings import EgoSettings
+from dyn3d_ns.video.masks.settings import EgoSettings, MasksSettings
 from dyn3d_ns.video.pipeline import PipelineSettings, build_stages
-from dyn3d_ns.video.stages.cameras import CamerasSettings
-from dyn3d_ns.video.stages.depth import DepthSettings
-from dyn3d_ns.video.stages.masks import MasksSettings
 from dyn3d_ns.video.transforms import write_transforms
-from dyn3d_ns.video.types import SparsePoints
 from tests.video.cards import PILLAR, WALL, Card, CardClip
 from tests.video.masks.test_masks_stage import mean_overlap, run
 
@@ -30,7 +29,7 @@ def known(clip: CardClip, folder: Path, depth_scale: float = 1.0) -> EgoSettings
     lines = [f"{i} {x} {y} {z} 0 0 0 1" for i, (x, y, z) in enumerate(clip.poses[:, :3, 3])]
     (folder / "poses.txt").write_text("\n".join(lines))
     np.save(folder / "depth.npy", depth_scale * np.stack(clip.depths))
-    return EgoSettings(folder / "poses.txt", focal=clip.K[0, 0], depth=folder / "depth.npy")
+    return EgoSettings(GivenCameras(folder / "poses.txt", focal=clip.K[0, 0]), folder / "depth.npy")
 
 
 def test_ego_flow_is_the_flow_of_what_stands_still() -> None:
@@ -75,7 +74,7 @@ def test_a_second_pass_takes_the_first_ones_cameras_and_depth(tmp_path: Path) ->
     first.write_points(SparsePoints(empty, empty.astype(np.uint8), none, none, empty[:, :2]))
     write_transforms(first)
     workspace, report = run(
-        clip, tmp_path / "second", ego=EgoSettings(first.transforms_path, depth=first.depth_path)
+        clip, tmp_path / "second", ego=EgoSettings(GivenCameras(first.transforms_path), first.depth_path)
     )
     assert mean_overlap(clip, workspace) > 0.8 and report.notes == []
 
@@ -92,15 +91,15 @@ def test_cameras_without_depth_are_not_enough(tmp_path: Path) -> None:
     clip = CardClip((WALL, PILLAR), frames=4)
     ego = known(clip, tmp_path)
     with pytest.raises(StageError, match=r"give --masks.ego.poses and --masks.ego.depth"):
-        run(clip, tmp_path / "clip", ego=EgoSettings(poses=ego.poses))
+        run(clip, tmp_path / "clip", ego=EgoSettings(ego.given))
 
 
 def test_given_cameras_and_depth_serve_the_masks_too(tmp_path: Path) -> None:
-    cameras = CamerasSettings(poses=tmp_path / "poses.txt", focal=40.0)
+    cameras = CamerasSettings(given=GivenCameras(tmp_path / "poses.txt", focal=40.0))
     settings = PipelineSettings(cameras=cameras, depth=DepthSettings(files=tmp_path / "d.npy", png_scale=5.0))
     (masks,) = build_stages(tmp_path, settings, ["masks"])
     assert masks.settings.ego == EgoSettings(
-        tmp_path / "poses.txt", "auto", 40.0, None, tmp_path / "d.npy", 5.0
+        GivenCameras(tmp_path / "poses.txt", "auto", 40.0, None), tmp_path / "d.npy", 5.0
     )
     assert masks.external_inputs() == [tmp_path / "poses.txt", tmp_path / "d.npy"]
     (masks,) = build_stages(tmp_path, PipelineSettings(cameras=cameras), ["masks"])

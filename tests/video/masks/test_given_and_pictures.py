@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.given import read_given
 from dyn3d_ns.video.masks.pictures import SegmentationWriter, instance_colors, overlay
-from dyn3d_ns.video.workspace import Workspace
 
 
 def write_codes(folder: Path, kind: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dyn3d_ns.io.clip.types import Flow
 from dyn3d_ns.video.masks.instances import Linker, final_ids
 from dyn3d_ns.video.masks.motion import renumber
-from dyn3d_ns.video.types import Flow
 
 SHAPE = (40, 100)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.stages.masks import MasksSettings, MasksStage
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.video.masks.settings import MasksSettings
+from dyn3d_ns.video.masks.stage import MasksStage
 from tests.video.cards import MOVER, PILLAR, WALL, Card, CardClip, QuietReport
 
 

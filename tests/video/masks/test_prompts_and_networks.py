@@ -12,7 +12,8 @@ from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.masks.follow import mask_in_box
 from dyn3d_ns.video.masks.networks import Sa2VA, Sam2
 from dyn3d_ns.video.masks.prompts import Prompt, read_boxes, read_names
-from dyn3d_ns.video.stages.masks import MasksSettings, MasksStage
+from dyn3d_ns.video.masks.settings import MasksSettings
+from dyn3d_ns.video.masks.stage import MasksStage
 from tests.video.cards import MOVER, WALL, Card, CardClip, QuietReport
 
 RED = Card((0.4, -0.2, 4), (0.9, 0.9), (0.02, 0.05, 0), label=1, seed=2)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dyn3d_ns.io.clip.types import Flow
 from dyn3d_ns.video.masks.carry import carry_labels, chain, gather, vote
 from dyn3d_ns.video.masks.residuals import PairResidual
 from dyn3d_ns.video.masks.scores import frame_scores, motion_probability
-from dyn3d_ns.video.types import Flow
 
 
 def constant_flow(x: float, y: float, shape: tuple[int, int] = (12, 16)) -> Flow:

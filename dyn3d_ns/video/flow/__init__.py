@@ -1,0 +1,1 @@
+"""Stage `flow`: dense motion between frames."""

@@ -1,0 +1,1 @@
+"""Stage `frames`: a video or a folder becomes numbered pictures with times."""

@@ -1,0 +1,1 @@
+"""Stage `keyframes`: the frames with most motion."""

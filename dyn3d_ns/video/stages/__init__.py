@@ -1,1 +1,0 @@
-"""The stages of `dyn3d process`, one file each: they read and write the tree and call pure functions."""

@@ -1,0 +1,1 @@
+"""Stage `tracks`: points followed through the clip."""
