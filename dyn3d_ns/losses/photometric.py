@@ -82,7 +82,8 @@ def composite(
 ) -> Float[Tensor, "*pixels 3"]:
     """Return colours (uint8, or float in 0..1) as floats, straight alpha laid over a background.
 
-    What has no fourth channel stays as it is. The kernel above does the same in the pass that compares, and so rounds in another order.
+    What has no fourth channel stays as it is. The kernel above does the same in the pass that compares, and
+    so rounds in another order.
     """
     values = image.float() / 255.0 if image.dtype == torch.uint8 else image
     if values.shape[-1] < 4:
