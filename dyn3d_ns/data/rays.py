@@ -39,7 +39,7 @@ class RayDataManagerConfig(DynamicDataManagerConfig):
     """Part of the rays drawn from anywhere in an image that has alpha; the others show matter or its rim."""
     rim: int = 3
     """Pixels around matter that count as its rim."""
-    pixels: Literal["matter", "mask halves"] = "matter"
+    pixels: Literal["matter", "mask-halves"] = "matter"
     """Which pixels rays go through: matter and its rim, or half of them where the dynamic mask is True."""
     scenes: tuple[Path, ...] = ()
     """Further scenes beside --data, of the same layout, to train and evaluate on as well."""
@@ -68,7 +68,7 @@ class RayDataManager(DynamicDataManager):
         self._recorded = torch.tensor([[float(len(f) > 0) for f in scene] for scene in self._of_frame])
         self._pixels: PixelDraw = (
             MaskHalves(self._train_priors)
-            if config.pixels == "mask halves"
+            if config.pixels == "mask-halves"
             else MatterAndRim(self.train_dataset, config.background_share, config.rim)
         )
         seed = torch.initial_seed() + config.train_cameras_sampling_seed
@@ -92,7 +92,7 @@ class RayDataManager(DynamicDataManager):
         return [self.dataparser, *others]
 
     def _train_prior_names(self) -> tuple[Prior, ...]:
-        drawn: tuple[Prior, ...] = ("dynamic_mask",) if self.config.pixels == "mask halves" else ()
+        drawn: tuple[Prior, ...] = ("dynamic_mask",) if self.config.pixels == "mask-halves" else ()
         return tuple(dict.fromkeys((*self.config.priors, *drawn)))
 
     def eval_item(self, index: int) -> tuple[Cameras, Batch]:

@@ -81,12 +81,13 @@ class _MeanError(torch.autograd.Function):
 def composite(
     image: Shaped[Tensor, "*pixels C"], background: Float[Tensor, "*#pixels 3"]
 ) -> Float[Tensor, "*pixels 3"]:
-    """Return colours (uint8, or float in 0..1) as float RGB, straight alpha laid over a background.
+    """Return colours (uint8, or float in 0..1) as floats, straight alpha laid over a background.
 
-    The kernel above does the same in the pass that compares, and so rounds in another order.
+    What has no fourth channel stays as it is. The kernel above does the same in the pass that compares, and
+    so rounds in another order.
     """
     values = image.float() / 255.0 if image.dtype == torch.uint8 else image
-    if values.shape[-1] == 3:
+    if values.shape[-1] < 4:
         return values
     alpha = values[..., 3:]
     return values[..., :3] * alpha + background.to(values) * (1.0 - alpha)

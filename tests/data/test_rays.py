@@ -170,7 +170,7 @@ def test_mask_halves(two_clips: list[tuple[CardClip, Path]], tmp_path: Path) -> 
     """Half of each image's rays show what moves, though it is a small part; without any, all are still."""
     clip, root = two_clips[0]
     parser = DynamicVerseDataParserConfig(load_points=False, eval_interval=4)
-    options = {"dataparser": parser, "rays_per_batch": 100, "images_per_batch": 5, "pixels": "mask halves"}
+    options = {"dataparser": parser, "rays_per_batch": 100, "images_per_batch": 5, "pixels": "mask-halves"}
     assert np.mean([labels > 0 for labels in clip.labels]) < 0.1
     _, batch = make(root, **options).next_train(0)
     assert batch["dynamic_mask"].view(5, 20).sum(1).tolist() == [10] * 5

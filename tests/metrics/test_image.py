@@ -100,6 +100,8 @@ def test_composite_lays_straight_alpha_over_the_background():
     torch.testing.assert_close(composite(image, background), expected)
     torch.testing.assert_close(composite(image[..., :3], background), image[..., :3].float() / 255)
     torch.testing.assert_close(composite(image.float() / 255, background), expected)
+    weights = torch.rand(1, 3, 1)
+    assert composite(weights, background) is weights
     # Rays, each over a background of its own.
     behind = torch.rand(3, 3)
     rays = composite(image[0].float() / 255, behind)
