@@ -14,8 +14,7 @@ from jaxtyping import Float64, UInt8
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, field_of_view, focals, shift_pixel_centers
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
-from dyn3d_ns.viewer.panel import PlaybackPanel
-from dyn3d_ns.viewer.player import TimePlayer
+from dyn3d_ns.viewer.player import PlaybackPanel, TimePlayer
 from dyn3d_ns.viewer.scene_parts import quaternion, some_of, thumbnail, trail_points, typical_size
 
 FRAME_RATE = 30.0
