@@ -31,7 +31,7 @@ class EvalMotion:
         """Load the scene, print a table and write the file."""
         from rich.console import Console
 
-        from dyn3d_ns.cli.scene import load_model
+        from dyn3d_ns.cli.rig import load_method, telling_what_lacks
         from dyn3d_ns.io.atomic import write_json
         from dyn3d_ns.io.ground_truth import load_motion_ground_truth, sample_surfaces
         from dyn3d_ns.metrics.motion import motion_error
@@ -42,8 +42,9 @@ class EvalMotion:
             require_output_file(self.output, ".json")
         truth = load_motion_ground_truth(self.gt, self.time_unit)
         samples = sample_surfaces(truth)
-        model = load_model(self.load_config, needs="velocity_at")
-        errors = motion_error(model.velocity_at, truth, samples, model.timeline.t_obs)
+        model = load_method(self.load_config)
+        with telling_what_lacks(self.load_config):
+            errors = motion_error(model.velocity_at, truth, samples, model.timeline.t_obs)
         Console().print(motion_table(errors))
         if self.output is not None:
             content = {"config": str(self.load_config), "ground_truth": str(self.gt), "results": errors}

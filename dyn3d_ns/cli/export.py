@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -14,24 +14,10 @@ from dyn3d_ns.cli.errors import CommandError, require_output_file, require_writa
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
+    from dyn3d_ns.engine.method import DynamicMethod
     from dyn3d_ns.gaussians import Gaussians
     from dyn3d_ns.timeline import Timeline
-
-
-class MovingGaussians(Protocol):
-    """What the exports ask of a model."""
-
-    timeline: Timeline
-
-    def gaussians_at(self, time: float) -> Gaussians:
-        """Return the scene at a normalised time."""
-        ...
-
-    def velocity_at(self, points: Tensor, time: float) -> Tensor:
-        """Return the velocities [P,3] of the matter at points [P,3]."""
-        ...
 
 
 @dataclass(kw_only=True)
@@ -76,12 +62,13 @@ class ExportPly(ExportOptions):
 
     def run(self) -> None:
         """Load the scene and write the files."""
-        from dyn3d_ns.cli.scene import load_model
+        from dyn3d_ns.cli.rig import load_method, telling_what_lacks
 
         self.check()
         require_writable(self.output_dir, "--output-dir")
-        model = load_model(self.load_config)
-        written = export_ply(model, self.named_times(model.timeline), self.output_dir)
+        model = load_method(self.load_config)
+        with telling_what_lacks(self.load_config):
+            written = export_ply(model, self.named_times(model.timeline), self.output_dir)
         print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
 
 
@@ -94,13 +81,14 @@ class ExportTrajectories(ExportOptions):
 
     def run(self) -> None:
         """Load the scene and write the file."""
-        from dyn3d_ns.cli.scene import load_model
+        from dyn3d_ns.cli.rig import load_method, telling_what_lacks
 
         self.check()
         require_output_file(self.output, ".npz")
-        model = load_model(self.load_config)
+        model = load_method(self.load_config)
         times = list(self.named_times(model.timeline).values())
-        export_trajectories(model, times, self.output)
+        with telling_what_lacks(self.load_config):
+            export_trajectories(model, times, self.output)
         print(f"{self.output}: {len(times)} times, {self.output.stat().st_size / 1e6:.1f} MB")
 
 
@@ -118,13 +106,13 @@ class Export:
         self.what.run()
 
 
-def export_ply(model: MovingGaussians, named_times: dict[str, float], folder: Path) -> list[Path]:
+def export_ply(model: DynamicMethod, named_times: dict[str, float], folder: Path) -> list[Path]:
     """Write the Gaussians at each time to `folder/<name>.ply` and return the paths."""
     from dyn3d_ns.io.ply import write_splats
 
     written = []
     for name, time in _progress(named_times.items(), "Exporting"):
-        gaussians = gaussians_at(model, time)
+        gaussians = model.gaussians_at(time)
         path = folder / f"{name}.ply"
         write_splats(
             path,
@@ -138,7 +126,7 @@ def export_ply(model: MovingGaussians, named_times: dict[str, float], folder: Pa
     return written
 
 
-def export_trajectories(model: MovingGaussians, times: Sequence[float], path: Path) -> None:
+def export_trajectories(model: DynamicMethod, times: Sequence[float], path: Path) -> None:
     """Write times, means, velocities, orientations and the dynamic mask of all Gaussians to an npz file.
 
     Velocities are in scene units per unit of normalised time. Only one time is in memory at once.
@@ -146,7 +134,7 @@ def export_trajectories(model: MovingGaussians, times: Sequence[float], path: Pa
     import numpy as np
     from torch.nn.functional import normalize
 
-    first = gaussians_at(model, times[0])
+    first = model.gaussians_at(times[0])
     fields: dict[str, tuple[int, Callable[[Gaussians], np.ndarray]]] = {
         "means": (3, lambda gaussians: _array(gaussians.means)),
         "velocities": (3, lambda gaussians: _array(gaussians.motion)),
@@ -157,7 +145,7 @@ def export_trajectories(model: MovingGaussians, times: Sequence[float], path: Pa
         yield "times", np.dtype("<f4"), (len(times),), [np.asarray(times, dtype=np.float32)]
         yield "dynamic", np.dtype(bool), (len(first),), [first.moving.cpu().numpy()]
         for name, (width, array_of) in fields.items():
-            blocks = (array_of(gaussians_at(model, time)) for time in _progress(times, f"Exporting {name}"))
+            blocks = (array_of(model.gaussians_at(time)) for time in _progress(times, f"Exporting {name}"))
             yield name, np.dtype("<f4"), (len(times), len(first), width), blocks
 
     write_npz(path, members())
@@ -195,14 +183,6 @@ def write_npz(
                     raise ValueError(
                         f"{name}: {written} values came for shape {shape}, which holds {expected}"
                     )
-
-
-def gaussians_at(model: MovingGaussians, time: float) -> Gaussians:
-    """Return the scene at one time without recording gradients."""
-    import torch
-
-    with torch.no_grad():
-        return model.gaussians_at(time)
 
 
 def _array(tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.rig import load_config
+from dyn3d_ns.cli.rig import load_config, require_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +37,7 @@ def planes_config(config_path: Path, option: str) -> Any:
             f"{option} {config_path} is a training of {config.method_name}; "
             "this command takes dyn3d-velocity-planes and its presets"
         )
-    if not any(config.get_checkpoint_dir().glob("step-*.ckpt")):
-        raise CommandError(
-            f"{config.get_checkpoint_dir()} holds no checkpoint; run the command in the folder in which the "
-            "training ran, or train first"
-        )
+    require_checkpoint(config)
     return config
 
 

@@ -1,12 +1,14 @@
-"""The training cameras of a scene, as far as a new camera path depends on them."""
+"""A trained scene as the commands read it: its config, its model, and the cameras that it was trained on."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -19,6 +21,8 @@ from dyn3d_ns.timeline import Timeline
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+
+    from dyn3d_ns.engine.method import DynamicMethod
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,49 @@ def load_config(config_path: Path) -> Any:
             f"{config_path} is not a Nerfstudio training config: it holds a {type(config).__name__}"
         )
     return config
+
+
+def load_method(config_path: Path) -> DynamicMethod:
+    """Load the model of a training's last checkpoint, through Nerfstudio's own loader."""
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    config = load_config(config_path)
+    require_checkpoint(config)
+    _, pipeline, _, _ = eval_setup(config_path, test_mode="inference")
+    return cast("DynamicMethod", pipeline.model)
+
+
+def require_checkpoint(config: Any) -> None:
+    """Refuse a training that has no checkpoint yet.
+
+    Raises:
+        CommandError: there is none.
+    """
+    folder = config.get_checkpoint_dir()
+    if not any(folder.glob("step-*.ckpt")):
+        raise CommandError(
+            f"{folder} holds no checkpoint; run the command in the folder in which the training ran, "
+            "or train first"
+        )
+
+
+@contextmanager
+def telling_what_lacks(config_path: Path) -> Iterator[None]:
+    """Run what asks a method for its scene.
+
+    Raises:
+        CommandError: the method has no Gaussians, or no velocity field.
+    """
+    from dyn3d_ns.engine.method import NoGaussiansError, NoVelocityError
+
+    try:
+        yield
+    except (NoGaussiansError, NoVelocityError) as error:
+        lacks = "Gaussians that move" if isinstance(error, NoGaussiansError) else "velocity field"
+        raise CommandError(
+            f"{config_path} is a training of {load_config(config_path).method_name}, which has no {lacks}; "
+            "this command takes dyn3d-* methods that have"
+        ) from error
 
 
 def rig_of_outputs(outputs: DataparserOutputs) -> CameraRig:

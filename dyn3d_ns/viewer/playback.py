@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMachine
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-from dyn3d_ns.viewer.panel import PlaybackPanel
-from dyn3d_ns.viewer.player import TimePlayer
+from dyn3d_ns.viewer.player import PlaybackPanel, TimePlayer
 from dyn3d_ns.viewer.start_view import look_through_training_camera
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, field_of_view, focals
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.other_processes import let_processes_end
-from dyn3d_ns.viewer.panel import PlaybackPanel
-from dyn3d_ns.viewer.player import TimePlayer
+from dyn3d_ns.viewer.player import PlaybackPanel, TimePlayer
 from dyn3d_ns.viewer.scene_parts import quaternion, some_of, thumbnail, trail_points, typical_size
 
 FRAME_RATE = 30.0

@@ -8,6 +8,8 @@ import torch
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, export_ply, export_trajectories, write_npz
+from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
+from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.io.ply import read_vertices
 from dyn3d_ns.timeline import Timeline
@@ -113,6 +115,38 @@ def test_times_are_named(options: dict, names: list[str]) -> None:
 def test_wrong_times_are_refused(options: dict, message: str) -> None:
     with pytest.raises(CommandError, match=message):
         ExportPly(load_config=Path("x"), output_dir=Path("y"), **options).named_times(Translating.timeline)
+
+
+@pytest.mark.parametrize(
+    ("ask", "lacks"),
+    [
+        (lambda method: method.gaussians_at(0.0), "no Gaussians that move"),
+        (lambda method: method.velocity_at(torch.zeros(1, 3), 0.0), "no velocity field"),
+    ],
+)
+def test_what_a_method_lacks_is_told_by_name(tmp_path: Path, ask, lacks: str) -> None:
+    import yaml
+    from nerfstudio.engine.trainer import TrainerConfig
+
+    config = tmp_path / "config.yml"
+    config.write_text(yaml.dump(TrainerConfig(method_name="dyn3d-rays")))
+    bare = DynamicMethod.__new__(DynamicMethod)
+    with (
+        pytest.raises(CommandError, match=f"a training of dyn3d-rays, which has {lacks}"),
+        telling_what_lacks(config),
+    ):
+        ask(bare)
+
+
+def test_a_training_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    from nerfstudio.engine.trainer import TrainerConfig
+
+    config = TrainerConfig(method_name="x", output_dir=tmp_path, data=tmp_path, timestamp="now")
+    with pytest.raises(CommandError, match="holds no checkpoint"):
+        require_checkpoint(config)
+    config.get_checkpoint_dir().mkdir(parents=True)
+    (config.get_checkpoint_dir() / "step-000000001.ckpt").touch()
+    require_checkpoint(config)
 
 
 def test_trajectories_need_an_npz_name() -> None:
