@@ -26,6 +26,7 @@ def small_config(name: str, scene: Path, output: Path, steps: int) -> DynamicTra
     config.max_num_iterations = steps
     config.output_dir, config.experiment_name, config.timestamp = output, "tiny", "run"
     config.vis = "tensorboard"
+    config.cpu_alternative = ""  # tests/engine/test_trainer.py times the other method; here it only takes time
     config.data = config.pipeline.datamanager.data = scene
     model = config.pipeline.model
     if hasattr(model, "max_gaussians"):
@@ -34,7 +35,8 @@ def small_config(name: str, scene: Path, output: Path, steps: int) -> DynamicTra
         small = {"start_resolution": 12, "resolution": 24, "occupancy_cells": 24, "collocation_points": 128}
         for key, value in {**small, "velocity_width": 16, "color_width": 16, "keyframes": 3}.items():
             setattr(model, key, value)
-        config.pipeline.datamanager.rays_per_batch = 256
+        model.density_channels, model.appearance_channels, model.velocity_layers = 4, 8, 3
+        config.pipeline.datamanager.rays_per_batch = 128
     return config
 
 
@@ -49,7 +51,7 @@ def train(config: DynamicTrainerConfig) -> DynamicTrainer:
 
 @pytest.fixture(scope="module", params=METHODS)
 def trained(request: pytest.FixtureRequest, tiny_scene: Path, tmp_path_factory: pytest.TempPathFactory):
-    config = small_config(request.param, tiny_scene, tmp_path_factory.mktemp("out"), 40)
+    config = small_config(request.param, tiny_scene, tmp_path_factory.mktemp("out"), 24)
     train(config)
     return config.get_base_dir() / "config.yml"
 
@@ -57,7 +59,7 @@ def trained(request: pytest.FixtureRequest, tiny_scene: Path, tmp_path_factory: 
 def test_a_trained_method_loads_measures_and_renders_at_any_time(trained: Path) -> None:
     _, pipeline, _, step = eval_setup(trained, test_mode="test")
     model = pipeline.model
-    assert step == 39 and callable(model.velocity_at)
+    assert step == 23 and callable(model.velocity_at)
     metrics = pipeline.get_average_eval_image_metrics(get_std=True)
     for key in (
         "interp_psnr",
