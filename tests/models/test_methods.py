@@ -26,7 +26,9 @@ def small_config(name: str, scene: Path, output: Path, steps: int) -> DynamicTra
     config.max_num_iterations = steps
     config.output_dir, config.experiment_name, config.timestamp = output, "tiny", "run"
     config.vis = "tensorboard"
-    config.cpu_alternative = ""  # tests/engine/test_trainer.py times the other method; here it only takes time
+    config.cpu_alternative = (
+        ""  # tests/engine/test_trainer.py times the other method; here it only takes time
+    )
     config.data = config.pipeline.datamanager.data = scene
     model = config.pipeline.model
     if hasattr(model, "max_gaussians"):
