@@ -172,19 +172,18 @@ def test_pausing_while_a_frame_renders_leaves_the_last_time_and_no_other(make_vi
     model = GreyModel(TIMELINE)
     browser, machine = connect(make_viewer(model))
     model.playback.play()
-    model.may_render.clear()
-    wait_until(model.waiting.is_set)
-    # The thread asks for one more frame and then waits for the one that renders, however late it gets.
     model.clock.seconds = 0.3
-    wait_until(lambda: machine.next_action is not None and model.playback.time > 0)
+    wait_until(lambda: browser.shows(0.3))
+    model.may_render.clear()
+    # One frame renders, one is asked for; the thread waits, however late it gets.
+    wait_until(lambda: model.waiting.is_set() and machine.next_action is not None)
     model.clock.seconds = 0.6
     model.playback.pause()
-    shown = model.playback.time
-    assert shown == pytest.approx(0.3)
+    assert model.playback.time == pytest.approx(0.3)
     browser.frames.clear()
     model.may_render.set()
-    wait_until(lambda: browser.shows(shown))
-    assert machine.next_action is None and len(browser.frames) <= 2, "no stale request is rendered"
+    wait_until(lambda: len(browser.frames) >= 2 and machine.next_action is None)
+    assert len(browser.frames) == 2 and browser.shows(0.3), "no stale request is rendered"
 
 
 class SimulatedMachine:
