@@ -22,9 +22,9 @@ class BundleOptions:
     """Cameras that stay where they are; they hold the gauge."""
     robust_scale: float = 1.0
     """Residual (pixels) from which the Cauchy loss forgives."""
-    max_iterations: int = 30
+    max_iterations: int = 50
     """Steps of Levenberg-Marquardt at most."""
-    tolerance: float = 1e-5
+    tolerance: float = 1e-6
     """Stop when a step lowers the cost by less than this fraction."""
 
 

@@ -23,7 +23,6 @@ from dyn3d_ns.video.cameras.incremental import (
     triangulate_new,
 )
 from dyn3d_ns.video.cameras.track_mapper import mapping_options, quiet_colmap
-from dyn3d_ns.video.errors import StageError
 from dyn3d_ns.video.stage import Report
 from dyn3d_ns.video.workspace import Workspace
 
@@ -109,17 +108,9 @@ def locate_tracks(
 def run_colmap(
     workspace: Workspace, frames: Int[np.ndarray, "K"], guess: FocalGuess | None, report: Report
 ) -> ColmapModel | None:
-    """Run feature extraction, sequential matching and incremental mapping; None if it registers too little.
+    """Extract features, match them along the clip and map; return None if too little is registered."""
+    import pycolmap
 
-    Raises:
-        StageError: pycolmap is not installed.
-    """
-    try:
-        import pycolmap
-    except ImportError as error:
-        raise StageError(
-            f"pycolmap cannot be imported ({error}); install it, or use --cameras.method tracks"
-        ) from error
     quiet_colmap()
     paths = workspace.frames()
     names = [paths[i].name for i in frames]

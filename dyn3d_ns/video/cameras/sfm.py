@@ -178,7 +178,7 @@ def _mapped(
 def _adjusted(tracks: StaticTracks, found: Reconstruction, free: bool, scale: float) -> Reconstruction:
     """Locate what can be located, and adjust all with a scale (pixels) of the loss."""
     fixed = (int(np.flatnonzero(found.registered)[0]),)
-    options = BundleOptions(free_focal=free, fixed_frames=fixed, robust_scale=scale)
+    options = BundleOptions(free, fixed, scale)
     return adjust_reconstruction(tracks, triangulate_new(tracks, found), options)
 
 
@@ -205,7 +205,7 @@ def _full(
     if len(tracks.usable) <= _ALL_FRAMES:
         full = extend_to_all(few, triangulate_new(few, full))
     some = thinned(tracks, _ADJUSTED_TRACKS)
-    for chosen, forgiving in zip((few, few, some), _FORGIVING, strict=True):
+    for chosen, forgiving in zip((few, some, some), _FORGIVING, strict=True):
         scale = forgiving * median_error(chosen, full)
         full = forget_worst(chosen, _adjusted(chosen, full, free, scale))
     return full

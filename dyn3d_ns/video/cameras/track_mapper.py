@@ -36,7 +36,7 @@ def map_tracks(tracks: StaticTracks, frames: Int[np.ndarray, "K"], focal: float)
         _write_database(root / "database.db", tracks, frames, focal)
         (root / "models").mkdir()
         options = mapping_options(free_focal=False)
-        options.min_num_matches = _MIN_MATCHES
+        options.min_num_matches, options.min_model_size = _MIN_MATCHES, 3
         options.mapper.init_min_num_inliers = 20
         # Four pixels, COLMAP's own, let wrong poses of small pictures pass.
         options.mapper.init_max_error = 1.0
@@ -71,7 +71,6 @@ def mapping_options(free_focal: bool) -> Any:
     options.extract_colors = options.multiple_models = False
     options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.25
     options.ba_global_max_num_iterations, options.ba_global_max_refinements = 25, 2
-    options.min_model_size = 3
     # Frames of a video lie close together: COLMAP's own 16 degrees would refuse the first pair.
     options.mapper.init_min_tri_angle = 4.0
     options.mapper.filter_min_tri_angle = options.triangulation.min_angle = 0.5

@@ -18,7 +18,7 @@ class CamerasSettings:
     """How the cameras are found."""
 
     method: str = "auto"
-    """auto (pycolmap, then own tracks where it fails), colmap, tracks, or module:Class of an estimator."""
+    """auto (COLMAP on the images, on the tracks if that fails), colmap, tracks, or module:Class."""
     poses: Path | None = None
     """Poses of another tool instead: a COLMAP model's folder, TUM file, pred_traj.txt or transforms.json."""
     poses_format: PoseFormat = "auto"
@@ -37,6 +37,7 @@ class CamerasStage(Stage):
     name = "cameras"
     needs = ("frames", "tracks")
     uses = ("masks",)
+    version = 2
 
     settings: CamerasSettings
 
