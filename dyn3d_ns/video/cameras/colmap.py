@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float64, Int
 from dyn3d_ns.io.arrays import encode_png
 from dyn3d_ns.io.atomic import write_bytes
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.cameras.adjustment import BundleOptions
 from dyn3d_ns.video.cameras.bundle import Bundle
 from dyn3d_ns.video.cameras.completion import extend_to_all, forget_worst, median_error
@@ -24,6 +23,7 @@ from dyn3d_ns.video.cameras.incremental import (
     adjust_reconstruction,
     triangulate_new,
 )
+from dyn3d_ns.video.cameras.track_mapper import mapping_options, quiet_colmap
 from dyn3d_ns.video.stage import Report
 
 _MIN_REGISTERED = 0.8
@@ -33,9 +33,6 @@ _MAX_FRAMES = 60
 _FOCAL_AGREES = 0.15
 """Difference of log focal from what the tracks say, up to which COLMAP is believed."""
 _MAX_FEATURES = 2000
-_SEED = 0
-_ERRORS = 2
-"""Level of COLMAP's log above which it speaks."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def locate_tracks(
     registered = np.zeros(count_f, bool)
     registered[frames] = True
     bundle = Bundle(rotations, translations, np.zeros((count_n, 3)), focal, tracks.center)
-    found = triangulate_new(tracks, Reconstruction(bundle, registered, np.zeros(count_n, bool), np.inf))
+    found = triangulate_new(tracks, Reconstruction(bundle, registered, np.zeros(count_n, bool)))
     if not found.known.any():
         return found
     held = BundleOptions(
@@ -111,19 +108,10 @@ def locate_tracks(
 def run_colmap(
     workspace: Workspace, frames: Int[np.ndarray, "K"], guess: FocalGuess | None, report: Report
 ) -> ColmapModel | None:
-    """Run feature extraction, sequential matching and incremental mapping; None if it registers too little.
+    """Extract features, match them along the clip and map; return None if too little is registered."""
+    import pycolmap
 
-    Raises:
-        StageError: pycolmap is not installed.
-    """
-    try:
-        import pycolmap
-    except ImportError as error:
-        raise StageError(
-            f"pycolmap cannot be imported ({error}); install it, or use --cameras.method tracks"
-        ) from error
-    pycolmap.logging.minloglevel = _ERRORS
-    pycolmap.set_random_seed(_SEED)
+    quiet_colmap()
     paths = workspace.frames()
     names = [paths[i].name for i in frames]
     with tempfile.TemporaryDirectory() as folder, report.progress(3, "COLMAP") as step:
@@ -136,7 +124,7 @@ def run_colmap(
         step()
         (root / "models").mkdir()
         models = pycolmap.incremental_mapping(
-            database, workspace.rgb_dir, root / "models", _mapping_options(pycolmap, guess)
+            database, workspace.rgb_dir, root / "models", mapping_options(guess is None or not guess.certain)
         )
         step()
         if not models:
@@ -174,23 +162,6 @@ def _extract(
         options,
         pycolmap.Device.cpu,
     )
-
-
-def _mapping_options(pycolmap: Any, guess: FocalGuess | None) -> Any:
-    options = pycolmap.IncrementalPipelineOptions()
-    options.ba_refine_focal_length = guess is None or not guess.certain
-    options.ba_refine_principal_point = False
-    options.ba_refine_extra_params = False
-    options.extract_colors = False
-    # The second best model is of no use, and the cameras need no last decimal: tracks adjust them.
-    options.multiple_models = False
-    options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.25
-    options.ba_global_max_num_iterations, options.ba_global_max_refinements = 25, 2
-    # Frames of a video lie close together: COLMAP's own 16 degrees would refuse the first pair.
-    options.mapper.init_min_tri_angle = 4.0
-    options.mapper.filter_min_tri_angle = 0.5
-    options.triangulation.min_angle = 0.5
-    return options
 
 
 def _grown(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dyn3d_ns.video.cameras.adjustment import refine_poses
 from dyn3d_ns.video.cameras.bundle import Bundle, reprojection_errors
 from dyn3d_ns.video.cameras.incremental import Reconstruction, StaticTracks, triangulate_new
-from dyn3d_ns.video.cameras.resection import refine_poses
 from dyn3d_ns.video.cameras.static_camera import interpolate_poses
 
 

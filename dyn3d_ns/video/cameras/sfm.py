@@ -22,10 +22,11 @@ from dyn3d_ns.video.cameras.incremental import (
     Reconstruction,
     StaticTracks,
     adjust_reconstruction,
-    reconstruct,
     triangulate_new,
+    unexplained,
 )
 from dyn3d_ns.video.cameras.static_camera import fit_turning, is_still
+from dyn3d_ns.video.cameras.track_mapper import map_tracks
 
 _SEARCH_FOVS = (35.0, 50.0, 65.0, 82.0)
 _PLAUSIBLE_FOV = (12.0, 130.0)
@@ -160,10 +161,25 @@ def _search_focal(
     few = keyframes[np.linspace(0, len(keyframes) - 1, min(10, len(keyframes))).round().astype(int)]
     starts = [guess.focal] if guess is not None else [focal_of_fov(d, tracks.width) for d in _SEARCH_FOVS]
     free = guess is None or not guess.certain
-    found = [reconstruct(tracks, few, start, free_focal=free, last_iterations=15) for start in starts]
+    found = [_mapped(tracks, few, start, free) for start in starts]
     low, high = _PLAUSIBLE_FOV
     solved = [r for r in found if r is not None and low < fov_of_focal(r.bundle.focal, tracks.width) < high]
-    return min(solved, key=lambda r: r.cost) if solved else None
+    return min(solved, key=lambda r: unexplained(tracks, r, few)) if solved else None
+
+
+def _mapped(
+    tracks: StaticTracks, frames: Int[np.ndarray, "K"], focal: float, free: bool
+) -> Reconstruction | None:
+    """Map some frames and adjust them, with the focal length or without."""
+    found = map_tracks(tracks, frames, focal)
+    return _adjusted(tracks, found, free, 1.0) if found is not None and found.known.any() else None
+
+
+def _adjusted(tracks: StaticTracks, found: Reconstruction, free: bool, scale: float) -> Reconstruction:
+    """Locate what can be located, and adjust all with a scale (pixels) of the loss."""
+    fixed = (int(np.flatnonzero(found.registered)[0]),)
+    options = BundleOptions(free, fixed, scale)
+    return adjust_reconstruction(tracks, triangulate_new(tracks, found), options)
 
 
 def thinned(tracks: StaticTracks, limit: int) -> StaticTracks:
@@ -182,18 +198,16 @@ def _full(
 ) -> Reconstruction:
     """Reconstruct all keyframes from the focal length found, then tighten the loss to the tracks' noise."""
     free = guess is None or not guess.certain
-    tracks = thinned(tracks, _ADJUSTED_TRACKS)
-    full = reconstruct(tracks, keyframes, start.bundle.focal, free_focal=free)
+    few = thinned(tracks, _SEARCH_TRACKS)
+    full = map_tracks(few, keyframes, start.bundle.focal)
     if full is None or full.registered.sum() < start.registered.sum():
         full = start
     if len(tracks.usable) <= _ALL_FRAMES:
-        full = extend_to_all(tracks, full)
-    for forgiving in _FORGIVING:
-        scale = forgiving * median_error(tracks, full)
-        fixed = int(np.flatnonzero(full.registered)[0])
-        options = BundleOptions(free_focal=free, fixed_frames=(fixed,), robust_scale=scale)
-        full = adjust_reconstruction(tracks, triangulate_new(tracks, full), options)
-        full = forget_worst(tracks, full)
+        full = extend_to_all(few, triangulate_new(few, full))
+    some = thinned(tracks, _ADJUSTED_TRACKS)
+    for chosen, forgiving in zip((few, some, some), _FORGIVING, strict=True):
+        scale = forgiving * median_error(chosen, full)
+        full = forget_worst(chosen, _adjusted(chosen, full, free, scale))
     return full
 
 

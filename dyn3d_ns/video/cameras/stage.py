@@ -17,6 +17,7 @@ class CamerasStage(Stage):
     name = "cameras"
     needs = ("frames", "tracks")
     uses = ("masks",)
+    version = 2
 
     settings: CamerasSettings
 

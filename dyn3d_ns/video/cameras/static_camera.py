@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dyn3d_ns.video.cameras.adjustment import BundleOptions, adjust_bundle
-from dyn3d_ns.video.cameras.bundle import Bundle
+from dyn3d_ns.video.cameras.bundle import Bundle, Observations, reprojection_errors, robust_cost
 from dyn3d_ns.video.cameras.incremental import Reconstruction, StaticTracks
 from dyn3d_ns.video.cameras.projection import sum_rows, viewing_rays
 
 _STILL = 0.5
 """Pixels by which the points of a camera at rest seem to move, at most, in an image of 640 pixels."""
 _MIN_COMMON = 8
+_FOCAL_RANGE, _FOCAL_SIGMA = 0.7, 0.5
+"""How far the log focal length may lie from the one thought likely, and its standard deviation."""
+_SWEEPS = 4
+"""Rounds in which rotations and directions are brought to agree."""
 
 
 def is_still(tracks: StaticTracks) -> bool:
@@ -47,34 +50,59 @@ def fit_turning(
     robust_scale: float = 0.5,
 ) -> TurningFit | None:
     """Fit rotations and the focal length to some frames; None where frames in a row share too few points."""
-    rotations = _chain(tracks, frames, focal)
-    if rotations is None:
+    from scipy.optimize import minimize_scalar
+
+    if _chain(tracks, frames, focal) is None:
         return None
-    count_f, count_n = tracks.usable.shape
-    all_rotations = np.tile(np.eye(3), (count_f, 1, 1))
-    all_rotations[frames] = rotations
-    registered = np.zeros(count_f, bool)
+    registered = np.zeros(len(tracks.usable), bool)
     registered[frames] = True
-    known = tracks.usable[frames].sum(0) >= 2
-    seen = tracks.observations(registered, known)
-    rays = np.einsum(
-        "oji,oj->oi", all_rotations[seen.frames], viewing_rays(seen.pixels, focal, tracks.center)
-    )
-    points = sum_rows(rays, seen.points, count_n)
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
-    start = Bundle(all_rotations, np.zeros((count_f, 3)), points, focal, tracks.center)
-    options = BundleOptions(
-        free_focal=free_focal,
-        free_translations=False,
-        fixed_frames=(int(frames[0]), *np.flatnonzero(~registered).tolist()),
-        robust_scale=robust_scale,
-        focal_prior=focal if free_focal else None,
-    )
-    result = adjust_bundle(start, seen, options)
-    far = result.bundle.points / np.maximum(np.linalg.norm(result.bundle.points, axis=1, keepdims=True), 1e-9)
-    fitted = replace(result.bundle, points=far)
-    error = float(np.percentile(result.residuals, 80))
-    return TurningFit(Reconstruction(fitted, registered, known, result.cost), error)
+    seen = tracks.observations(registered, tracks.usable[frames].sum(0) >= 2)
+
+    def cost(log_focal: float) -> float:
+        errors = reprojection_errors(_turned(tracks, frames, seen, float(np.exp(log_focal))), seen)
+        return robust_cost(errors, robust_scale) + _prior(log_focal - np.log(focal), robust_scale)
+
+    if free_focal:
+        bounds = np.log(focal) + np.array([-_FOCAL_RANGE, _FOCAL_RANGE])
+        found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-3})
+        focal = float(np.exp(found.x))
+    fitted = _turned(tracks, frames, seen, focal)
+    error = float(np.percentile(reprojection_errors(fitted, seen), 80))
+    known = np.bincount(seen.points, minlength=tracks.usable.shape[1]) > 0
+    return TurningFit(Reconstruction(fitted, registered, known), error)
+
+
+def _prior(log_ratio: float, robust_scale: float) -> float:
+    """Return what a focal length costs that differs from the one thought likely by a factor.
+
+    Errors of tracks are correlated, so all observations together count as 50 independent ones.
+    """
+    return 0.02 * robust_scale**2 * (log_ratio / _FOCAL_SIGMA) ** 2
+
+
+def _turned(tracks: StaticTracks, frames: Int[np.ndarray, "K"], seen: Observations, focal: float) -> Bundle:
+    """Return rotations and directions that agree: each frame turned onto the mean of all others, in turns."""
+    count_f, count_n = tracks.usable.shape
+    rotations: Float[np.ndarray, "F 3 3"] = np.tile(np.eye(3), (count_f, 1, 1))
+    chain = _chain(tracks, frames, focal)
+    if chain is not None:
+        rotations[frames] = chain
+    rays = viewing_rays(seen.pixels, focal, tracks.center)
+    rows = [np.flatnonzero(seen.frames == frame) for frame in frames]
+    points = _directions(rotations, rays, seen, count_n)
+    for _ in range(_SWEEPS):
+        for frame, mine in zip(frames, rows, strict=True):
+            rotations[frame] = _robust_rotation(points[seen.points[mine]], rays[mine], 1.0 / focal)
+        points = _directions(rotations, rays, seen, count_n)
+    return Bundle(rotations, np.zeros((count_f, 3)), points, focal, tracks.center)
+
+
+def _directions(
+    rotations: Float[np.ndarray, "F 3 3"], rays: Float[np.ndarray, "O 3"], seen: Observations, count: int
+) -> Float[np.ndarray, "N 3"]:
+    """Return the mean direction of each point's rays in the world."""
+    points = sum_rows(np.einsum("oji,oj->oi", rotations[seen.frames], rays), seen.points, count)
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
 
 
 def _chain(
