@@ -115,7 +115,7 @@ MAY_PROJECT = {
     "dyn3d_ns/fields/plane_product.py": "fx and fy are places within a cell",
     "scripts/benchmarks/torch_tiles.py": "another implementation, to compare with",
 }
-PENDING = ("dyn3d_ns/video/", "dyn3d_ns/io/clip/", "dataparsers/dynamicverse.py")
+PENDING = ("dyn3d_ns/video/",)
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "scripts"])

@@ -17,6 +17,7 @@ from nerfstudio.data.datamanagers.full_images_datamanager import (
 )
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+from tyro.conf import Suppress
 
 from dyn3d_ns.data.dataset import DynamicDataset
 from dyn3d_ns.data.priors import Priors
@@ -42,6 +43,20 @@ class DynamicDataManagerConfig(FullImageDatamanagerConfig):
     """Dataset layout."""
     cache_images_type: Literal["uint8", "float32"] = "uint8"
     """Type of the images handed out; they are kept as uint8 either way and converted on the device."""
+    masks_on_gpu: Suppress[bool] = False
+    """Masks are priors: they go where the image goes."""
+    images_on_gpu: Suppress[bool] = False
+    """``cache_images`` says so."""
+    eval_num_images_to_sample_from: Suppress[int] = -1
+    """Every evaluation image is used."""
+    eval_num_times_to_repeat_images: Suppress[int] = -1
+    """Each once."""
+    eval_image_indices: Suppress[tuple[int, ...] | None] = None
+    """All of them."""
+    train_cameras_sampling_strategy: Suppress[Literal["random", "fps"]] = "random"
+    """Images are drawn in shuffled rounds from the times that the schedule allows."""
+    fps_reset_every: Suppress[int] = 100
+    """Of the other strategy."""
     max_cache_gb: float = 24.0
     """Memory for decoded images and priors in GB; those beyond it are decoded each time they are used."""
     priors: tuple[Prior, ...] = ()

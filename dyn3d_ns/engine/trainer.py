@@ -17,6 +17,7 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread, check_viewer_enabled
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName
+from tyro.conf import Suppress
 
 from dyn3d_ns import plain_errors
 from dyn3d_ns.data.datamanager import DynamicDataManager
@@ -66,6 +67,8 @@ class DynamicTrainerConfig(TrainerConfig):
     """Which visualizer to use."""
     max_num_iterations: int = 30000
     """Number of steps in total; a resumed training stops at the same step as an unbroken one"""
+    prompt: Suppress[str | None] = None
+    """Of generative methods."""
     cpu_alternative: str = ""
     """Method to recommend where there is no GPU, with the time it takes there; empty for none"""
 

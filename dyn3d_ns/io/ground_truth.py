@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from PIL import Image
 
-from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, unproject
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, unproject
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_file, read_flo
@@ -118,7 +118,7 @@ class SintelTruth:
             height, width = self.moving(0).shape
         else:
             K, _ = read_cam(self.files["camdata_left"][0])
-            height, width = round(2 * K[1, 2] + 1), round(2 * K[0, 2] + 1)
+            width, height = (round(2 * center + 1) for center in centers(K)[0])
         return height, width
 
     def depth(self, frame: int) -> Float32[np.ndarray, "H W"]:
