@@ -31,6 +31,8 @@ class StepLog:
         """
         self.start_step, self.rays_per_step = start_step, rays_per_step
         self.schedulers, self.device = schedulers, device
+        # What the terminal prints at the end of a training too short for a line of its own.
+        writer.GLOBAL_BUFFER["step"] = start_step
         self.restart(start_step)
 
     def restart(self, step: int) -> None:
@@ -43,7 +45,6 @@ class StepLog:
         The first step compiles and loads; its time would spoil the forecast of the end.
         """
         if step == self.start_step:
-            writer.GLOBAL_BUFFER["step"] = step
             self.restart(step + 1)
             return
         seconds = (time.perf_counter() - self.start) / (step + 1 - self.first_step)

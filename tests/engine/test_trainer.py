@@ -87,6 +87,13 @@ def test_durations_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
 
 
+def test_a_training_too_short_for_a_line_of_its_own_ends_well(training, unbroken) -> None:
+    config = training.config("few-more", max_num_iterations=26, load_dir=unbroken.parent)
+    config.logging.local_writer.enable = True
+    trainer = training.run(config)
+    assert (trainer.checkpoint_dir / "step-000000025.ckpt").is_file()
+
+
 def test_the_end_names_the_next_commands(training, capsys) -> None:
     training.run(training.config("end", max_num_iterations=1))
     said = capsys.readouterr().out
