@@ -24,6 +24,8 @@ Lanes: TypeAlias = Any
 """Sixteen float32 in a register, Numba's ``f32x16``; see :mod:`dyn3d_ns.kernels.vector`."""
 Mask: TypeAlias = Any
 """Sixteen booleans in a register, Numba's ``i1x16``."""
+Word: TypeAlias = Any
+"""Whole number of 64 bits: an int, or NumPy's where a kernel runs as Python."""
 Channels: TypeAlias = Any
 """As many :data:`Lanes` as there are channels; see :mod:`dyn3d_ns.kernels.vector_channels`."""
 

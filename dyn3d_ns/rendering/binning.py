@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
-from dyn3d_ns.kernels.types import F32, F64, I32, I64, Lanes, Mask
+from dyn3d_ns.kernels.types import F32, F64, I32, I64, Lanes, Mask, Word
 from dyn3d_ns.kernels.vector import (
     LANES,
     ceil,
@@ -200,7 +200,7 @@ def planes(tiles_x: int, tiles_y: int) -> int:
 
 
 @inline
-def tile_rects(tile_x: int, tile_y: int, tiles_x: int, ranks: int) -> tuple[int, ...]:
+def tile_rects(tile_x: int, tile_y: int, tiles_x: int, ranks: int) -> tuple[int, Word]:
     """Return where a tile's plane of rectangles begins, and the bytes that a rectangle over it does not
     exceed."""
     across = (tiles_x + PLANE - 1) // PLANE

@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
-from dyn3d_ns.kernels.types import F32, I32, I64, Lanes, Mask
+from dyn3d_ns.kernels.types import F32, I32, I64, Lanes, Mask, Word
 from dyn3d_ns.kernels.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs
 from dyn3d_ns.kernels.vector_channels import (
     channels_dot,
@@ -157,7 +157,7 @@ def _list_ranks(
 def _replay(
     listed: int, block: int, ranks: I32, chunks: I32, chunk_words: I64, records: F32, px: Lanes, py: Lanes,
     center_x: float, center_y: float, open_t: Lanes, steps: F32, step_places: I32, step_offsets: F32,
-) -> int:  # fmt: skip
+) -> Word:  # fmt: skip
     """Run the block front to back: store alpha, transmittance, place in the list and offset from the mean of
     each step."""
     plane = LANES * len(step_places)

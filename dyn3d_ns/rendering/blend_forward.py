@@ -8,7 +8,7 @@ still open, and a finished pixel has live transmittance 0, so nothing else needs
 import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
-from dyn3d_ns.kernels.types import F32, I32, I64, Lanes, Mask
+from dyn3d_ns.kernels.types import F32, I32, I64, Lanes, Mask, Word
 from dyn3d_ns.kernels.vector import (
     LANES,
     bits,
@@ -144,7 +144,7 @@ def blend_forward(
 @inline
 def _open_tile(
     x0: float, y0: float, width: int, height: int, columns: Lanes, rows: Lanes, state: int, scratch: F32,
-) -> int:  # fmt: skip
+) -> Word:  # fmt: skip
     """Reset the state of the 16 blocks; return the bits of those inside the image."""
     live = np.int64(0)
     zero, one = splat(0.0), splat(1.0)
