@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 
-class LazyOutputs(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc]
+class LazyOutputs(MutableMapping[str, Any], dict[str, Any]):  # pyright: ignore[reportGeneralTypeIssues]
     """Outputs of a model whose rarer images cost nothing until the viewer or a render asks for them.
 
     The keys are known from the start, so that they can be listed in a menu. It is a ``dict``, which holds the
-    makers of the other images in their places; the mixin, which type checkers take for a base of ``dict``,
-    reads every value through ``[]``.
+    makers of the other images in their places; the mixin reads every value through ``[]``.
     """
 
     def __init__(self, ready: Mapping[str, Any], rest: Mapping[str, Callable[[], Any]] | None = None) -> None:
