@@ -90,6 +90,6 @@ class Lease:
         held, self._held = self._held, []
         _returned.extend(held)
 
-    def __del__(self):
+    def __del__(self) -> None:
         if self._held:
             self.release()

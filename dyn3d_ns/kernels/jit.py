@@ -19,6 +19,8 @@ from typing import Any
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
+from dyn3d_ns.kernels.types import Context, Signature
+
 _FOLDER = Path(__file__).resolve().parent
 _announced = threading.Event()
 
@@ -79,20 +81,25 @@ class _Locator:
         self._py_file = py_func.__code__.co_filename
 
     def ensure_cache_path(self) -> None:
+        """Make the folder."""
         cache_folder().mkdir(parents=True, exist_ok=True)
 
     def get_cache_path(self) -> str:
+        """Return the folder."""
         return str(cache_folder())
 
     def get_source_stamp(self) -> str:
+        """Return what changes when any kernel does."""
         return source_stamp()
 
     def get_disambiguator(self) -> str:
+        """Return what tells kernels of one name apart."""
         # Numba adds the file's name and the function's; two folders may have both alike.
         return f"{Path(self._py_file).parent.name}-{self._lineno}"
 
     @classmethod
     def from_function(cls, py_func: Callable, py_file: str) -> "_Locator":
+        """Make one for a kernel; Numba asks each class in turn."""
         return cls(py_func)
 
 
@@ -103,7 +110,8 @@ class _CacheImpl(CompileResultCacheImpl):
 class _KernelCache(FunctionCache):
     _impl_class = _CacheImpl
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: Signature, target_context: Context) -> Any:
+        """Load compiled code, or say that it is being made."""
         found = super().load_overload(sig, target_context)
         if found is None and not _announced.is_set():
             _announced.set()

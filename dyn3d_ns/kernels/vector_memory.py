@@ -3,6 +3,7 @@
 No index is checked: arrays must be long enough for the whole vector unless a mask says otherwise.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -11,6 +12,7 @@ from numba.core.errors import TypingError
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic as numba_intrinsic
 
+from dyn3d_ns.kernels.types import Builder, Context, Kind, Lowered, Signature, Value
 from dyn3d_ns.kernels.vector import (
     I16,
     I32,
@@ -31,38 +33,41 @@ intrinsic: Any = numba_intrinsic
 _V64 = ir.VectorType(I64, LANES)
 
 
-def load_vector(builder, address, vector=VF):
+def load_vector(builder: Builder, address: Value, vector: Kind = VF) -> Value:
+    """Emit the load of a vector that need not be aligned to more than its floats."""
     loaded = builder.load(builder.bitcast(address, vector.as_pointer()))
     loaded.align = 4
     return loaded
 
 
-def store_vector(builder, value, address):
+def store_vector(builder: Builder, value: Value, address: Value) -> None:
+    """Emit the store of a vector that need not be aligned to more than its floats."""
     stored = builder.store(value, builder.bitcast(address, value.type.as_pointer()))
     stored.align = 4
 
 
-def float_array(kind):
+def float_array(kind: Kind) -> Kind:
+    """Return the type of a contiguous float32 array; another one does not compile."""
     if not (isinstance(kind, types.Array) and kind.dtype == types.float32 and kind.layout == "C"):
         raise TypingError(f"expected a contiguous float32 array, got {kind}")
     return kind
 
 
 @intrinsic
-def load(typingctx, array, index):
+def load(typingctx: Context, array: Kind, index: Kind) -> Lowered:
     """Load array[index:index + 16] of a flat float32 array; the index is not checked."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         return load_vector(builder, address_of(context, builder, sig.args[0], args[0], args[1]))
 
     return signature(f32x16, float_array(array), types.int64), lower
 
 
 @intrinsic
-def store(typingctx, array, index, value):
+def store(typingctx: Context, array: Kind, index: Kind, value: Kind) -> Lowered:
     """Store the vector into array[index:index + 16]."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         store_vector(builder, args[2], address_of(context, builder, sig.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
@@ -70,10 +75,10 @@ def store(typingctx, array, index, value):
 
 
 @intrinsic
-def spread(typingctx, array, index):
+def spread(typingctx: Context, array: Kind, index: Kind) -> Lowered:
     """Load one float and copy it to all lanes; the index is not checked."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         return splat_scalar(
             builder, builder.load(address_of(context, builder, sig.args[0], args[0], args[1]))
         )
@@ -81,62 +86,76 @@ def spread(typingctx, array, index):
     return signature(f32x16, float_array(array), types.int64), lower
 
 
-def _pointers(builder, base, offsets):
+def _pointers(builder: Builder, base: Value, offsets: Value) -> Value:
     """Return the addresses base + 4 * offsets, offsets being 16 int64."""
     four = ir.Constant(_V64, [4] * LANES)
     start = splat_scalar(builder, builder.ptrtoint(base, I64), _V64)
     return builder.inttoptr(builder.add(start, builder.mul(offsets, four)), ir.VectorType(base.type, LANES))
 
 
-def _strided(context, builder, array_type, array, index, stride):
+def _strided(
+    context: Context, builder: Builder, array_type: Kind, array: Value, index: Value, stride: Value
+) -> Value:
     base = address_of(context, builder, array_type, array, index)
     lanes = ir.Constant(_V64, list(range(LANES)))
     return _pointers(builder, base, builder.mul(lanes, splat_scalar(builder, stride, _V64)))
 
 
-def _listed(context, builder, array_type, array, index, ids_type, ids, at, scale):
+def _listed(
+    context: Context,
+    builder: Builder,
+    array_type: Kind,
+    array: Value,
+    index: Value,
+    ids_type: Kind,
+    ids: Value,
+    at: Value,
+    scale: Value,
+) -> Value:
     base = address_of(context, builder, array_type, array, index)
     loaded = load_vector(builder, address_of(context, builder, ids_type, ids, at), VI)
     wide = builder.sext(loaded, _V64)
     return _pointers(builder, base, builder.mul(wide, splat_scalar(builder, scale, _V64)))
 
 
-def _gather(builder, pointers, mask):
+def _gather(builder: Builder, pointers: Value, mask: Value) -> Value:
     align = ir.Constant(I32, 4)
     return call(builder, "llvm.masked.gather.v16f32.v16p0", VF, pointers, align, mask, repeat(0.0))
 
 
-def _scatter(context, builder, pointers, mask, value):
+def _scatter(context: Context, builder: Builder, pointers: Value, mask: Value, value: Value) -> Value:
     align = ir.Constant(I32, 4)
     call(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), value, pointers, align, mask)
     return context.get_dummy_value()
 
 
 @intrinsic
-def gather(typingctx, array, index, stride, mask):
+def gather(typingctx: Context, array: Kind, index: Kind, stride: Kind, mask: Kind) -> Lowered:
     """Load array[index + lane * stride] into the lanes of the mask, zero into the others."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         return _gather(builder, _strided(context, builder, sig.args[0], *args[:3]), args[3])
 
     return signature(f32x16, float_array(array), types.int64, types.int64, mask), lower
 
 
 @intrinsic
-def scatter(typingctx, array, index, stride, mask, value):
+def scatter(typingctx: Context, array: Kind, index: Kind, stride: Kind, mask: Kind, value: Kind) -> Lowered:
     """Store the lanes of the mask into array[index + lane * stride]."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         return _scatter(context, builder, _strided(context, builder, sig.args[0], *args[:3]), *args[3:])
 
     return signature(types.void, float_array(array), types.int64, types.int64, mask, value), lower
 
 
 @intrinsic
-def gather_at(typingctx, array, index, ids, at, scale, mask):
+def gather_at(
+    typingctx: Context, array: Kind, index: Kind, ids: Kind, at: Kind, scale: Kind, mask: Kind
+) -> Lowered:
     """Load array[index + scale * ids[at + lane]] into the lanes of the mask, zero into the others."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         pointers = _listed(context, builder, sig.args[0], args[0], args[1], sig.args[2], *args[2:5])
         return _gather(builder, pointers, args[5])
 
@@ -144,10 +163,12 @@ def gather_at(typingctx, array, index, ids, at, scale, mask):
 
 
 @intrinsic
-def scatter_at(typingctx, array, index, ids, at, scale, mask, value):
+def scatter_at(
+    typingctx: Context, array: Kind, index: Kind, ids: Kind, at: Kind, scale: Kind, mask: Kind, value: Kind
+) -> Lowered:
     """Store the lanes of the mask into array[index + scale * ids[at + lane]]."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         pointers = _listed(context, builder, sig.args[0], args[0], args[1], sig.args[2], *args[2:5])
         return _scatter(context, builder, pointers, *args[5:])
 
@@ -156,10 +177,10 @@ def scatter_at(typingctx, array, index, ids, at, scale, mask, value):
 
 
 @intrinsic
-def store_bytes(typingctx, array, index, a, b, c, d):
+def store_bytes(typingctx: Context, array: Kind, index: Kind, a: Kind, b: Kind, c: Kind, d: Kind) -> Lowered:
     """Store four vectors of whole numbers from 0 to 255 as the bytes of array[index:index + 16] (int32)."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         word = builder.fptosi(args[2], VI)
         for shift, part in zip((8, 16, 24), args[3:], strict=True):
             moved = builder.shl(builder.fptosi(part, VI), ir.Constant(VI, [shift] * LANES))
@@ -171,10 +192,10 @@ def store_bytes(typingctx, array, index, a, b, c, d):
 
 
 @intrinsic
-def bytes_within(typingctx, array, index, limit):
+def bytes_within(typingctx: Context, array: Kind, index: Kind, limit: Kind) -> Lowered:
     """Return as bits which of the 16 int32 at array[index:] have no byte above that byte of `limit`."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         octets = ir.VectorType(ir.IntType(8), 4 * LANES)
         words = load_vector(builder, address_of(context, builder, sig.args[0], args[0], args[1]), VI)
         limits = splat_scalar(builder, builder.trunc(args[2], I32), VI)
@@ -186,7 +207,7 @@ def bytes_within(typingctx, array, index, limit):
     return signature(types.int64, array, types.int64, types.int64), lower
 
 
-def _interleave(builder, a, b, group, upper):
+def _interleave(builder: Builder, a: Value, b: Value, group: int, upper: bool) -> Value:
     """Shuffle two vectors: `group` floats of a, then of b, from the lower or upper half of each 2*group
     run."""
     order = []
@@ -197,10 +218,12 @@ def _interleave(builder, a, b, group, upper):
 
 
 @intrinsic
-def transpose(typingctx, source, source_index, target, target_index):
+def transpose(
+    typingctx: Context, source: Kind, source_index: Kind, target: Kind, target_index: Kind
+) -> Lowered:
     """Transpose the 16 x 16 floats at source[source_index:] into target[target_index:]."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         start = address_of(context, builder, sig.args[0], args[0], args[1])
         rows = [load_vector(builder, builder.gep(start, [ir.Constant(I64, 16 * r)])) for r in range(LANES)]
         for group in (1, 2, 4, 8):  # exchange off-diagonal blocks of growing size
@@ -218,10 +241,10 @@ def transpose(typingctx, source, source_index, target, target_index):
 
 
 @intrinsic
-def bit_column(typingctx, words, index, column):
+def bit_column(typingctx: Context, words: Kind, index: Kind, column: Kind) -> Lowered:
     """Gather bit `column` of the 64 int32 at words[index:] into one integer, first word lowest."""
 
-    def lower(context, builder, sig, args):
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
         start = address_of(context, builder, sig.args[0], args[0], args[1])
         bit = splat_scalar(builder, builder.shl(ir.Constant(I32, 1), builder.trunc(args[2], I32)), VI)
         total = ir.Constant(I64, 0)

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from dyn3d_ns.rendering import checks
 
-CAMERA_MODELS = ("pinhole", "ortho", "fisheye")
-RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
-
 
 @functools.cache
 def installed_radius_rule() -> str:
@@ -97,21 +94,13 @@ def rasterize(
             radius_clip, eps2d, sh_degree, packed, tile_size, backgrounds, render_mode, sparse_grad, absgrad,
             rasterize_mode, channel_chunk, distributed, camera_model, covars,
         )  # fmt: skip
-    checks.check_options(
-        width, height, near_plane, far_plane, radius_clip, eps2d, tile_size, channel_chunk, distributed,
-        render_mode, rasterize_mode, camera_model, radius_rule,
+    inputs = checks.Inputs(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, covars)
+    options = checks.Options(
+        width, height, near_plane, far_plane, radius_clip, eps2d, sh_degree, packed, tile_size, render_mode,
+        sparse_grad, absgrad, rasterize_mode, channel_chunk, distributed, camera_model, radius_rule,
     )  # fmt: skip
-    checks.check_tensors(
-        means, quats, scales, covars, opacities, colors, viewmats, Ks, backgrounds, sh_degree, render_mode
-    )
+    checks.check_options(options)
+    checks.check_tensors(inputs, sh_degree, render_mode)
     from dyn3d_ns.rendering.cpu import rasterize_cpu
 
-    rule = installed_radius_rule() if radius_rule == "auto" else radius_rule
-    return rasterize_cpu(
-        means, quats, scales, covars, opacities, colors, viewmats, Ks, backgrounds,
-        width=int(width), height=int(height), near_plane=near_plane, far_plane=far_plane,
-        radius_clip=radius_clip, eps2d=eps2d, sh_degree=sh_degree, packed=packed, render_mode=render_mode,
-        sparse_grad=sparse_grad and packed, absgrad=absgrad, antialiased=rasterize_mode == "antialiased",
-        channel_chunk=channel_chunk, camera_model=CAMERA_MODELS.index(camera_model), tight=rule == "tight",
-        tile_size=int(tile_size), radii_per_axis=installed_radius_rule() == "tight",
-    )  # fmt: skip
+    return rasterize_cpu(inputs, options, installed_radius_rule())

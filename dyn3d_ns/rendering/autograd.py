@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,11 @@ class Project(torch.autograd.Function):
     N]."""
 
     @staticmethod
-    def forward(ctx, means, quats, scales, covars, extents, viewmats, Ks, settings: ProjectionSettings):
+    def forward(
+        ctx: Any, means: Tensor, quats: Tensor | None, scales: Tensor | None, covars: Tensor | None,
+        extents: Tensor | None, viewmats: Tensor, Ks: Tensor, settings: ProjectionSettings,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:  # fmt: skip
+        """Project; ``covars`` [N, 6] stand for quaternions and scales where given."""
         n, cameras = means.shape[0], viewmats.shape[0]
         means2d, depths = torch.empty(cameras, n, 2), torch.empty(cameras, n)
         conics, radii = torch.empty(cameras, n, 3), torch.empty(cameras, 2, n)
@@ -86,7 +91,11 @@ class Project(torch.autograd.Function):
 
     @staticmethod
     @once
-    def backward(ctx, v_means2d, v_depths, v_conics, v_compensations, _v_radii):
+    def backward(
+        ctx: Any, v_means2d: Tensor | None, v_depths: Tensor | None, v_conics: Tensor | None,
+        v_compensations: Tensor | None, _v_radii: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Return the gradients of Gaussians, as sparse rows where asked for, and of cameras."""
         means, quats, scales, covars, viewmats, Ks, radii, conics = ctx.saved_tensors
         n, cameras = means.shape[0], viewmats.shape[0]
         s = ctx.settings
@@ -129,7 +138,10 @@ class HarmonicColors(torch.autograd.Function):
     them."""
 
     @staticmethod
-    def forward(ctx, means, coefficients, centers, radii, degree: int):
+    def forward(
+        ctx: Any, means: Tensor, coefficients: Tensor, centers: Tensor, radii: Tensor, degree: int
+    ) -> Tensor:
+        """Evaluate the colours of what is seen, the others are 0."""
         n, cameras = means.shape[0], centers.shape[0]
         colors = torch.zeros(cameras, n, 3)
         arrays = [flat(t) for t in (means, coefficients, centers, radii, colors)]
@@ -146,7 +158,8 @@ class HarmonicColors(torch.autograd.Function):
 
     @staticmethod
     @once
-    def backward(ctx, v_colors):
+    def backward(ctx: Any, v_colors: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of means, coefficients and camera centres."""
         means, coefficients, centers, radii, colors = ctx.saved_tensors
         n, cameras = means.shape[0], centers.shape[0]
         v_coefficients, v_means = torch.zeros(coefficients.shape), torch.zeros(means.shape)

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.types import F32, F64, I32, I64, Lanes, Mask, Word
 from dyn3d_ns.kernels.vector import (
     LANES,
     ceil,
@@ -42,7 +43,10 @@ HISTOGRAM = 3 * _RADIX
 
 
 @kernel
-def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, histograms, counts):
+def sort_by_depth(
+    camera: int, n: int, depth_bits: I32, radii: F32, opacities: F32, order: I32, scratch: I32,
+    histograms: I32, counts: I64,
+) -> None:  # fmt: skip
     """Write the visible Gaussians of one camera in depth order to its row of `order`, their number to
     `counts`.
 
@@ -91,9 +95,10 @@ def sort_by_depth(camera, n, depth_bits, radii, opacities, order, scratch, histo
 
 @kernel
 def pack(
-    piece, pieces, n, tiles_x, tiles_y, channels, stride, weighted, order, counts,
-    means2d, conics, opacities, radii, colors, depths, records, packed_colors, rects, covered,
-):  # fmt: skip
+    piece: int, pieces: int, n: int, tiles_x: int, tiles_y: int, channels: int, stride: int, weighted: bool,
+    order: I32, counts: I64, means2d: F32, conics: F32, opacities: F32, radii: F32, colors: F32, depths: F32,
+    records: F32, packed_colors: F32, rects: I32, covered: F64,
+) -> None:  # fmt: skip
     """Copy one run of ranks into records, padded colours and rectangles; add their tiles to covered[piece].
 
     `depths`, if not empty, is the last channel; `weighted` adds a channel of ones behind it.
@@ -123,7 +128,9 @@ def pack(
 
 
 @inline
-def _pack_record(i, lanes, order, means2d, conics, opacities, records):
+def _pack_record(
+    i: int, lanes: Mask, order: I32, means2d: F32, conics: F32, opacities: F32, records: F32,
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Write 16 records; return the means and half the box of the ellipse where alpha is 1/255."""
     half, one = 0.5 / math.log(2.0), 1.0 / math.log(2.0)
     x, y = gather_at(means2d, 0, order, i, 2, lanes), gather_at(means2d, 1, order, i, 2, lanes)
@@ -151,7 +158,10 @@ def _pack_record(i, lanes, order, means2d, conics, opacities, records):
 
 
 @inline
-def _pack_colors(i, lanes, channels, stride, weighted, order, colors, depths, packed_colors):
+def _pack_colors(
+    i: int, lanes: Mask, channels: int, stride: int, weighted: bool, order: I32, colors: F32, depths: F32,
+    packed_colors: F32,
+) -> None:  # fmt: skip
     """Write 16 rows of channels, then ones if asked, then zeros up to the stride."""
     colored = channels - (1 if len(depths) > 0 else 0)
     for d in range(stride):
@@ -167,7 +177,10 @@ def _pack_colors(i, lanes, channels, stride, weighted, order, colors, depths, pa
 
 
 @inline
-def _pack_rects(i, shown, left, top, right, bottom, tiles_x, tiles_y, ranks, rects):
+def _pack_rects(
+    i: int, shown: Mask, left: Lanes, top: Lanes, right: Lanes, bottom: Lanes, tiles_x: int, tiles_y: int,
+    ranks: int, rects: I32,
+) -> None:  # fmt: skip
     """Write first column, first row, 255 - last column, 255 - last row as bytes, for each plane of tiles."""
     place = i
     for y0 in range(0, tiles_y, PLANE):
@@ -187,7 +200,7 @@ def planes(tiles_x: int, tiles_y: int) -> int:
 
 
 @inline
-def tile_rects(tile_x, tile_y, tiles_x, ranks):
+def tile_rects(tile_x: int, tile_y: int, tiles_x: int, ranks: int) -> tuple[int, Word]:
     """Return where a tile's plane of rectangles begins, and the bytes that a rectangle over it does not
     exceed."""
     across = (tiles_x + PLANE - 1) // PLANE
@@ -197,7 +210,7 @@ def tile_rects(tile_x, tile_y, tiles_x, ranks):
 
 
 @inline
-def next_ranks(rects, plane, limit, first, end):
+def next_ranks(rects: I32, plane: int, limit: int, first: int, end: int) -> int:
     """Return as bits which of the 64 ranks from `first` on, and before `end`, have the tile in their
     rectangle."""
     o = plane + first

@@ -9,6 +9,7 @@ import itertools
 import math
 import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class AbsGradTarget:
         self._index = index
 
     def put(self, absgrad: Tensor) -> None:
+        """Store sums of absolute gradients [C, N, 2] as the tensor's ``absgrad``, if it is still there."""
         tensor = self._tensor()
         if tensor is not None:
             tensor.absgrad = absgrad if self._index is None else absgrad[self._index]  # type: ignore[attr-defined]
@@ -142,8 +144,13 @@ class Blend(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, means2d, conics, opacities, colors, depths, backgrounds, sort_depths, radii, settings):
-        s: BlendSettings = settings
+    def forward(
+        ctx: Any, means2d: Tensor, conics: Tensor, opacities: Tensor, colors: Tensor | None,
+        depths: Tensor | None, backgrounds: Tensor | None, sort_depths: Tensor, radii: Tensor,
+        settings: BlendSettings,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Blend front to back, and keep what was blended where a backward is to come."""
+        s = settings
         lease, cameras = Lease(), means2d.shape[0]
         channels = (0 if colors is None else colors.shape[-1]) + (0 if depths is None else 1)
         stride = next(c for c in _COMPILED_CHANNELS if c >= channels + s.expected_depth)
@@ -183,7 +190,8 @@ class Blend(torch.autograd.Function):
 
     @staticmethod
     @once
-    def backward(ctx, v_image, v_alphas):
+    def backward(ctx: Any, v_image: Tensor | None, v_alphas: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Blend back to front, and add what each tile says of a Gaussian."""
         conics, opacities, colors, depths, backgrounds, image = ctx.saved_tensors
         s, packed = ctx.settings, ctx.packed
         cameras, n = conics.shape[:2]
@@ -226,7 +234,12 @@ def _zeros(shapes: list[tuple[int, ...] | None]) -> tuple[list[np.ndarray], list
 
 
 def _accumulate(
-    ctx, lease: Lease, v_image: Tensor, v_alphas: Tensor | None, backgrounds, image
+    ctx: Any,
+    lease: Lease,
+    v_image: Tensor,
+    v_alphas: Tensor | None,
+    backgrounds: Tensor | None,
+    image: Tensor,
 ) -> np.ndarray:
     """Run the backward blend; return each worker's sums [workers, ranks * width]."""
     s, packed, kept, tag = ctx.settings, ctx.packed, ctx.kept, (0,) * ctx.stride

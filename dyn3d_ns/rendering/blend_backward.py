@@ -19,6 +19,7 @@ import math
 import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.types import F32, I32, I64, Lanes, Mask, Word
 from dyn3d_ns.kernels.vector import LANES, first_lanes, fma, lowest_bit, select, splat, vabs
 from dyn3d_ns.kernels.vector_channels import (
     channels_dot,
@@ -65,7 +66,7 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
 
 
 @kernel
-def cut_runs(tile_entries, bounds):
+def cut_runs(tile_entries: I64, bounds: I64) -> int:
     """Cut the tiles into runs that end at about the same time, one between two bounds, the first for the
     calling thread; return the most chunks a tile has, at least 1."""
     tiles, workers = len(tile_entries) // TILE_ENTRIES, len(bounds) - 1
@@ -86,10 +87,12 @@ def cut_runs(tile_entries, bounds):
 
 @kernel
 def blend_backward(
-    tag, first_tile, last_tile, width, height, tiles_x, tiles_y, channels, expected, absgrad, longest,
-    records, colors, chunk_ranks, chunk_words, chunk_next, tile_entries, backgrounds, constants, pixels,
-    image, sums, v_image, v_alphas, accumulator, floats, integers,
-):  # fmt: skip
+    tag: tuple[int, ...], first_tile: int, last_tile: int, width: int, height: int, tiles_x: int,
+    tiles_y: int, channels: int, expected: bool, absgrad: bool, longest: int, records: F32, colors: F32,
+    chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, backgrounds: F32, constants: F32,
+    pixels: I32, image: F32, sums: F32, v_image: F32, v_alphas: F32, accumulator: F32, floats: F32,
+    integers: I32,
+) -> None:  # fmt: skip
     """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width].
 
     `v_alphas` may be empty. `floats` and `integers` are scratch (see `scratch_sizes`); `longest` bounds the
@@ -136,7 +139,9 @@ def blend_backward(
 
 
 @inline
-def _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks):
+def _list_ranks(
+    tile: int, tile_entries: I64, chunk_ranks: I32, chunk_next: I32, ranks: I32, chunks: I32,
+) -> int:  # fmt: skip
     """Copy the chunks of a tile into one list; return how many there are."""
     chunk, listed = tile_entries[TILE_ENTRIES * tile], tile_entries[TILE_ENTRIES * tile + 1]
     for i in range(listed):
@@ -150,9 +155,9 @@ def _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks):
 
 @inline
 def _replay(
-    listed, block, ranks, chunks, chunk_words, records, px, py, center_x, center_y, open_t,
-    steps, step_places, step_offsets,
-):  # fmt: skip
+    listed: int, block: int, ranks: I32, chunks: I32, chunk_words: I64, records: F32, px: Lanes, py: Lanes,
+    center_x: float, center_y: float, open_t: Lanes, steps: F32, step_places: I32, step_offsets: F32,
+) -> Word:  # fmt: skip
     """Run the block front to back: store alpha, transmittance, place in the list and offset from the mean of
     each step."""
     plane = LANES * len(step_places)
@@ -181,9 +186,9 @@ def _replay(
 
 @inline
 def _load_gradients(
-    stride, camera, pixel, inside, channels, expected, pixels,
-    image, sums, v_image, v_alphas, backgrounds, grads,
-):  # fmt: skip
+    stride: int, camera: int, pixel: int, inside: Mask, channels: int, expected: bool, pixels: I32,
+    image: F32, sums: F32, v_image: F32, v_alphas: F32, backgrounds: F32, grads: F32,
+) -> None:  # fmt: skip
     """Lay out the pixel gradients of a block: a vector a channel, of alpha, of the background behind all,
     then DEPTH_ROWS, and once more the channels, without that of an expected depth.
     """
@@ -209,7 +214,9 @@ def _load_gradients(
 
 
 @inline
-def _refine_mean(stride, channels, count, colors, grads, steps, ranks, step_places):
+def _refine_mean(
+    stride: int, channels: int, count: int, colors: F32, grads: F32, steps: F32, ranks: I32, step_places: I32,
+) -> None:  # fmt: skip
     """Store what rounding left out of the expected depth: the weighted mean of the differences to it."""
     plane, depth = LANES * len(step_places), load(grads, LANES * (stride + 3))
     total, weights = splat(0.0), splat(1e-30)
@@ -223,8 +230,9 @@ def _refine_mean(stride, channels, count, colors, grads, steps, ranks, step_plac
 
 @inline
 def _walk_back(
-    tag, count, channels, expected, absgrad, records, colors, px, py, grads, steps, ranks, step_places
-):
+    tag: tuple[int, ...], count: int, channels: int, expected: bool, absgrad: bool, records: F32, colors: F32,
+    px: Lanes, py: Lanes, grads: F32, steps: F32, ranks: I32, step_places: I32,
+) -> None:  # fmt: skip
     """Replace each step's alpha and transmittance by the factors of its shape and of its colour gradient."""
     stride, plane = len(tag), LANES * len(step_places)
     v = channels_load(tag, grads, LANES * (stride + 2 + DEPTH_ROWS) if expected else 0)
@@ -254,7 +262,7 @@ def _walk_back(
 
 
 @inline
-def _moments(buffer, x, y):
+def _moments(buffer: F32, x: Lanes, y: Lanes) -> None:
     """Write the six moments about the mean of 16 steps from their transposed factors in buffer[:256].
 
     Columns are summed with the offsets -1.5, -0.5, 0.5, 1.5 from the block's centre, rows likewise, and the
@@ -280,7 +288,7 @@ def _moments(buffer, x, y):
 
 
 @inline
-def _sum_rows(buffer):
+def _sum_rows(buffer: F32) -> Lanes:
     total = load(buffer, 0)
     for p in range(1, LANES):
         total = total + load(buffer, LANES * p)
@@ -288,7 +296,10 @@ def _sum_rows(buffer):
 
 
 @inline
-def _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer):
+def _reduce(
+    tag: tuple[int, ...], count: int, absgrad: bool, grads: F32, steps: F32, step_places: I32,
+    step_offsets: F32, local: F32, buffer: F32,
+) -> None:  # fmt: skip
     """Sum the factors over pixels for 16 steps at a time and add them to the rows of their places in the
     list.
 
@@ -320,7 +331,9 @@ def _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local,
 
 
 @inline
-def _flush(listed, width, ranks, chunks, chunk_words, local, accumulator):
+def _flush(
+    listed: int, width: int, ranks: I32, chunks: I32, chunk_words: I64, local: F32, accumulator: F32,
+) -> None:  # fmt: skip
     """Add the tile's rows to the accumulator rows of their ranks, and clear them."""
     for i in range(listed):
         word = np.int64(0)
@@ -339,9 +352,10 @@ def _flush(listed, width, ranks, chunks, chunk_words, local, accumulator):
 
 @kernel
 def collect(
-    piece, pieces, width, channels, order, counts, conics, opacities, accumulators, buffer,
-    v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
-):  # fmt: skip
+    piece: int, pieces: int, width: int, channels: int, order: I32, counts: I64, conics: F32, opacities: F32,
+    accumulators: F32, buffer: F32, v_means2d: F32, v_abs: F32, v_conics: F32, v_opacities: F32,
+    v_colors: F32, v_depths: F32,
+) -> None:  # fmt: skip
     """Add up the workers' accumulators [workers, ranks * width], turn moments into gradients by Gaussian, and
     clear the accumulators.
 
@@ -362,7 +376,7 @@ def collect(
 
 
 @inline
-def _sum_workers(i, size, width, accumulators, buffer):
+def _sum_workers(i: int, size: int, width: int, accumulators: F32, buffer: F32) -> None:
     """Sum rows i … i + size - 1 over the workers, clear them, and leave a vector an entry at buffer[16
     width:]."""
     for part in range(0, width, LANES):
@@ -379,9 +393,9 @@ def _sum_workers(i, size, width, accumulators, buffer):
 
 @inline
 def _write_gradients(
-    i, lanes, o, channels, order, conics, opacities, buffer,
-    v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
-):  # fmt: skip
+    i: int, lanes: Mask, o: int, channels: int, order: I32, conics: F32, opacities: F32, buffer: F32,
+    v_means2d: F32, v_abs: F32, v_conics: F32, v_opacities: F32, v_colors: F32, v_depths: F32,
+) -> None:  # fmt: skip
     """Write the gradients of 16 ranks from their sums at buffer[o:], one vector an entry."""
     a = gather_at(conics, 0, order, i, 3, lanes)
     b = gather_at(conics, 1, order, i, 3, lanes)

@@ -8,6 +8,7 @@ still open, and a finished pixel has live transmittance 0, so nothing else needs
 import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.types import F32, I32, I64, Lanes, Mask, Word
 from dyn3d_ns.kernels.vector import (
     LANES,
     bits,
@@ -39,7 +40,7 @@ BLOCK_OFFSETS = np.array([[i % 4 for i in range(16)], [i // 4 for i in range(16)
 
 
 @inline
-def exponent(records, o, px, py):
+def exponent(records: F32, o: int, px: Lanes, py: Lanes) -> Lanes:
     """Return log2 of the opacity times the Gaussian at pixel centres (px, py)."""
     dx, dy = px - spread(records, o), py - spread(records, o + 1)
     t = fma(spread(records, o + 3), dy, spread(records, o + 2) * dx)
@@ -47,13 +48,13 @@ def exponent(records, o, px, py):
 
 
 @inline
-def alpha_of(power):
+def alpha_of(power: Lanes) -> Lanes:
     """Return min(0.999, 2**power), or 0 where that is below 1/255."""
     return select(power >= -LOG2_255, vmin(exp2(power), MAX_ALPHA), splat(0.0))
 
 
 @inline
-def touched_blocks(records, o, left, right, top, bottom):
+def touched_blocks(records: F32, o: int, left: Lanes, right: Lanes, top: Lanes, bottom: Lanes) -> Mask:
     """Return which of 16 boxes hold a pixel centre that may reach alpha 1/255.
 
     The smallest exponent over a box lies at its centre-nearest column or row (or is 0 inside), clamped to the
@@ -72,10 +73,11 @@ def touched_blocks(records, o, left, right, top, bottom):
 
 @kernel
 def blend_forward(
-    tag, worker, counter, record, width, height, tiles_x, tiles_y, channels, expected,
-    records, colors, rects, counts, backgrounds, constants, pixels,
-    image, alphas, rests, sums, chunk_ranks, chunk_words, chunk_next, tile_entries, scratch, masks,
-):  # fmt: skip
+    tag: tuple[int, ...], worker: int, counter: I64, record: bool, width: int, height: int, tiles_x: int,
+    tiles_y: int, channels: int, expected: bool, records: F32, colors: F32, rects: I32, counts: I64,
+    backgrounds: F32, constants: F32, pixels: I32, image: F32, alphas: F32, rests: F32, sums: F32,
+    chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, scratch: F32, masks: I32,
+) -> None:  # fmt: skip
     """Blend tiles until counter[0] has handed out all of them.
 
     `tag` has as many entries as a colour row has floats (more than `channels` if the depth is an expected
@@ -140,7 +142,9 @@ def blend_forward(
 
 
 @inline
-def _open_tile(x0, y0, width, height, columns, rows, state, scratch):
+def _open_tile(
+    x0: float, y0: float, width: int, height: int, columns: Lanes, rows: Lanes, state: int, scratch: F32,
+) -> Word:  # fmt: skip
     """Reset the state of the 16 blocks; return the bits of those inside the image."""
     live = np.int64(0)
     zero, one = splat(0.0), splat(1.0)
@@ -158,8 +162,9 @@ def _open_tile(x0, y0, width, height, columns, rows, state, scratch):
 
 @inline
 def _find_chunk(
-    rects, plane, limit, at, last, word, records, columns, rows, x0, y0, chunk_ranks, place, masks
-):
+    rects: I32, plane: int, limit: int, at: int, last: int, word: int, records: F32, columns: Lanes,
+    rows: Lanes, x0: float, y0: float, chunk_ranks: I32, place: int, masks: I32,
+) -> tuple[int, ...]:  # fmt: skip
     """Write the next ranks, at most 64, that touch some block of the tile, and which blocks each one touches.
 
     The search goes on at rank `at`, after the ranks of `word`: bits of ranks before it that are not used yet.
@@ -186,8 +191,9 @@ def _find_chunk(
 
 @inline
 def _blend_block(
-    tag, found, tile_px, tile_py, block, chunk_ranks, place, records, colors, constants, scratch, o
-):
+    tag: tuple[int, ...], found: int, tile_px: Lanes, tile_py: Lanes, block: int, chunk_ranks: I32,
+    place: int, records: F32, colors: F32, constants: F32, scratch: F32, o: int,
+) -> tuple[bool, int]:  # fmt: skip
     """Blend the Gaussians of `found` into one block; return whether all its pixels closed, and the bits
     left."""
     px = tile_px + 4.0 * spread(constants, block & 3)
@@ -216,9 +222,10 @@ def _blend_block(
 
 @inline
 def _write_tile(
-    camera, x0, y0, width, height, columns, rows, channels, expected, state,
-    scratch, backgrounds, pixels, image, alphas, rests, sums,
-):  # fmt: skip
+    camera: int, x0: int, y0: int, width: int, height: int, columns: Lanes, rows: Lanes, channels: int,
+    expected: bool, state: int, scratch: F32, backgrounds: F32, pixels: I32, image: F32, alphas: F32,
+    rests: F32, sums: F32,
+) -> None:  # fmt: skip
     """Copy the 16 blocks to the image, add the background, and turn depth into expected depth if asked.
 
     `pixels` holds the offsets of a block's pixels in the image (first 16) and in a plane (last 16).

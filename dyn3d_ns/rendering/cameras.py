@@ -4,6 +4,7 @@ the derivative and its gradient, for gsplat's pinhole, orthographic and fisheye 
 import math
 
 from dyn3d_ns.kernels.jit import inline
+from dyn3d_ns.kernels.types import F32, Lanes, Mask
 from dyn3d_ns.kernels.vector import fma, select, splat, sqrt, vabs, vmax, vmin
 from dyn3d_ns.kernels.vector_memory import gather
 
@@ -26,7 +27,7 @@ _ATAN = (
 
 
 @inline
-def _atan2(y, x):
+def _atan2(y: Lanes, x: Lanes) -> Lanes:
     """Arctangent of y / x for y >= 0."""
     size = vabs(x)
     t = vmin(y, size) / vmax(y, size)
@@ -40,7 +41,9 @@ def _atan2(y, x):
 
 
 @inline
-def image_point(model, x, y, z, K, width, height):
+def image_point(
+    model: int, x: Lanes, y: Lanes, z: Lanes, K: tuple[float, ...], width: float, height: float,
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Return the image point (u, v) and its derivative J (2 x 3, row by row) by the camera point."""
     fx, fy, cx, cy = K
     zero = splat(0.0)
@@ -72,7 +75,10 @@ def image_point(model, x, y, z, K, width, height):
 
 
 @inline
-def image_point_grad(model, x, y, z, K, width, height, vu, vv, g):
+def image_point_grad(
+    model: int, x: Lanes, y: Lanes, z: Lanes, K: tuple[float, ...], width: float, height: float, vu: Lanes,
+    vv: Lanes, g: tuple[Lanes, ...],
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Return the gradient of the camera point, from those of (u, v) and of J."""
     fx, fy, cx, cy = K
     g00, g01, g02, g10, g11, g12 = g
@@ -113,7 +119,9 @@ def image_point_grad(model, x, y, z, K, width, height, vu, vv, g):
 
 
 @inline
-def read_camera(viewmats, Ks, c):
+def read_camera(
+    viewmats: F32, Ks: F32, c: int,
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:  # fmt: skip
     """Read one camera: rotation, translation, (fx, fy, cx, cy)."""
     v, k = 16 * c, 9 * c
     R = (
@@ -131,7 +139,7 @@ def read_camera(viewmats, Ks, c):
 
 
 @inline
-def rows_times_rotation(j, R):
+def rows_times_rotation(j: tuple[Lanes, ...], R: tuple[float, ...]) -> tuple[Lanes, ...]:
     """Return the 2 x 3 product J R."""
     return (
         j[0] * R[0] + j[1] * R[3] + j[2] * R[6],
@@ -144,7 +152,10 @@ def rows_times_rotation(j, R):
 
 
 @inline
-def to_camera(R, t, means, i, lanes):
+def to_camera(
+    R: tuple[float, ...], t: tuple[float, ...], means: F32, i: int, lanes: Mask,
+) -> tuple[tuple[Lanes, ...], Lanes, Lanes, Lanes]:  # fmt: skip
+    """Read 16 means and turn them into a camera's frame; return them and x, y, z there."""
     mx, my, mz = (
         gather(means, 3 * i, 3, lanes),
         gather(means, 3 * i + 1, 3, lanes),
@@ -157,7 +168,9 @@ def to_camera(R, t, means, i, lanes):
 
 
 @inline
-def rows_times_rotation_transposed(g, R):
+def rows_times_rotation_transposed(
+    g: tuple[Lanes, ...], R: tuple[Lanes, ...] | tuple[float, ...],
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Return the 2 x 3 product G Rᵀ."""
     return (
         g[0] * R[0] + g[1] * R[1] + g[2] * R[2],

@@ -3,12 +3,54 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import SupportsFloat
+from typing import NamedTuple, SupportsFloat
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 MAX_SH_DEGREE = 4
+CAMERA_MODELS = ("pinhole", "ortho", "fisheye")
+RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
+
+
+class Inputs(NamedTuple):
+    """The tensors of a call of `rasterize`, which says what they are."""
+
+    means: Float[Tensor, "N 3"]
+    quats: Float[Tensor, "N 4"] | None
+    scales: Float[Tensor, "N 3"] | None
+    opacities: Float[Tensor, " N"]
+    colors: Float[Tensor, "*C N D"] | Float[Tensor, "*C N K 3"]
+    viewmats: Float[Tensor, "C 4 4"]
+    Ks: Float[Tensor, "C 3 3"]
+    backgrounds: Float[Tensor, "C D"] | None
+    covars: Float[Tensor, "N 3 3"] | None
+
+
+class Options(NamedTuple):
+    """The other arguments of a call of `rasterize`.
+
+    Tuples, since a frozen dataclass of so many fields takes as long to make as a small kernel to run.
+    """
+
+    width: int
+    height: int
+    near_plane: float
+    far_plane: float
+    radius_clip: float
+    eps2d: float
+    sh_degree: int | None
+    packed: bool
+    tile_size: int
+    render_mode: str
+    sparse_grad: bool
+    absgrad: bool
+    rasterize_mode: str
+    channel_chunk: int
+    distributed: bool
+    camera_model: str
+    radius_rule: str
 
 
 def choose(value: object, allowed: Sequence[str], name: str) -> None:
@@ -17,34 +59,34 @@ def choose(value: object, allowed: Sequence[str], name: str) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
 
 
-def check_options(
-    width, height, near_plane, far_plane, radius_clip, eps2d, tile_size, channel_chunk, distributed,
-    render_mode, rasterize_mode, camera_model, radius_rule,
-) -> None:  # fmt: skip
+def check_options(o: Options) -> None:
     """Check everything that is not a tensor."""
-    for name, size in (("width", width), ("height", height)):
+    for name, size in (("width", o.width), ("height", o.height)):
         if not _is_whole(size) or size < 0:
             raise ValueError(f"{name} is {size!r}; it must be a whole number of pixels, 0 or more")
     for name, number in (
-        ("near_plane", near_plane), ("far_plane", far_plane), ("radius_clip", radius_clip), ("eps2d", eps2d),
+        ("near_plane", o.near_plane), ("far_plane", o.far_plane), ("radius_clip", o.radius_clip),
+        ("eps2d", o.eps2d),
     ):  # fmt: skip
         # a protocol is slow to ask about: first what almost every number is
         if not isinstance(number, (int, float, SupportsFloat)) or math.isnan(float(number)):
             raise ValueError(f"{name} is {number!r}; it must be a number")
-    if not 0 <= eps2d < math.inf:
-        raise ValueError(f"eps2d is {eps2d}; it must be 0 or more, and finite: it is added to the covariance")
-    for name, size in (("channel_chunk", channel_chunk), ("tile_size", tile_size)):
+    if not 0 <= o.eps2d < math.inf:
+        raise ValueError(
+            f"eps2d is {o.eps2d}; it must be 0 or more, and finite: it is added to the covariance"
+        )
+    for name, size in (("channel_chunk", o.channel_chunk), ("tile_size", o.tile_size)):
         if not _is_whole(size) or size < 1:
             raise ValueError(f"{name} is {size!r}; it must be a whole number of at least 1")
-    if distributed:
+    if o.distributed:
         raise ValueError(
             "distributed=True spreads Gaussians over the GPUs of several processes; on CPU tensors one "
             "process renders with all its threads: pass distributed=False"
         )
-    choose(render_mode, ("RGB", "D", "ED", "RGB+D", "RGB+ED"), "render_mode")
-    choose(rasterize_mode, ("classic", "antialiased"), "rasterize_mode")
-    choose(camera_model, ("pinhole", "ortho", "fisheye"), "camera_model")
-    choose(radius_rule, ("auto", "square", "tight"), "radius_rule")
+    choose(o.render_mode, RENDER_MODES, "render_mode")
+    choose(o.rasterize_mode, ("classic", "antialiased"), "rasterize_mode")
+    choose(o.camera_model, CAMERA_MODELS, "camera_model")
+    choose(o.radius_rule, ("auto", "square", "tight"), "radius_rule")
 
 
 def _is_whole(value: object) -> bool:
@@ -131,32 +173,33 @@ def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
             raise ValueError(f"Ks[{c}] has a focal length of 0 pixels")
 
 
-def check_tensors(
-    means, quats, scales, covars, opacities, colors, viewmats, Ks, backgrounds, sh_degree, render_mode
-) -> None:
+def check_tensors(t: Inputs, sh_degree: int | None, render_mode: str) -> None:
     """Check all tensor arguments against the number of Gaussians (means) and of cameras (viewmats)."""
+    means, viewmats, colors, backgrounds = t.means, t.viewmats, t.colors, t.backgrounds
     n = means.shape[0] if isinstance(means, Tensor) and means.dim() else 0
     cameras = viewmats.shape[0] if isinstance(viewmats, Tensor) and viewmats.dim() else 0
     _check("means", means, (n, 3), "[N, 3]")
-    if covars is None:
-        _check("quats", quats, (n, 4), "[N, 4] (w, x, y, z)")
-        _check("scales", scales, (n, 3), "[N, 3]")
+    if t.covars is None:
+        _check("quats", t.quats, (n, 4), "[N, 4] (w, x, y, z)")
+        _check("scales", t.scales, (n, 3), "[N, 3]")
     else:
-        _check("covars", covars, (n, 3, 3), "[N, 3, 3]")
-    _check("opacities", opacities, (n,), "[N]")
+        _check("covars", t.covars, (n, 3, 3), "[N, 3, 3]")
+    _check("opacities", t.opacities, (n,), "[N]")
     _check("viewmats", viewmats, (cameras, 4, 4), "[C, 4, 4] (world to camera)")
     if cameras == 0:
         raise ValueError("viewmats holds no camera; give at least one [C, 4, 4]")
-    _check("Ks", Ks, (cameras, 3, 3), "[C, 3, 3]")
+    _check("Ks", t.Ks, (cameras, 3, 3), "[C, 3, 3]")
     _check_colors(colors, cameras, n, sh_degree)
     if backgrounds is not None:
         channels = 3 if sh_degree is not None else colors.shape[-1]
         if render_mode in ("D", "ED"):
             channels = backgrounds.shape[-1]  # ignored by gsplat in these modes
         _check("backgrounds", backgrounds, (cameras, channels), "[C, D]")
-    shape = {"covars": covars, "scales": None} if covars is not None else {"quats": quats, "scales": scales}
+    shape = {"quats": t.quats, "scales": t.scales}
+    if t.covars is not None:
+        shape = {"covars": t.covars, "scales": None}
     _check_finite(
-        means=means, **shape, opacities=opacities, viewmats=viewmats, Ks=Ks, colors=colors,
+        means=means, **shape, opacities=t.opacities, viewmats=viewmats, Ks=t.Ks, colors=colors,
         backgrounds=backgrounds,
     )  # fmt: skip
-    _check_cameras(viewmats, Ks)
+    _check_cameras(viewmats, t.Ks)

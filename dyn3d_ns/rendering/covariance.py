@@ -5,12 +5,13 @@ It is built as P Pᵀ with P = J R_cam R(q) S, never through the 3-D covariance,
 their digits and the determinant is a sum of squares."""
 
 from dyn3d_ns.kernels.jit import inline
+from dyn3d_ns.kernels.types import F32, Lanes, Mask
 from dyn3d_ns.kernels.vector import sqrt, vmax
 from dyn3d_ns.kernels.vector_memory import gather
 
 
 @inline
-def _rotation(w, x, y, z):
+def _rotation(w: Lanes, x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, ...]:
     """Rotation matrix of unit quaternions, row by row."""
     return (
         1.0 - 2.0 * (y * y + z * z),
@@ -26,7 +27,9 @@ def _rotation(w, x, y, z):
 
 
 @inline
-def read_axes(quats, scales, i, lanes):
+def read_axes(
+    quats: F32, scales: F32, i: int, lanes: Mask,
+) -> tuple[tuple[Lanes, ...], tuple[Lanes, ...], tuple[Lanes, ...], Lanes]:  # fmt: skip
     """Return R(q) (9 vectors), the scales, the unit quaternion and 1 / |q|."""
     w, x = gather(quats, 4 * i, 4, lanes), gather(quats, 4 * i + 1, 4, lanes)
     y, z = gather(quats, 4 * i + 2, 4, lanes), gather(quats, 4 * i + 3, 4, lanes)
@@ -41,7 +44,7 @@ def read_axes(quats, scales, i, lanes):
 
 
 @inline
-def spread_matrix(A, Q, s):
+def spread_matrix(A: tuple[Lanes, ...], Q: tuple[Lanes, ...], s: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
     """Return P = A R(q) S (2 x 3), whose square P Pᵀ is the 2-D covariance."""
     return (
         (A[0] * Q[0] + A[1] * Q[3] + A[2] * Q[6]) * s[0],
@@ -54,13 +57,14 @@ def spread_matrix(A, Q, s):
 
 
 @inline
-def cross(P):
+def cross(P: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
     """Return the cross product of the two rows of P; its square is det(P Pᵀ)."""
     return P[1] * P[5] - P[2] * P[4], P[2] * P[3] - P[0] * P[5], P[0] * P[4] - P[1] * P[3]
 
 
 @inline
-def read_covars(covars, i, lanes):
+def read_covars(covars: F32, i: int, lanes: Mask) -> tuple[Lanes, ...]:
+    """Read 16 covariances as xx, xy, xz, yy, yz, zz."""
     return (
         gather(covars, 6 * i, 6, lanes),
         gather(covars, 6 * i + 1, 6, lanes),
@@ -72,7 +76,7 @@ def read_covars(covars, i, lanes):
 
 
 @inline
-def rows_times_covars(A, C):
+def rows_times_covars(A: tuple[Lanes, ...], C: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
     """Return the 2 x 3 product of A and the symmetric matrices C (xx, xy, xz, yy, yz, zz)."""
     return (
         A[0] * C[0] + A[1] * C[1] + A[2] * C[2],
@@ -85,7 +89,9 @@ def rows_times_covars(A, C):
 
 
 @inline
-def covariance(A, quats, scales, covars, i, lanes):
+def covariance(
+    A: tuple[Lanes, ...], quats: F32, scales: F32, covars: F32, i: int, lanes: Mask,
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Return the 2-D covariance (xx, xy, yy) and its determinant."""
     if len(covars) > 0:
         B = rows_times_covars(A, read_covars(covars, i, lanes))

@@ -1,10 +1,14 @@
 """The CPU backend: projection, colours and blending put together as in gsplat's `rasterization`."""
 
+from typing import NamedTuple
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dyn3d_ns.rendering.autograd import HarmonicColors, Project, ProjectionSettings
 from dyn3d_ns.rendering.blend import MAX_CHANNELS, AbsGradTarget, Blend, BlendSettings
+from dyn3d_ns.rendering.checks import CAMERA_MODELS, Inputs, Options
 from dyn3d_ns.rendering.info import RasterInfo, collect_info
 from dyn3d_ns.rendering.projection import SQUARE_RADIUS, TIGHT_RADIUS
 
@@ -52,18 +56,21 @@ def _center(a: list[float], b: list[float], c: list[float]) -> list[float]:
 
 
 def rasterize_cpu(
-    means: Tensor, quats: Tensor | None, scales: Tensor | None, covars: Tensor | None, opacities: Tensor,
-    colors: Tensor, viewmats: Tensor, Ks: Tensor, backgrounds: Tensor | None, *, width: int,
-    height: int, near_plane: float, far_plane: float, radius_clip: float, eps2d: float,
-    sh_degree: int | None, packed: bool, render_mode: str, sparse_grad: bool, absgrad: bool,
-    antialiased: bool, channel_chunk: int, camera_model: int, tight: bool, tile_size: int,
-    radii_per_axis: bool,
-) -> tuple[Tensor, Tensor, RasterInfo]:  # fmt: skip
-    """Render with our kernels; the arguments are checked and resolved (see `rasterize`)."""
-    cameras = viewmats.shape[0]
+    inputs: Inputs, options: Options, installed_rule: str
+) -> tuple[Float[Tensor, "C H W X"], Float[Tensor, "C H W 1"], RasterInfo]:
+    """Render with our kernels; the arguments are checked.
+
+    ``installed_rule`` is the installed gsplat's radius rule: "auto" means it, and radii have its shape.
+    """
+    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, covars = inputs
+    o, cameras, tight = options, viewmats.shape[0], options.radius_rule == "tight"
+    if o.radius_rule == "auto":
+        tight = installed_rule == "tight"
+    width, height = int(o.width), int(o.height)
     settings = ProjectionSettings(
-        width, height, near_plane, far_plane, radius_clip, eps2d, camera_model,
-        TIGHT_RADIUS if tight else SQUARE_RADIUS, antialiased, sparse_grad,
+        width, height, o.near_plane, o.far_plane, o.radius_clip, o.eps2d,
+        CAMERA_MODELS.index(o.camera_model), TIGHT_RADIUS if tight else SQUARE_RADIUS,
+        o.rasterize_mode == "antialiased", o.sparse_grad and o.packed,
     )  # fmt: skip
     if covars is not None:
         quats, scales, covars = None, None, _upper(covars)
@@ -74,63 +81,60 @@ def rasterize_cpu(
     if compensations is not None:
         opacities = opacities * compensations
     rgb = None
-    if render_mode not in ("D", "ED"):
-        if sh_degree is None:
+    if o.render_mode not in ("D", "ED"):
+        if o.sh_degree is None:
             rgb = _per_camera(colors, cameras, 2)
         else:
             centers = _centers(viewmats)
-            rgb = HarmonicColors.apply(means, colors, centers, radii, sh_degree)
+            rgb = HarmonicColors.apply(means, colors, centers, radii, o.sh_degree)
     info = collect_info(
-        means2d, depths, conics, opacities, radii, width, height, tile_size, packed, radii_per_axis
-    )
+        means2d, depths, conics, opacities, radii, width, height, int(o.tile_size), o.packed,
+        radii_per_axis=installed_rule == "tight",
+    )  # fmt: skip
     target = None
     blended = info["means2d"]
-    if packed:
+    if o.packed:
         index = (info["camera_ids"], info["gaussian_ids"])
         blended = torch.zeros_like(means2d).index_put(index, blended)
-    if absgrad:
+    if o.absgrad:
         target = AbsGradTarget(
-            info["means2d"], (info["camera_ids"], info["gaussian_ids"]) if packed else None
+            info["means2d"], (info["camera_ids"], info["gaussian_ids"]) if o.packed else None
         )
+    splats = Splats(blended, conics, opacities, rgb, depths, radii)
     image, alphas = _blend_chunks(
-        blended,
-        conics,
-        opacities,
-        rgb,
-        depths,
-        backgrounds,
-        radii,
-        width,
-        height,
-        render_mode,
-        target,
-        channel_chunk,
+        splats, backgrounds, (width, height), o.render_mode, o.channel_chunk, target
     )
     return image, alphas, info
 
 
+class Splats(NamedTuple):
+    """Gaussians on the image plane."""
+
+    means2d: Float[Tensor, "C N 2"]
+    conics: Float[Tensor, "C N 3"]
+    opacities: Float[Tensor, "*C N"]
+    colors: Float[Tensor, "*C N D"] | None
+    depths: Float[Tensor, "C N"]
+    radii: Float[Tensor, "C 2 N"]
+
+
 def _blend_chunks(
-    means2d,
-    conics,
-    opacities,
-    rgb,
-    depths,
-    backgrounds,
-    radii,
-    width,
-    height,
-    render_mode,
-    target,
-    channel_chunk,
-) -> tuple[Tensor, Tensor]:
+    splats: Splats,
+    backgrounds: Float[Tensor, "C D"] | None,
+    size: tuple[int, int],
+    render_mode: str,
+    channel_chunk: int,
+    target: AbsGradTarget | None,
+) -> tuple[Float[Tensor, "C H W X"], Float[Tensor, "C H W 1"]]:
     """Blend all channels, at most 32 at a time; the depth rides with the last colours."""
+    means2d, conics, opacities, rgb, depths, radii = splats
     record = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (means2d, conics, opacities, rgb, depths, backgrounds)
     )
     expected = render_mode in ("ED", "RGB+ED")
     with_depth = render_mode != "RGB"
     if rgb is None:
-        settings = BlendSettings(width, height, expected, record, target)
+        settings = BlendSettings(*size, expected, record, target)
         return Blend.apply(means2d, conics, opacities, None, depths, None, depths.detach(), radii, settings)
     chunk = min(channel_chunk, MAX_CHANNELS)
     total = rgb.shape[-1] + with_depth
@@ -144,18 +148,11 @@ def _blend_chunks(
         behind = backgrounds if whole or backgrounds is None else backgrounds[:, start:last]
         if has_depth and behind is not None:
             behind = torch.cat([behind, behind.new_zeros(behind.shape[0], 1)], dim=-1)
-        settings = BlendSettings(width, height, expected and has_depth, record, target)
+        settings = BlendSettings(*size, expected and has_depth, record, target)
         image, alphas_part = Blend.apply(
-            means2d,
-            conics,
-            opacities,
-            part,
-            depths if has_depth else None,
-            behind,
-            depths.detach(),
-            radii,
+            means2d, conics, opacities, part, depths if has_depth else None, behind, depths.detach(), radii,
             settings,
-        )
+        )  # fmt: skip
         images.append(image)
         alphas = alphas_part if alphas is None else alphas
     assert alphas is not None

@@ -4,6 +4,7 @@ The bases are Sloan's recurrences (Efficient Spherical Harmonic Evaluation, JCGT
 """
 
 from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.types import F32, F64, Lanes, Mask
 from dyn3d_ns.kernels.vector import LANES, first_lanes, fma, lane_sum, select, splat, sqrt
 from dyn3d_ns.kernels.vector_memory import gather, load, scatter, store
 
@@ -12,7 +13,7 @@ SCRATCH = 25 * LANES
 
 
 @inline
-def _bases(degree, x, y, z, out):
+def _bases(degree: int, x: Lanes, y: Lanes, z: Lanes, out: F32) -> None:
     """Store the (degree + 1)² bases at unit directions in out, one vector each."""
     store(out, 0, splat(0.2820947917738781))
     if degree < 1:
@@ -61,7 +62,7 @@ def _bases(degree, x, y, z, out):
 
 
 @inline
-def _direction_grad(degree, x, y, z, g):
+def _direction_grad(degree: int, x: Lanes, y: Lanes, z: Lanes, g: F32) -> tuple[Lanes, ...]:
     """Return the gradient of the (unnormalised basis arguments) direction from those of the bases, in g."""
     zero = splat(0.0)
     vx, vy, vz = zero, zero, zero
@@ -115,7 +116,7 @@ def _direction_grad(degree, x, y, z, g):
 
 
 @inline
-def _direction(means, centers, c, i, lanes):
+def _direction(means: F32, centers: F32, c: int, i: int, lanes: Mask) -> tuple[Lanes, ...]:
     """Return the unit direction from the camera centre to the means, and 1 / distance."""
     x = gather(means, 3 * i, 3, lanes) - centers[3 * c]
     y = gather(means, 3 * i + 1, 3, lanes) - centers[3 * c + 1]
@@ -127,9 +128,9 @@ def _direction(means, centers, c, i, lanes):
 
 @kernel
 def colors_forward(
-    piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors,
-    out,
-):  # fmt: skip
+    piece: int, pieces: int, n: int, cameras: int, degree: int, coefficients_each: int, shared: bool,
+    means: F32, coefficients: F32, centers: F32, radii: F32, colors: F32, out: F32,
+) -> None:  # fmt: skip
     """Write max(0, SH + 1/2) of the visible Gaussians for all cameras; coefficients [(C,) N, K, 3].
 
     `out` is scratch of SCRATCH floats.
@@ -154,9 +155,10 @@ def colors_forward(
 
 @kernel
 def colors_backward(
-    piece, pieces, n, cameras, degree, coefficients_each, shared, means, coefficients, centers, radii, colors,
-    v_colors, v_coefficients, v_means, v_centers, bases, grads,
-):  # fmt: skip
+    piece: int, pieces: int, n: int, cameras: int, degree: int, coefficients_each: int, shared: bool,
+    means: F32, coefficients: F32, centers: F32, radii: F32, colors: F32, v_colors: F32, v_coefficients: F32,
+    v_means: F32, v_centers: F64, bases: F32, grads: F32,
+) -> None:  # fmt: skip
     """Add the gradients of one run of Gaussians to v_coefficients, v_means and v_centers [pieces, C, 3]
     (float64)."""
     blocks = (n + LANES - 1) // LANES
@@ -210,7 +212,7 @@ def colors_backward(
 
 
 @inline
-def _center_grad(v_centers, o, gx, gy, gz):
+def _center_grad(v_centers: F64, o: int, gx: Lanes, gy: Lanes, gz: Lanes) -> None:
     v_centers[o] -= lane_sum(gx)
     v_centers[o + 1] -= lane_sum(gy)
     v_centers[o + 2] -= lane_sum(gz)

@@ -7,6 +7,7 @@ projection_backward.py, cameras in cameras.py, shapes in covariance.py.
 import math
 
 from dyn3d_ns.kernels.jit import kernel
+from dyn3d_ns.kernels.types import F32
 from dyn3d_ns.kernels.vector import LANES, ceil, first_lanes, log2, select, splat, sqrt, vmax, vmin
 from dyn3d_ns.kernels.vector_memory import gather, scatter
 from dyn3d_ns.rendering.cameras import image_point, read_camera, rows_times_rotation, to_camera
@@ -20,10 +21,11 @@ _TWO_LN2 = 2.0 * math.log(2.0)
 
 @kernel
 def project_forward(
-    piece, pieces, n, cameras, model, rule, width, height, near, far, radius_clip, eps2d,
-    means, quats, scales, covars, extents, viewmats, Ks,
-    means2d, depths, conics, radii, compensations,
-):  # fmt: skip
+    piece: int, pieces: int, n: int, cameras: int, model: int, rule: int, width: float, height: float,
+    near: float, far: float, radius_clip: float, eps2d: float, means: F32, quats: F32, scales: F32,
+    covars: F32, extents: F32, viewmats: F32, Ks: F32, means2d: F32, depths: F32, conics: F32, radii: F32,
+    compensations: F32,
+) -> None:  # fmt: skip
     """Project all Gaussians by all cameras; radii is [C, 2, N] (x, y), 0 where culled.
 
     `extents` holds half the size in sigmas of the tight rule, per camera and Gaussian, when the compensation

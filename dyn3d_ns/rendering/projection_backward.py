@@ -2,6 +2,7 @@
 stored."""
 
 from dyn3d_ns.kernels.jit import inline, kernel
+from dyn3d_ns.kernels.types import F32, F64, Lanes, Mask
 from dyn3d_ns.kernels.vector import LANES, first_lanes, lane_sum, select, splat, sqrt, vmax
 from dyn3d_ns.kernels.vector_memory import gather, scatter
 from dyn3d_ns.rendering.cameras import (
@@ -16,7 +17,9 @@ from dyn3d_ns.rendering.covariance import cross, read_axes, read_covars, rows_ti
 
 
 @inline
-def _conic_to_covariance_grad(a, b, c, va, vb, vc):
+def _conic_to_covariance_grad(
+    a: Lanes, b: Lanes, c: Lanes, va: Lanes, vb: Lanes, vc: Lanes,
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Return the gradient of the covariance (xx, xy once, yy) from that of its inverse (a, b, c)."""
     hb = 0.5 * vb
     t00, t01 = va * a + hb * b, va * b + hb * c
@@ -25,7 +28,7 @@ def _conic_to_covariance_grad(a, b, c, va, vb, vc):
 
 
 @inline
-def _quaternion_grad(unit, inverse, g):
+def _quaternion_grad(unit: tuple[Lanes, ...], inverse: Lanes, g: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
     """Return the gradient of the unnormalised quaternion from that of its rotation matrix."""
     w, x, y, z = unit
     vw = 2.0 * (x * (g[7] - g[5]) + y * (g[2] - g[6]) + z * (g[3] - g[1]))
@@ -42,7 +45,7 @@ def _quaternion_grad(unit, inverse, g):
 
 
 @inline
-def _add(array, index, stride, lanes, keep, value, first):
+def _add(array: F32, index: int, stride: int, lanes: Mask, keep: Mask, value: Lanes, first: bool) -> None:
     """Write the kept lanes (zero elsewhere) for the first camera, add them for the others."""
     value = select(keep, value, splat(0.0))
     if not first:
@@ -51,7 +54,7 @@ def _add(array, index, stride, lanes, keep, value, first):
 
 
 @inline
-def _compensation_grad(vrho, det0, blur, n):
+def _compensation_grad(vrho: Lanes, det0: Lanes, blur: Lanes, n: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
     """Return the gradient of n (P's cross product) and of the trace of the covariance over eps2d.
 
     `blur` is what eps2d adds to the determinant: with it no difference of determinants is taken.
@@ -65,11 +68,11 @@ def _compensation_grad(vrho, det0, blur, n):
 
 @kernel
 def project_backward(
-    piece, pieces, n, cameras, model, width, height, eps2d,
-    means, quats, scales, covars, viewmats, Ks, radii, conics,
-    v_means2d, v_depths, v_conics, v_compensations,
-    v_means, v_quats, v_scales, v_covars, v_viewmats,
-):  # fmt: skip
+    piece: int, pieces: int, n: int, cameras: int, model: int, width: float, height: float, eps2d: float,
+    means: F32, quats: F32, scales: F32, covars: F32, viewmats: F32, Ks: F32, radii: F32, conics: F32,
+    v_means2d: F32, v_depths: F32, v_conics: F32, v_compensations: F32, v_means: F32, v_quats: F32,
+    v_scales: F32, v_covars: F32, v_viewmats: F64,
+) -> None:  # fmt: skip
     """Write the gradients of one run of Gaussians, summed over the cameras.
 
     v_viewmats is [pieces, C, 12] in float64 (rotation by rows, translation), or empty if it is not wanted.
@@ -115,7 +118,10 @@ def project_backward(
 
 
 @inline
-def _covars_grad(A, w, vrho, compensated, eps2d, covars, i, lanes, keep, first, v_covars):
+def _covars_grad(
+    A: tuple[Lanes, ...], w: tuple[Lanes, ...], vrho: Lanes, compensated: bool, eps2d: float, covars: F32,
+    i: int, lanes: Mask, keep: Mask, first: bool, v_covars: F32,
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Write the gradients of given covariances; return that of A, from those of the 2-D covariance, w."""
     w00, w01, w11 = w
     C = read_covars(covars, i, lanes)
@@ -149,7 +155,10 @@ def _covars_grad(A, w, vrho, compensated, eps2d, covars, i, lanes, keep, first, 
 
 
 @inline
-def _shape_grad(A, w, vrho, compensated, eps2d, quats, scales, i, lanes, keep, first, v_quats, v_scales):
+def _shape_grad(
+    A: tuple[Lanes, ...], w: tuple[Lanes, ...], vrho: Lanes, compensated: bool, eps2d: float, quats: F32,
+    scales: F32, i: int, lanes: Mask, keep: Mask, first: bool, v_quats: F32, v_scales: F32,
+) -> tuple[Lanes, ...]:  # fmt: skip
     """Write the gradients of quaternions and scales; return that of A, from those of the 2-D covariance,
     w."""
     w00, w01, w11 = w
@@ -177,7 +186,7 @@ def _shape_grad(A, w, vrho, compensated, eps2d, quats, scales, i, lanes, keep, f
 
 
 @inline
-def _covar_entry(A, w00, w01, w11, row, column):
+def _covar_entry(A: tuple[Lanes, ...], w00: Lanes, w01: Lanes, w11: Lanes, row: int, column: int) -> Lanes:
     """Return the gradient of one entry of the packed symmetric covariance (off-diagonal ones count twice)."""
     p, q = _pick(A, row), _pick(A, column)
     r, s = _pick(A, row + 3), _pick(A, column + 3)
@@ -186,7 +195,7 @@ def _covar_entry(A, w00, w01, w11, row, column):
 
 
 @inline
-def _pick(A, k):
+def _pick(A: tuple[Lanes, ...], k: int) -> Lanes:
     """Return A[k] for an index known only when the loop runs."""
     if k == 0:
         return A[0]
@@ -202,7 +211,11 @@ def _pick(A, k):
 
 
 @inline
-def _axes_grad(A, gP, Q, s, unit, inverse, i, lanes, keep, first, v_quats, v_scales):
+def _axes_grad(
+    A: tuple[Lanes, ...], gP: tuple[Lanes, ...], Q: tuple[Lanes, ...], s: tuple[Lanes, ...],
+    unit: tuple[Lanes, ...], inverse: Lanes, i: int, lanes: Mask, keep: Mask, first: bool, v_quats: F32,
+    v_scales: F32,
+) -> None:  # fmt: skip
     """Write the gradients of quaternions and scales from that of P = A R(q) S."""
     # gradient of R(q) S, then of R(q) (times s) and of s (dot with R(q))
     m = (
@@ -238,7 +251,10 @@ def _axes_grad(A, gP, Q, s, unit, inverse, i, lanes, keep, first, v_quats, v_sca
 
 
 @inline
-def _camera_grad(v_viewmats, o, keep, m, v, j, gA):
+def _camera_grad(
+    v_viewmats: F64, o: int, keep: Mask, m: tuple[Lanes, ...], v: tuple[Lanes, ...], j: tuple[Lanes, ...],
+    gA: tuple[Lanes, ...],
+) -> None:  # fmt: skip
     """Add to the gradient of one camera: R acts on the mean (v mᵀ) and in A = J R (Jᵀ gA)."""
     zero = splat(0.0)
     v_viewmats[o + 0] += lane_sum(select(keep, v[0] * m[0] + j[0] * gA[0] + j[3] * gA[3], zero))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dyn3d_ns.kernels.jit import kernel
 from dyn3d_ns.kernels.pool import pieces_of, run
+from dyn3d_ns.kernels.types import F32, I32, I64, U8
 
 CODES_PER_OCTAVE = 8.0
 """Resolution of the stored density: this many codes a factor of two, code 2 being one per unit of length."""
@@ -35,7 +36,10 @@ TABLE = decode_density(torch.arange(256, dtype=torch.uint8)).numpy()
 
 
 @kernel
-def _march(start, stop, origins, directions, offsets, cubes, grids, table, step, limit, most, rays, places):
+def _march(
+    start: int, stop: int, origins: F32, directions: F32, offsets: F32, cubes: I32, grids: U8, table: F32,
+    step: float, limit: float, most: int, rays: I64, places: F32,
+) -> int:  # fmt: skip
     size = grids.shape[1]
     count = 0
     half = np.float32(0.5 * size)
@@ -88,7 +92,10 @@ def _march(start, stop, origins, directions, offsets, cubes, grids, table, step,
     return count
 
 
-def _march_torch(origins, directions, offsets, cubes, grids, step, limit, most):
+def _march_torch(
+    origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"], offsets: Float[Tensor, "R"],
+    cubes: Int[Tensor, "R"], grids: UInt8[Tensor, "T G G G"], step: float, limit: float, most: int,
+) -> tuple[Int[Tensor, "S"], Float[Tensor, "S"]]:  # fmt: skip
     """Do what the kernel does with torch's operators, on every sample of every ray."""
     size = grids.shape[1]
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
