@@ -60,14 +60,31 @@ def project(
         near: Depth that nearer points, those behind the camera included, are divided by: they land far off.
             Who needs them told apart asks the depth.
     """
-    return points[..., :2] / _at_least(points[..., 2:], near) * focals(Ks) + centers(Ks)
+    return to_pixels(points, focals(Ks), centers(Ks), near)
 
 
 def unproject(
     pixels: Float[Array, "*B N 2"], depths: Float[Array, "*B N"], Ks: Float[Array, "*B 3 3"]
 ) -> Float[Array, "*B N 3"]:
     """Lift pixels to camera coordinates at planar depths; the inverse of :func:`project`."""
-    places = (pixels - centers(Ks)) / focals(Ks) * depths[..., None]
+    return from_pixels(pixels, depths, focals(Ks), centers(Ks))
+
+
+def to_pixels(
+    points: Float[Array, "*N 3"], focal: Float[Array, "*#N 2"], center: Float[Array, "*#N 2"], near: float
+) -> Float[Array, "*N 2"]:
+    """Project like :func:`project`, by focal lengths and principal points, of each point if they differ."""
+    return points[..., :2] / _at_least(points[..., 2:], near) * focal + center
+
+
+def from_pixels(
+    pixels: Float[Array, "*N 2"],
+    depths: Float[Array, "*N"],
+    focal: Float[Array, "*#N 2"],
+    center: Float[Array, "*#N 2"],
+) -> Float[Array, "*N 3"]:
+    """Lift like :func:`unproject`, by focal lengths and principal points, of each point if they differ."""
+    places = (pixels - center) / focal * depths[..., None]
     if isinstance(places, Tensor):
         return torch.cat([places, torch.as_tensor(depths)[..., None]], dim=-1)
     return np.concatenate([places, np.asarray(depths)[..., None]], axis=-1)
@@ -81,6 +98,33 @@ def focals(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
 def centers(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
     """Return the principal points of intrinsics, pixels, to go with a row of points."""
     return Ks[..., None, :2, 2]
+
+
+def to_world(
+    points: Float[Array, "*B N 3"], camera_to_worlds: Float[Array, "*B R 4"]
+) -> Float[Array, "*B N 3"]:
+    """Bring points in the frames of OpenCV cameras into the world; the inverse of :func:`to_camera`."""
+    rotations, origins = camera_to_worlds[..., :3, :3], camera_to_worlds[..., None, :3, 3]
+    return points @ rotations.swapaxes(-1, -2) + origins  # pyright: ignore[reportReturnType]
+
+
+def seen_from(
+    points: Float[Tensor, "S 3"], rotations: Float[Tensor, "S 3 3"], positions: Float[Tensor, "S 3"]
+) -> Float[Tensor, "S 3"]:
+    """Bring each world point into the axes of a camera of its own, at a place and turned to the world."""
+    return torch.einsum("sji,sj->si", rotations, points - positions)
+
+
+def depths_in(
+    points: Float[np.ndarray, "N 3"], camera_to_world: Float[np.ndarray, "4 4"]
+) -> Float[np.ndarray, "N"]:
+    """Return the planar depths of world points in an OpenCV camera."""
+    return (points - camera_to_world[:3, 3]) @ camera_to_world[:3, 2]
+
+
+def pixel_grid(height: int, width: int) -> Float[np.ndarray, "H W 2"]:
+    """Return x and y of all pixels, the first centre at 0."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
 
 
 def scale_intrinsics(Ks: Float[Array, "*B 3 3"], x: float, y: float) -> Float[Array, "*B 3 3"]:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from PIL import Image
 
-from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, unproject
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, to_world, unproject
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_file, read_flo
@@ -273,8 +273,7 @@ def surface_points(
     fx, fy, cx, cy = intrinsics.resolve(width, height)
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     local = unproject(np.stack((columns, rows), axis=1) + HALF_PIXEL, depth[rows, columns], K)
-    pose = flip_axes(camera_to_world)
-    return local @ pose[:3, :3].T + pose[:3, 3]
+    return to_world(local, flip_axes(camera_to_world))
 
 
 def true_velocities(

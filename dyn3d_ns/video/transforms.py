@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_npz
 from dyn3d_ns.io.atomic import write_json
 from dyn3d_ns.io.clip.workspace import Workspace
@@ -32,17 +33,18 @@ def write_transforms(workspace: Workspace) -> None:
             "cameras; run the stages `frames` and `cameras` again"
         )
     times = clip.normalized_times
-    opengl = cameras.camera_to_worlds * np.array([1.0, -1.0, -1.0, 1.0])
+    opengl = flip_axes(cameras.camera_to_worlds)
+    Ks = shift_pixel_centers(cameras.Ks, HALF_PIXEL)
     entries: list[dict[str, Any]] = []
     for i, path in enumerate(frames):
-        K = cameras.Ks[i]
+        K = Ks[i]
         entry = {
             "file_path": path.relative_to(workspace.root).as_posix(),
             "time": float(times[i]),
             "fl_x": float(K[0, 0]),
             "fl_y": float(K[1, 1]),
-            "cx": float(K[0, 2]) + 0.5,
-            "cy": float(K[1, 2]) + 0.5,
+            "cx": float(K[0, 2]),
+            "cy": float(K[1, 2]),
             "w": clip.width,
             "h": clip.height,
             "transform_matrix": opengl[i].tolist(),
