@@ -8,14 +8,16 @@ call must agree, and :func:`shift_pixel_centers` changes over.
 
 from __future__ import annotations
 
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Who has arrays only is spared torch, which is large: it is at hand where a tensor is.
+Array = TypeVar("Array", np.ndarray, "Tensor")
 HALF_PIXEL = 0.5
 """Distance between a pixel's corner and its centre."""
 
@@ -25,19 +27,21 @@ def _at_least(values: Tensor, least: float) -> Tensor: ...
 @overload
 def _at_least(values: np.ndarray, least: float) -> np.ndarray: ...
 def _at_least(values: Tensor | np.ndarray, least: float) -> Tensor | np.ndarray:
-    return values.clamp_min(least) if isinstance(values, Tensor) else np.maximum(values, least)
+    return np.maximum(values, least) if isinstance(values, np.ndarray) else values.clamp_min(least)
 
 
 def flip_axes(camera_to_worlds: Float[Array, "*B R 4"]) -> Float[Array, "*B R 4"]:
     """Turn camera axes from OpenGL (x right, y up, z back) to OpenCV (y down, z ahead), or back again."""
     signs = [1.0, -1.0, -1.0, 1.0]
-    if isinstance(camera_to_worlds, Tensor):
-        return camera_to_worlds * camera_to_worlds.new_tensor(signs)
-    return camera_to_worlds * np.array(signs, dtype=camera_to_worlds.dtype)
+    if isinstance(camera_to_worlds, np.ndarray):
+        return camera_to_worlds * np.array(signs, dtype=camera_to_worlds.dtype)
+    return camera_to_worlds * camera_to_worlds.new_tensor(signs)
 
 
 def viewmats_of(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "C 4 4"]:
     """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z ahead)."""
+    import torch
+
     rotation = camera_to_worlds[:, :3, :3] * camera_to_worlds.new_tensor([1.0, -1.0, -1.0])
     bottom = camera_to_worlds.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(rotation), 1, 4)
     return torch.cat([torch.cat([rotation.mT, -rotation.mT @ camera_to_worlds[:, :3, 3:]], -1), bottom], 1)
@@ -85,9 +89,11 @@ def from_pixels(
 ) -> Float[Array, "*N 3"]:
     """Lift like :func:`unproject`, by focal lengths and principal points, of each point if they differ."""
     places = (pixels - center) / focal * depths[..., None]
-    if isinstance(places, Tensor):
-        return torch.cat([places, torch.as_tensor(depths)[..., None]], dim=-1)
-    return np.concatenate([places, np.asarray(depths)[..., None]], axis=-1)
+    if isinstance(places, np.ndarray):
+        return np.concatenate([places, np.asarray(depths)[..., None]], axis=-1)
+    import torch
+
+    return torch.cat([places, torch.as_tensor(depths)[..., None]], dim=-1)
 
 
 def focals(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
@@ -104,14 +110,15 @@ def to_world(
     points: Float[Array, "*B N 3"], camera_to_worlds: Float[Array, "*B R 4"]
 ) -> Float[Array, "*B N 3"]:
     """Bring points in the frames of OpenCV cameras into the world; the inverse of :func:`to_camera`."""
-    rotations, origins = camera_to_worlds[..., :3, :3], camera_to_worlds[..., None, :3, 3]
-    return points @ rotations.swapaxes(-1, -2) + origins  # pyright: ignore[reportReturnType]
+    return to_camera(points, camera_to_worlds)
 
 
 def seen_from(
     points: Float[Tensor, "S 3"], rotations: Float[Tensor, "S 3 3"], positions: Float[Tensor, "S 3"]
 ) -> Float[Tensor, "S 3"]:
     """Bring each world point into the axes of a camera of its own, at a place and turned to the world."""
+    import torch
+
     return torch.einsum("sji,sj->si", rotations, points - positions)
 
 
@@ -129,14 +136,14 @@ def pixel_grid(height: int, width: int) -> Float[np.ndarray, "H W 2"]:
 
 def scale_intrinsics(Ks: Float[Array, "*B 3 3"], x: float, y: float) -> Float[Array, "*B 3 3"]:
     """Return the intrinsics of images ``x`` times as wide and ``y`` times as high (first centre at 0.5)."""
-    if isinstance(Ks, Tensor):
-        return Ks * Ks.new_tensor([[x], [y], [1.0]])
-    return Ks * np.array([[x], [y], [1.0]], dtype=Ks.dtype)
+    if isinstance(Ks, np.ndarray):
+        return Ks * np.array([[x], [y], [1.0]], dtype=Ks.dtype)
+    return Ks * Ks.new_tensor([[x], [y], [1.0]])
 
 
 def shift_pixel_centers(Ks: Float[Array, "*B 3 3"], by: float) -> Float[Array, "*B 3 3"]:
     """Move the principal points: by 0.5 from a first centre at 0 to one at 0.5, by -0.5 back again."""
     offset = [[0.0, 0.0, by], [0.0, 0.0, by], [0.0, 0.0, 0.0]]
-    if isinstance(Ks, Tensor):
-        return Ks + Ks.new_tensor(offset)
-    return Ks + np.array(offset, dtype=Ks.dtype)
+    if isinstance(Ks, np.ndarray):
+        return Ks + np.array(offset, dtype=Ks.dtype)
+    return Ks + Ks.new_tensor(offset)
