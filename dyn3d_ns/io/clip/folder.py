@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
-from PIL import Image
 
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
@@ -63,6 +62,8 @@ class ClipFolder(ClipPaths):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the frames."""
+        from PIL import Image
+
         first = self.frames()[0]
         try:
             with Image.open(first) as image:
