@@ -15,6 +15,7 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import bounds_of_points, group_poses, surrounding_bounds
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.io.clip import types as clip_types
 from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
@@ -83,15 +84,15 @@ class DynamicVerseDataParser(DataParser):
 
     def _cameras(self, chosen: list[int]) -> Cameras:
         width, height = self._clip.size
-        Ks = torch.from_numpy(self._given.Ks[chosen]).float()
+        # Whole numbers are pixel centres in the clip, +0.5 in Nerfstudio.
+        Ks = torch.from_numpy(shift_pixel_centers(self._given.Ks[chosen], HALF_PIXEL)).float()
         times = torch.from_numpy(self._times[0][chosen]).float()
         return Cameras(
             camera_to_worlds=torch.from_numpy(self._poses[chosen][:, :3]).float(),
             fx=Ks[:, 0, 0],
             fy=Ks[:, 1, 1],
-            # Whole numbers are pixel centres in the clip, +0.5 in Nerfstudio.
-            cx=Ks[:, 0, 2] + 0.5,
-            cy=Ks[:, 1, 2] + 0.5,
+            cx=Ks[:, 0, 2],
+            cy=Ks[:, 1, 2],
             width=width,
             height=height,
             camera_type=CameraType.PERSPECTIVE,
@@ -156,7 +157,7 @@ class DynamicVerseDataParser(DataParser):
     @cached_property
     def _world(self) -> tuple[Float64[np.ndarray, "4 4"], float]:
         """Rotation and shift, then scale, from the clip's world to Nerfstudio's."""
-        poses = _opengl(self._given.camera_to_worlds)
+        poses = flip_axes(self._given.camera_to_worlds)
         transform = np.eye(4)
         if self.config.orient:
             transform[:3, :3] = _turn_to_z(poses[:, :3, 1].mean(axis=0))
@@ -170,7 +171,7 @@ class DynamicVerseDataParser(DataParser):
     @cached_property
     def _poses(self) -> Float64[np.ndarray, "F 4 4"]:
         transform, scale = self._world
-        poses = transform @ _opengl(self._given.camera_to_worlds)
+        poses = transform @ flip_axes(self._given.camera_to_worlds)
         poses[:, :3, 3] *= scale
         return poses
 
@@ -216,10 +217,6 @@ class DynamicVerseDataParser(DataParser):
         Ks = self._given.Ks
         tangents = 0.5 * np.array([width, height]) / Ks[:, (0, 1), (0, 1)]
         return surrounding_bounds(self._poses, tangents)
-
-
-def _opengl(poses: Float64[np.ndarray, "F 4 4"]) -> Float64[np.ndarray, "F 4 4"]:
-    return poses * np.array([1.0, -1.0, -1.0, 1.0])
 
 
 def _turn_to_z(up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:

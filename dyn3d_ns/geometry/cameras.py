@@ -9,14 +9,16 @@ call must agree, and :func:`shift_pixel_centers` changes over.
 from __future__ import annotations
 
 import math
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Who has arrays only is spared torch, which is large: it is at hand where a tensor is.
+Array = TypeVar("Array", np.ndarray, "Tensor")
 HALF_PIXEL = 0.5
 """Distance between a pixel's corner and its centre."""
 
@@ -26,19 +28,21 @@ def _at_least(values: Tensor, least: float) -> Tensor: ...
 @overload
 def _at_least(values: np.ndarray, least: float) -> np.ndarray: ...
 def _at_least(values: Tensor | np.ndarray, least: float) -> Tensor | np.ndarray:
-    return values.clamp_min(least) if isinstance(values, Tensor) else np.maximum(values, least)
+    return np.maximum(values, least) if isinstance(values, np.ndarray) else values.clamp_min(least)
 
 
 def flip_axes(camera_to_worlds: Float[Array, "*B R 4"]) -> Float[Array, "*B R 4"]:
     """Turn camera axes from OpenGL (x right, y up, z back) to OpenCV (y down, z ahead), or back again."""
     signs = [1.0, -1.0, -1.0, 1.0]
-    if isinstance(camera_to_worlds, Tensor):
-        return camera_to_worlds * camera_to_worlds.new_tensor(signs)
-    return camera_to_worlds * np.array(signs, dtype=camera_to_worlds.dtype)
+    if isinstance(camera_to_worlds, np.ndarray):
+        return camera_to_worlds * np.array(signs, dtype=camera_to_worlds.dtype)
+    return camera_to_worlds * camera_to_worlds.new_tensor(signs)
 
 
 def viewmats_of(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "C 4 4"]:
     """Invert OpenGL camera-to-world poses to the rasteriser's world-to-camera matrices (y down, z ahead)."""
+    import torch
+
     rotation = camera_to_worlds[:, :3, :3] * camera_to_worlds.new_tensor([1.0, -1.0, -1.0])
     bottom = camera_to_worlds.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(rotation), 1, 4)
     return torch.cat([torch.cat([rotation.mT, -rotation.mT @ camera_to_worlds[:, :3, 3:]], -1), bottom], 1)
@@ -50,7 +54,7 @@ def to_camera(points: Float[Array, "*B N 3"], viewmats: Float[Array, "*B 4 4"]) 
     return points @ rotations.swapaxes(-1, -2) + origins  # pyright: ignore[reportReturnType]
 
 
-def to_world(points: Float[Array, "*B N 3"], viewmats: Float[Array, "*B 4 4"]) -> Float[Array, "*B N 3"]:
+def from_camera(points: Float[Array, "*B N 3"], viewmats: Float[Array, "*B 4 4"]) -> Float[Array, "*B N 3"]:
     """Bring points in the frames of rigid OpenCV cameras into the world; the inverse of :func:`to_camera`."""
     return (points - viewmats[..., None, :3, 3]) @ viewmats[..., :3, :3]  # pyright: ignore[reportReturnType]
 
@@ -66,19 +70,36 @@ def project(
         near: Depth that nearer points, those behind the camera included, are divided by: they land far off.
             Who needs them told apart asks the depth.
     """
-    return points[..., :2] / _at_least(points[..., 2:], near) * focals(Ks) + centers(Ks)
+    return to_pixels(points, focals(Ks), centers(Ks), near)
 
 
 def unproject(
     pixels: Float[Array, "*B N 2"], depths: Float[Array, "*B N"], Ks: Float[Array, "*B 3 3"]
 ) -> Float[Array, "*B N 3"]:
     """Lift pixels to camera coordinates at planar depths; the inverse of :func:`project`."""
-    places = (pixels - centers(Ks)) / focals(Ks) * depths[..., None]
-    if isinstance(places, Tensor):
-        z = torch.as_tensor(depths).expand(places.shape[:-1])
-        return torch.cat([places, z[..., None]], dim=-1)
-    z = np.broadcast_to(depths, places.shape[:-1])
-    return np.concatenate([places, z[..., None]], axis=-1)
+    return from_pixels(pixels, depths, focals(Ks), centers(Ks))
+
+
+def to_pixels(
+    points: Float[Array, "*N 3"], focal: Float[Array, "*#N 2"], center: Float[Array, "*#N 2"], near: float
+) -> Float[Array, "*N 2"]:
+    """Project like :func:`project`, by focal lengths and principal points, of each point if they differ."""
+    return points[..., :2] / _at_least(points[..., 2:], near) * focal + center
+
+
+def from_pixels(
+    pixels: Float[Array, "*N 2"],
+    depths: Float[Array, "*N"],
+    focal: Float[Array, "*#N 2"],
+    center: Float[Array, "*#N 2"],
+) -> Float[Array, "*N 3"]:
+    """Lift like :func:`unproject`, by focal lengths and principal points, of each point if they differ."""
+    places = (pixels - center) / focal * depths[..., None]
+    if isinstance(places, np.ndarray):
+        return np.concatenate([places, np.broadcast_to(depths, places.shape[:-1])[..., None]], axis=-1)
+    import torch
+
+    return torch.cat([places, torch.as_tensor(depths).expand(places.shape[:-1])[..., None]], dim=-1)
 
 
 def focals(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
@@ -96,16 +117,46 @@ def field_of_view(focal: float, size: float) -> float:
     return 2.0 * math.atan2(0.5 * size, focal)
 
 
-def scale_intrinsics(Ks: Float[Array, "*B 3 3"], x: float, y: float) -> Float[Array, "*B 3 3"]:
+def to_world(
+    points: Float[Array, "*B N 3"], camera_to_worlds: Float[Array, "*B R 4"]
+) -> Float[Array, "*B N 3"]:
+    """Bring points in the frames of OpenCV cameras into the world, by the cameras' poses."""
+    return to_camera(points, camera_to_worlds)
+
+
+def seen_from(
+    points: Float[Tensor, "S 3"], rotations: Float[Tensor, "S 3 3"], positions: Float[Tensor, "S 3"]
+) -> Float[Tensor, "S 3"]:
+    """Bring each world point into the axes of a camera of its own, at a place and turned to the world."""
+    import torch
+
+    return torch.einsum("sji,sj->si", rotations, points - positions)
+
+
+def depths_in(
+    points: Float[np.ndarray, "N 3"], camera_to_world: Float[np.ndarray, "4 4"]
+) -> Float[np.ndarray, "N"]:
+    """Return the planar depths of world points in an OpenCV camera."""
+    return (points - camera_to_world[:3, 3]) @ camera_to_world[:3, 2]
+
+
+def pixel_grid(height: int, width: int) -> Float[np.ndarray, "H W 2"]:
+    """Return x and y of all pixels, the first centre at 0."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+
+
+def scale_intrinsics(
+    Ks: Float[Array, "*B 3 3"], x: float | Float[np.ndarray, "*B"], y: float | Float[np.ndarray, "*B"]
+) -> Float[Array, "*B 3 3"]:
     """Return the intrinsics of images ``x`` times as wide and ``y`` times as high (first centre at 0.5)."""
-    if isinstance(Ks, Tensor):
-        return Ks * Ks.new_tensor([[x], [y], [1.0]])
-    return Ks * np.array([[x], [y], [1.0]], dtype=Ks.dtype)
+    if isinstance(Ks, np.ndarray):
+        return Ks * np.stack(np.broadcast_arrays(x, y, 1.0), axis=-1).astype(Ks.dtype)[..., None]
+    return Ks * Ks.new_tensor([[x], [y], [1.0]])
 
 
 def shift_pixel_centers(Ks: Float[Array, "*B 3 3"], by: float) -> Float[Array, "*B 3 3"]:
     """Move the principal points: by 0.5 from a first centre at 0 to one at 0.5, by -0.5 back again."""
     offset = [[0.0, 0.0, by], [0.0, 0.0, by], [0.0, 0.0, 0.0]]
-    if isinstance(Ks, Tensor):
-        return Ks + Ks.new_tensor(offset)
-    return Ks + np.array(offset, dtype=Ks.dtype)
+    if isinstance(Ks, np.ndarray):
+        return Ks + np.array(offset, dtype=Ks.dtype)
+    return Ks + Ks.new_tensor(offset)

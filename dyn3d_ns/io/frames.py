@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
-from dyn3d_ns.io.errors import DamagedFileError, EmptySplitError, ImageSizeError
-from dyn3d_ns.io.transforms_json import Frame, TransformsFile
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.recognised import Recognised, read_object
+from dyn3d_ns.io.transforms_json import Frame, TransformsFile, find_transforms, read_transforms
 from dyn3d_ns.timeline import TIME_EPS, Split, Timeline
 
 
@@ -150,3 +151,38 @@ def is_transparent(path: Path) -> bool:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); restore it from the original"
         ) from error
+
+
+def recognise_transforms(path: Path) -> Recognised | None:
+    """D-NeRF, NVFi's Dynamic Object and Indoor Scene, and Nerfstudio's own transforms.json."""
+    try:
+        found = find_transforms(path)
+    except DatasetError:
+        return None
+    names = ", ".join(p.relative_to(path).as_posix() for _, p in found)
+    command = f"ns-train dyn3d-velocity-fast --data {path}"
+    try:
+        files = [read_transforms(p, path, label) for label, p in found]
+        scene, timeline = assemble_scene(files)
+    except DatasetError as error:
+        facts = {"files": names, "frames": str(sum(_count_frames(p) for _, p in found))}
+        return Recognised("transforms.json", facts, [str(error)], [command])
+    splits = {split: scene.splits.count(split) for split in ("train", "interp", "future")}
+    width, height = scene.intrinsics[0, 4:].astype(int)
+    points = [name for name in ("points3d.ply", "points3D.ply", "sparse_pc.ply") if (path / name).is_file()]
+    facts = {
+        "files": names,
+        "images": str(len(scene.images)),
+        "image size": f"{width}x{height}",
+        "cameras": str(len(set(scene.camera_ids.tolist()))),
+        "times": f"{timeline.num_frames}, {timeline.frame_times[0]:.3g} to {timeline.frame_times[-1]:.3g}",
+        "last observed time": f"{timeline.t_obs:.3g}",
+        "splits": ", ".join(f"{name} {count}" for name, count in splits.items()),
+        "points": ", ".join(points) or "none",
+    }
+    return Recognised("Dynamic Object / D-NeRF (transforms files)", facts, use=[command])
+
+
+def _count_frames(path: Path) -> int:
+    frames = read_object(path).get("frames")
+    return len(frames) if isinstance(frames, list) else 0

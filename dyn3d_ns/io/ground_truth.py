@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from PIL import Image
 
-from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, unproject
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, to_world, unproject
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_file, read_flo
+from dyn3d_ns.io.recognised import Recognised, images_in
 from dyn3d_ns.io.transforms_json import Frame, Intrinsics, find_transforms, read_transforms
 
 _KINDS = {
@@ -273,8 +274,7 @@ def surface_points(
     fx, fy, cx, cy = intrinsics.resolve(width, height)
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     local = unproject(np.stack((columns, rows), axis=1) + HALF_PIXEL, depth[rows, columns], K)
-    pose = flip_axes(camera_to_world)
-    return local @ pose[:3, :3].T + pose[:3, 3]
+    return to_world(local, flip_axes(camera_to_world))
 
 
 def true_velocities(
@@ -325,3 +325,36 @@ def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, 
             f"{depth_path} {depth.shape} must be finite and of the size of its object ids {labels.shape}"
         )
     return depth, labels
+
+
+def recognise_sintel(path: Path) -> Recognised | None:
+    """Tell whether a folder holds sequences of Sintel."""
+    root = path / "training" if (path / "training").is_dir() else path
+    passes = [name for name in ("final", "clean") if (root / name).is_dir()]
+    if not passes:
+        return None
+    scenes = sorted(p.name for p in (root / passes[0]).iterdir() if p.is_dir())
+    truth = [name for name in _KINDS if (root / name).is_dir()]
+    frames = {name: len(images_in(root / passes[0] / name)) for name in scenes}
+    if (path / "JPEGImages").is_dir():
+        truth.append("DAVIS annotations beside it")
+    facts = {
+        "passes": ", ".join(passes),
+        "sequences": ", ".join(f"{name} ({count} frames)" for name, count in frames.items()),
+        "ground truth": ", ".join(truth) or "none",
+    }
+    missing = [n for n in ("camdata_left", "depth", "flow") if n not in truth]
+    return Recognised(
+        "Sintel", facts, missing, [f"dyn3d process {root / passes[0] / s} OUT" for s in scenes[:3]]
+    )
+
+
+def recognise_davis(path: Path) -> Recognised | None:
+    """Tell whether a folder holds sequences of DAVIS."""
+    if not (path / "JPEGImages").is_dir():
+        return None
+    folders = sorted(p for p in (path / "JPEGImages").glob("*/*") if p.is_dir())
+    sequences = [f"{p.name} ({len(images_in(p))} frames)" for p in folders]
+    facts = {"sequences": ", ".join(sequences) or "none"}
+    missing = [] if (path / "Annotations").is_dir() else ["Annotations"]
+    return Recognised("DAVIS", facts, missing, [f"dyn3d process {p} OUT" for p in folders[:3]])

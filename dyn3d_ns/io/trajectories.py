@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, PoseError
+from dyn3d_ns.io.recognised import Recognised, images_in
 
 CameraFormat = Literal["auto", "tum", "das3r", "colmap", "transforms"]
 
@@ -196,3 +197,17 @@ def _intrinsics(values: dict[str, Any]) -> tuple[np.ndarray, tuple[float, float]
     else:
         return None
     return shift_pixel_centers(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), -HALF_PIXEL), size
+
+
+def recognise_colmap(path: Path) -> Recognised | None:
+    """Tell whether a folder holds a COLMAP model."""
+    places = [path / name for name in ("sparse/0", "colmap/sparse/0", "sparse")]
+    model = next((place for place in places if place.is_dir()), None)
+    if model is None:
+        return None
+    wanted = ("cameras", "images", "points3D")
+    missing = [n for n in wanted if not any((model / f"{n}{s}").is_file() for s in (".bin", ".txt"))]
+    folders = [p for p in sorted(path.glob("images*")) if p.is_dir()]
+    counts = ", ".join(f"{p.name} ({len(images_in(p))})" for p in folders)
+    facts = {"model": str(model), "images": counts or "none"}
+    return Recognised("COLMAP (no times)", facts, missing, [f"ns-train splatfacto colmap --data {path}"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, focals, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_npz
 from dyn3d_ns.io.atomic import write_json
 from dyn3d_ns.io.clip.workspace import Workspace
@@ -32,17 +33,18 @@ def write_transforms(workspace: Workspace) -> None:
             "cameras; run the stages `frames` and `cameras` again"
         )
     times = clip.normalized_times
-    opengl = cameras.camera_to_worlds * np.array([1.0, -1.0, -1.0, 1.0])
+    opengl = flip_axes(cameras.camera_to_worlds)
+    Ks = shift_pixel_centers(cameras.Ks, HALF_PIXEL)
     entries: list[dict[str, Any]] = []
     for i, path in enumerate(frames):
-        K = cameras.Ks[i]
+        (fl_x, fl_y), (cx, cy) = focals(Ks[i])[0].tolist(), centers(Ks[i])[0].tolist()
         entry = {
             "file_path": path.relative_to(workspace.root).as_posix(),
             "time": float(times[i]),
-            "fl_x": float(K[0, 0]),
-            "fl_y": float(K[1, 1]),
-            "cx": float(K[0, 2]) + 0.5,
-            "cy": float(K[1, 2]) + 0.5,
+            "fl_x": fl_x,
+            "fl_y": fl_y,
+            "cx": cx,
+            "cy": cy,
             "w": clip.width,
             "h": clip.height,
             "transform_matrix": opengl[i].tolist(),

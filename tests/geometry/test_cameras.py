@@ -33,7 +33,7 @@ def test_rows_of_cameras_broadcast(convert) -> None:
         expected = world @ views[i, :3, :3].T + views[i, :3, 3]
         np.testing.assert_allclose(local[i], expected, atol=1e-12)
         np.testing.assert_allclose(pixels[i], c.project(expected, Ks[i]))
-    np.testing.assert_allclose(c.to_world(local, convert(views)), np.tile(world, (3, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(c.from_camera(local, convert(views)), np.tile(world, (3, 1, 1)), atol=1e-12)
     shared, depths = rng.uniform(0, 80, (7, 2)), rng.uniform(1, 3, 7)
     lifted = c.unproject(convert(shared), convert(depths), convert(Ks))
     for i in range(3):

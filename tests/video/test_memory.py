@@ -32,3 +32,14 @@ def test_a_longer_clip_takes_no_more_memory(tmp_path: Path) -> None:
     # All frames at once would take 17 MB more, all flows 92 MB.
     for stage, peak in short.items():
         assert long[stage] < peak + 25, f"{stage}: {peak} MB for 12 frames, {long[stage]} MB for 72"
+
+
+def test_stages_before_the_adjustment_do_without_torch() -> None:
+    """It takes more memory than all that they hold."""
+    code = (
+        "import sys, dyn3d_ns.cli.process, dyn3d_ns.video.runner, dyn3d_ns.video.cameras.estimators,"
+        "dyn3d_ns.video.depth.estimators, dyn3d_ns.video.masks.ego_flow, dyn3d_ns.video.fuse.gather;"
+        "print('torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False"]

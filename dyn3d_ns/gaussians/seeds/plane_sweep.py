@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
 from dyn3d_ns.gaussians.seeds.points import ViewSet
-from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, to_world, unproject
+from dyn3d_ns.geometry.cameras import from_camera, project, scale_intrinsics, to_camera, unproject
 
 LONG_SIDE = 128
 """Largest picture side that depths are searched at, pixels."""
@@ -89,8 +89,8 @@ def choose_sources(
     rays = pixel_rays(views)[:, ::8, ::8].flatten(1, 2)
     ratio = torch.linspace(0.3, 1.0, 8).to(rays)
     z = ranges[:, :1] * (ranges[:, 1:] / ranges[:, :1]) ** ratio
-    points = to_world((rays[:, :, None] * z[:, None, :, None]).flatten(1, 2), views.viewmats)
-    eyes = to_world(rays.new_zeros(1, 3), views.viewmats)
+    points = from_camera((rays[:, :, None] * z[:, None, :, None]).flatten(1, 2), views.viewmats)
+    eyes = from_camera(rays.new_zeros(1, 3), views.viewmats)
     size = torch.tensor([views.images.shape[2], views.images.shape[1]]).to(rays)
     chosen = []
     for i, samples in enumerate(points):

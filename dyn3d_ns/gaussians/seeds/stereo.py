@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dyn3d_ns.gaussians.seeds.plane_sweep import DepthMaps, depth_maps, pixel_rays
 from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, ViewSet
-from dyn3d_ns.geometry.cameras import project, to_camera, to_world
+from dyn3d_ns.geometry.cameras import from_camera, project, to_camera
 
 MOST_VIEWS = 16
 """Views that are searched, evenly spread over those given."""
@@ -23,7 +23,7 @@ FEWEST = 0.02
 def world_points(maps: DepthMaps) -> Float[Tensor, "C H W 3"]:
     """Return where the pixels of the depth maps lie in the world."""
     cam = pixel_rays(maps.views) * maps.depths[..., None]
-    return to_world(cam.flatten(1, 2), maps.views.viewmats).view_as(cam)
+    return from_camera(cam.flatten(1, 2), maps.views.viewmats).view_as(cam)
 
 
 def confirmations(maps: DepthMaps) -> tuple[Float[Tensor, "C H W"], Float[Tensor, "C H W"]]:

@@ -34,14 +34,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
-from PIL import Image
 
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
-from dyn3d_ns.io.clip.paths import ClipPaths
+from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
 from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, SparsePoints, Tracks
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
+from dyn3d_ns.io.recognised import Recognised, image_size, images_in, read_object
 
 TRIANGULATED = "triangulated"
 """Source of depth that was triangulated from the cameras' motion."""
@@ -62,6 +62,8 @@ class ClipFolder(ClipPaths):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the frames."""
+        from PIL import Image
+
         first = self.frames()[0]
         try:
             with Image.open(first) as image:
@@ -302,3 +304,25 @@ class Images(Sequence[np.ndarray]):
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         return (self[i] for i in range(len(self)))
+
+
+def recognise_clip(path: Path) -> Recognised | None:
+    """Tell whether a folder is a clip as `dyn3d process` or DynamicVerse leave it."""
+    frames = images_in(path / "rgb")
+    done = [name for name, pattern in STAGES.items() if any(path.glob(pattern))]
+    if not frames or not set(done) - {"frames"}:
+        return None
+    facts = {"frames": str(len(frames)), "image size": image_size(frames[0]), "stages done": ", ".join(done)}
+    folder = ClipFolder(path)
+    if folder.clip_path.is_file():
+        clip = read_object(folder.clip_path)
+        times = clip.get("times") or [0.0]
+        facts["source"] = str(clip.get("source", ""))
+        facts["length"] = f"{times[-1]:.2f} s at {clip.get('fps', 0):.3g} fps"
+    if folder.instance_labels_path.is_file():
+        facts["objects"] = ", ".join(folder.instance_names.values()) or "none"
+    missing = [f"stage {name}" for name in STAGES if name not in done]
+    posed = "cameras" in done or "adjust" in done
+    use = [f"ns-train dyn3d-velocity-fast dynamicverse-data --data {path}"] if posed else []
+    use += [f"dyn3d view {path}"] if "fuse" in done else []
+    return Recognised("processed clip (DynamicVerse)", facts, missing, use)

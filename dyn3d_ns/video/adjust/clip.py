@@ -13,16 +13,15 @@ from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.adjust.depth_maps import write_depth_maps
 from dyn3d_ns.video.adjust.descent import Descent
-from dyn3d_ns.video.adjust.dynamic import DynamicWeights, adjust_dynamic, erratic, motion_graph
+from dyn3d_ns.video.adjust.dynamic import adjust_dynamic, erratic, motion_graph
 from dyn3d_ns.video.adjust.gather import LabelledTracks, camera_state, cameras_of_state, gather_tracks
-from dyn3d_ns.video.adjust.initialize import InitWeights, initialize_cameras
+from dyn3d_ns.video.adjust.initialize import initialize_cameras
 from dyn3d_ns.video.adjust.labels import Label
 from dyn3d_ns.video.adjust.points import PointTracks
 from dyn3d_ns.video.adjust.results import write_results
 from dyn3d_ns.video.adjust.settings import AdjustSettings
 from dyn3d_ns.video.adjust.static import (
     CameraState,
-    StaticWeights,
     adjust_static,
     back_project,
     isolated,
@@ -85,14 +84,10 @@ def _start(
     if len(samples.frames) == 0:
         report.note("no static track has depth: the cameras stay those of the stage `cameras`")
         return state, False
-    weights = InitWeights(
-        settings.reproj_weight,
-        *(1.0 if w is None else w for w in (settings.pose_smooth_weight_t, settings.pose_smooth_weight_r)),
-    )
     count = len(before.Ks)
     with report.progress(count - 1, "adjust: cameras") as step:
         return initialize_cameras(
-            samples, count, state.focal, state.center, weights, settings.num_init_epochs, step=step
+            samples, count, state.focal, state.center, settings.weights, settings.num_init_epochs, step=step
         ), True
 
 
@@ -117,11 +112,12 @@ def _static(
             cameras,
             points,
             part,
-            _static_weights(settings, fresh),
+            settings.weights,
             Descent(settings.num_ba_epochs or (2000 if fresh else 200), 100, 20),
-            settings.ba_lr or (1e-2 if fresh else 2e-5),
-            settings.intrinsics_lr,
-            settings.opt_intrinsics,
+            pose_rate=settings.ba_lr or (1e-2 if fresh else 2e-5),
+            focal_rate=settings.intrinsics_lr,
+            free_focal=settings.opt_intrinsics,
+            smooth=1.0 if fresh else 0.0,
         )
         pixels, _ = cameras.project(points[part.points], part.frames)
         miss = (pixels - part.pixels).norm(dim=1).numpy()
@@ -132,17 +128,6 @@ def _static(
     all_points = torch.cat((points[known], joined[has_depth])).numpy()
     stays = ~isolated(all_points)
     return cameras, all_ids[stays], all_points[stays]
-
-
-def _static_weights(settings: AdjustSettings, fresh: bool) -> StaticWeights:
-    smooth = 1.0 if fresh else 0.0
-    translation, rotation = settings.pose_smooth_weight_t, settings.pose_smooth_weight_r
-    return StaticWeights(
-        settings.reproj_weight,
-        smooth if translation is None else translation,
-        smooth if rotation is None else rotation,
-        settings.depth_weight,
-    )
 
 
 def _median_by(
@@ -171,15 +156,18 @@ def _moving(
         return ids, positions, seen
     start = back_project(cameras, samples)
     graph = motion_graph(samples, start.numpy(), data.instances[ids])
-    weights = DynamicWeights(
-        settings.reproj_weight, settings.dyn_smooth_weight_t, settings.dyn_laplacian_weight_t
-    )
     with report.progress(1, "adjust: moving points") as step:
         found, _ = adjust_dynamic(
-            cameras, start, samples, graph, weights, Descent(settings.num_dyn_epochs, 100), settings.dyn_lr
+            cameras,
+            start,
+            samples,
+            graph,
+            settings.weights,
+            Descent(settings.num_dyn_epochs, 100),
+            settings.dyn_lr,
         )
         step()
-    good = ~erratic(found, samples, graph, len(ids), weights)
+    good = ~erratic(found, samples, graph, len(ids), settings.weights)
     positions[samples.frames, samples.points] = found.numpy()
     seen[samples.frames, samples.points] = good[samples.points].numpy()
     return ids, positions, seen

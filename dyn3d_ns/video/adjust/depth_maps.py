@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32
 
+from dyn3d_ns.geometry.cameras import depths_in
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.video.adjust.flow_depth import FlowDepthSettings, WindowPair, adjust_window
+from dyn3d_ns.video.adjust.flow_depth import WindowPair, adjust_window
 from dyn3d_ns.video.adjust.gather import LabelledTracks
 from dyn3d_ns.video.adjust.labels import Label, pixel_labels
 from dyn3d_ns.video.adjust.points import PointTracks
@@ -70,10 +71,9 @@ def _propagated(
                 points.moving_ids[points.moving_visible[frame]],
             ),
         ):
-            target = (places - pose[:3, 3]) @ pose[:3, 2]
-            focal, center = (K[0, 0], K[1, 1]), (K[0, 2], K[1, 2])
+            target = depths_in(places, pose)
             pixels = data.tracks.xy[frame, tracks].astype(np.float64)
-            depth = propagate_depth(depth, regions == region, pixels, target, focal, center)
+            depth = propagate_depth(depth, regions == region, pixels, target, K)
         yield depth
 
 
@@ -101,15 +101,6 @@ def _fit_to_flow(
     """Fit windows of five frames to the flow between them, each after the one before."""
     flows = FlowSource(workspace)
     generator = torch.Generator().manual_seed(settings.seed)
-    chosen = FlowDepthSettings(
-        settings.num_flow_epochs,
-        settings.flow_lr,
-        settings.flow_sample_ratio,
-        settings.cycle_consistency_sigma,
-        settings.min_cycle_weight,
-        settings.huber,
-        settings.max_grad_norm,
-    )
     count = len(cameras.Ks)
     for start in report.track(range(0, max(count - 1, 1), _STRIDE), "adjust: depth by flow"):
         frames = list(range(start, min(start + _WINDOW, count)))
@@ -124,7 +115,9 @@ def _fit_to_flow(
             [torch.from_numpy(_regions(workspace, f, stored.shape[1:]) == Label.STATIC) for f in frames]
         )
         K = torch.from_numpy(cameras.Ks[frames[0]].astype(np.float32))
-        stored[frames] = adjust_window(depths, regions & (depths > 0), pairs, K, chosen, generator).numpy()
+        stored[frames] = adjust_window(
+            depths, regions & (depths > 0), pairs, K, settings.flow_fit, generator
+        ).numpy()
 
 
 def _pair(flows: FlowSource, cameras: Cameras, a: int, b: int) -> WindowPair:

@@ -17,16 +17,8 @@ from dyn3d_ns.video.adjust.energies import (
     rigidity,
     step_lengths,
 )
+from dyn3d_ns.video.adjust.settings import EnergyWeights
 from dyn3d_ns.video.adjust.static import CameraState, Samples
-
-
-@dataclass(frozen=True)
-class DynamicWeights:
-    """Weights of the energy's terms."""
-
-    reprojection: float = 1.0
-    smooth: float = 10.0
-    rigid: float = 100.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +84,7 @@ def adjust_dynamic(
     start: Float[Tensor, "S 3"],
     samples: Samples,
     graph: MotionGraph,
-    weights: DynamicWeights,
+    weights: EnergyWeights,
     descent: Descent,
     rate: float = 1e-2,
 ) -> tuple[Float[Tensor, "S 3"], DescentResult]:
@@ -104,8 +96,8 @@ def adjust_dynamic(
         pixels, _ = cameras.project(moved, samples.frames)
         return (
             weights.reprojection * reprojection_by_frame(pixels, samples.pixels, samples.frames, count)
-            + weights.smooth * motion_smoothness(moved, graph.pairs)
-            + weights.rigid * rigidity(moved, graph.quads)
+            + weights.moving_smooth * motion_smoothness(moved, graph.pairs)
+            + weights.moving_rigid * rigidity(moved, graph.quads)
         )
 
     result = descend(energy, [([moved], rate)], descent)
@@ -113,17 +105,17 @@ def adjust_dynamic(
 
 
 def erratic(
-    positions: Float[Tensor, "S 3"], samples: Samples, graph: MotionGraph, count: int, weights: DynamicWeights
+    positions: Float[Tensor, "S 3"], samples: Samples, graph: MotionGraph, count: int, weights: EnergyWeights
 ) -> Bool[Tensor, "N"]:
     """Return the points whose worst frame is far rougher than that of 98 % of the points."""
     worst = positions.new_zeros(count)
     if len(graph.pairs) == 0:
         return worst > 0
-    step = weights.smooth * step_lengths(positions, graph.pairs)
+    step = weights.moving_smooth * step_lengths(positions, graph.pairs)
     first = graph.pairs[:, 0]
     by_sample = positions.new_zeros(len(positions)).index_add(0, first, step)
     if len(graph.quads):
-        change = weights.rigid * distance_changes(positions, graph.quads)
+        change = weights.moving_rigid * distance_changes(positions, graph.quads)
         total = positions.new_zeros(len(positions)).index_add(0, graph.quads[:, 0], change)
         number = positions.new_zeros(len(positions)).index_add(0, graph.quads[:, 0], torch.ones_like(change))
         by_sample = by_sample + total / number.clamp_min(1.0)

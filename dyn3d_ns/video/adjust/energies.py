@@ -13,23 +13,8 @@ from torch import Tensor
 _TURN_FLOOR = 0.02
 """Rotations below this angle (radians) count as none: their direction is noise."""
 _COS_LIMIT = 1e-4
-
-
-def to_camera(
-    rotations: Float[Tensor, "F 3 3"],
-    centers: Float[Tensor, "F 3"],
-    points: Float[Tensor, "S 3"],
-    frames: Int[Tensor, "S"],
-) -> Float[Tensor, "S 3"]:
-    """Return world points in the axes of the cameras of their frames."""
-    return torch.einsum("sji,sj->si", rotations[frames], points - centers[frames])
-
-
-def to_pixels(
-    at: Float[Tensor, "S 3"], focal: Float[Tensor, "2"], center: Float[Tensor, "2"]
-) -> Float[Tensor, "S 2"]:
-    """Project points in camera axes; depth is cut off just in front of the camera."""
-    return focal * at[:, :2] / at[:, 2:].clamp_min(1e-4) + center
+NEAREST = 1e-4
+"""Depth that points nearer to the camera, or behind it, are projected at."""
 
 
 def reprojection_by_frame(

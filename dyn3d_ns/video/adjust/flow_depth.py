@@ -9,23 +9,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dyn3d_ns.geometry.cameras import pixel_grid, project, to_camera, unproject
+from dyn3d_ns.video.adjust.energies import NEAREST
+from dyn3d_ns.video.adjust.settings import FlowDepthSettings
+
 _NEAREST, _FURTHEST = 0.01, 100.0
-
-
-@dataclass(frozen=True)
-class FlowDepthSettings:
-    """How depth is fitted to flow."""
-
-    iterations: int = 50
-    rate: float = 1e-2
-    sample_ratio: float = 0.5
-    """Part of the pixels of each frame that takes part in a step."""
-    cycle_sigma: float = 1.0
-    """Error of flow there and back (pixels) at which a pixel counts for exp(-1/2)."""
-    min_weight: float = 0.01
-    huber: bool = True
-    """Huber's loss with threshold 1 pixel; squared without."""
-    max_gradient: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,11 +41,8 @@ def adjust_window(
     weighted by how well the flow returns. Depth stays within 0.01 and 100.
     """
     height, width = depths.shape[1:]
-    ys, xs = torch.meshgrid(
-        torch.arange(height, dtype=depths.dtype), torch.arange(width, dtype=depths.dtype), indexing="ij"
-    )
-    rays = torch.stack(((xs - K[0, 2]) / K[0, 0], (ys - K[1, 2]) / K[1, 1], torch.ones_like(xs)), dim=-1)
-    grid = torch.stack((xs, ys), dim=-1)
+    grid = torch.from_numpy(pixel_grid(height, width)).to(depths)
+    rays = unproject(grid, torch.ones_like(depths[0]), K)
     moved = depths.clone().requires_grad_()
     optimizer = torch.optim.Adam([moved], lr=settings.rate, amsgrad=True)
     for _ in range(settings.iterations):
@@ -96,9 +81,7 @@ def _geometric_flow(
     transform: Float[Tensor, "4 4"],
     K: Float[Tensor, "3 3"],
 ) -> Float[Tensor, "M 2"]:
-    at = (rays * depth[:, None]) @ transform[:3, :3].T + transform[:3, 3]
-    image = at @ K.T
-    return image[:, :2] / image[:, 2:].clamp_min(1e-4) - grid
+    return project(to_camera(rays * depth[:, None], transform), K, NEAREST) - grid
 
 
 def _loss(

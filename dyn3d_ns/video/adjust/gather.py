@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int
 
+from dyn3d_ns.geometry.cameras import centers, focals
 from dyn3d_ns.io.clip.types import Cameras, Tracks
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.adjust.labels import Label, pixel_labels, track_labels
@@ -82,8 +83,8 @@ def camera_state(cameras: Cameras) -> CameraState:
     return CameraState(
         poses[:, :3, :3].clone(),
         poses[:, :3, 3].clone(),
-        torch.stack((Ks[:, 0, 0], Ks[:, 1, 1]), 1),
-        Ks[:, :2, 2].clone(),
+        focals(Ks)[:, 0].clone(),
+        centers(Ks)[:, 0].clone(),
     )
 
 
@@ -93,5 +94,5 @@ def cameras_of_state(state: CameraState, before: Cameras) -> Cameras:
     poses[:, :3, :3] = state.rotations.numpy()
     poses[:, :3, 3] = state.centers.numpy()
     Ks = before.Ks.copy()
-    Ks[:, 0, 0], Ks[:, 1, 1] = state.focal[:, 0].numpy(), state.focal[:, 1].numpy()
+    Ks[:, (0, 1), (0, 1)] = state.focal.numpy()
     return Cameras(Ks, poses, before.registered, before.static)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dyn3d_ns.geometry.cameras import from_pixels, seen_from, to_pixels
 from dyn3d_ns.geometry.rotations import so3_exp
 from dyn3d_ns.video.adjust.descent import Descent, descend
-from dyn3d_ns.video.adjust.energies import rotation_smoothness, to_pixels, translation_smoothness
+from dyn3d_ns.video.adjust.energies import NEAREST, rotation_smoothness, translation_smoothness
+from dyn3d_ns.video.adjust.settings import EnergyWeights
 from dyn3d_ns.video.adjust.static import CameraState, Samples
 
 WINDOW = 5
 """Frames that are adjusted against each other."""
-
-
-@dataclass(frozen=True)
-class InitWeights:
-    """Weights of the energy's terms."""
-
-    reprojection: float = 1.0
-    smooth_translation: float = 1.0
-    smooth_rotation: float = 1.0
 
 
 def initialize_cameras(
@@ -33,7 +25,7 @@ def initialize_cameras(
     num_frames: int,
     focal: Float[Tensor, "F 2"],
     center: Float[Tensor, "F 2"],
-    weights: InitWeights,
+    weights: EnergyWeights,
     iterations: int = 600,
     first_rate: float = 1e-2,
     rate: float = 1e-3,
@@ -78,8 +70,8 @@ class _Table:
         count = int(samples.points.max()) + 1
         self.index = torch.full((num_frames, count), -1, dtype=torch.long)
         self.index[samples.frames, samples.points] = torch.arange(len(samples.frames))
-        at = (samples.pixels - center[samples.frames]) / focal[samples.frames]
-        self.local = torch.cat((at, torch.ones_like(at[:, :1])), dim=1) * samples.depth[:, None]
+        frames = samples.frames
+        self.local = from_pixels(samples.pixels, samples.depth, focal[frames], center[frames])
         self.samples = samples
 
     def pairs(self, window: Int[np.ndarray, "K"]) -> _Pairs | None:
@@ -111,7 +103,7 @@ def _adjust_window(
     pairs: _Pairs,
     focal: Float[Tensor, "F 2"],
     center: Float[Tensor, "F 2"],
-    weights: InitWeights,
+    weights: EnergyWeights,
     descent: Descent,
     rate: float,
 ) -> None:
@@ -123,17 +115,19 @@ def _adjust_window(
     focal, center = focal[ids][pairs.target], center[ids][pairs.target]
     start_turn, start_place = turns[ids].clone(), centers[ids].clone()
 
+    smooth_translation, smooth_rotation = weights.smoothness(1.0)
+
     def energy() -> Tensor:
         now_turn = start_turn + (turn - start_turn) * held
         now_place = start_place + (place - start_place) * held
         rotations = so3_exp(now_turn)
         world = torch.einsum("sij,sj->si", rotations[pairs.source], pairs.local) + now_place[pairs.source]
-        at = torch.einsum("sji,sj->si", rotations[pairs.target], world - now_place[pairs.target])
-        miss = (to_pixels(at, focal, center) - pairs.pixels).square().sum(-1).add(1e-12).sqrt()
+        at = seen_from(world, rotations[pairs.target], now_place[pairs.target])
+        miss = (to_pixels(at, focal, center, NEAREST) - pairs.pixels).square().sum(-1).add(1e-12).sqrt()
         total = miss.new_zeros(len(pairs.count)).index_add(0, pairs.kind, miss) / pairs.count
         value = weights.reprojection * total.mean()
-        value = value + weights.smooth_translation * translation_smoothness(now_place)
-        return value + weights.smooth_rotation * rotation_smoothness(rotations)
+        value = value + smooth_translation * translation_smoothness(now_place)
+        return value + smooth_rotation * rotation_smoothness(rotations)
 
     descend(energy, [([turn, place], rate)], descent)
     turns[ids[1:]], centers[ids[1:]] = turn.detach()[1:], place.detach()[1:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from dyn3d_ns.geometry.cameras import unproject
+
 _NEIGHBOURS = 3
 _CHECKED = 8
 """Control points around each that its ratio is compared with."""
@@ -15,8 +17,7 @@ def propagate_depth(
     region: Bool[np.ndarray, "H W"],
     pixels: Float[np.ndarray, "K 2"],
     target: Float[np.ndarray, "K"],
-    focal: tuple[float, float],
-    center: tuple[float, float],
+    K: Float[np.ndarray, "3 3"],
 ) -> Float32[np.ndarray, "H W"]:
     """Scale depth within a region by the ratios that its control points ask for.
 
@@ -29,8 +30,7 @@ def propagate_depth(
         region: pixels to change.
         pixels: where control points are seen.
         target: their planar z.
-        focal: focal lengths in pixels.
-        center: principal point in pixels.
+        K: intrinsics in pixels.
     """
     from scipy.spatial import KDTree
 
@@ -44,7 +44,7 @@ def propagate_depth(
     if len(target) == 0:
         return depth
     ratio = np.log(target / depth[rows, columns])
-    control = _cloud(depth, rows, columns, focal, center)
+    control = _cloud(depth, rows, columns, K)
     keep = _agreeing(control, ratio)
     if not keep.any():
         return depth
@@ -52,7 +52,7 @@ def propagate_depth(
     wanted = region & (depth > 0)
     ys, xs = np.nonzero(wanted)
     count = min(_NEIGHBOURS, len(ratio))
-    distance, index = KDTree(control).query(_cloud(depth, ys, xs, focal, center), k=count)
+    distance, index = KDTree(control).query(_cloud(depth, ys, xs, K), k=count)
     distance, index = distance.reshape(len(ys), count), index.reshape(len(ys), count)
     weight = 1.0 / (distance**2 + 1e-8)
     factor = np.exp((weight * ratio[index]).sum(1) / weight.sum(1))
@@ -65,11 +65,10 @@ def _cloud(
     depth: Float32[np.ndarray, "H W"],
     rows: np.ndarray,
     columns: np.ndarray,
-    focal: tuple[float, float],
-    center: tuple[float, float],
+    K: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, "M 3"]:
-    z = depth[rows, columns].astype(np.float64)
-    return np.stack(((columns - center[0]) / focal[0] * z, (rows - center[1]) / focal[1] * z, z), axis=1)
+    pixels = np.stack((columns, rows), axis=1)
+    return unproject(pixels, depth[rows, columns].astype(np.float64), K)
 
 
 def _agreeing(control: Float[np.ndarray, "K 3"], ratio: Float[np.ndarray, "K"]) -> Bool[np.ndarray, "K"]:

@@ -9,16 +9,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dyn3d_ns.geometry.cameras import from_pixels, seen_from, to_pixels
 from dyn3d_ns.geometry.rotations import so3_exp
 from dyn3d_ns.video.adjust.descent import Descent, DescentResult, descend
 from dyn3d_ns.video.adjust.energies import (
+    NEAREST,
     depth_prior,
     reprojection_by_frame,
     rotation_smoothness,
-    to_camera,
-    to_pixels,
     translation_smoothness,
 )
+from dyn3d_ns.video.adjust.settings import EnergyWeights
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,14 @@ class CameraState:
         self, points: Float[Tensor, "S 3"], frames: Int[Tensor, "S"]
     ) -> tuple[Float[Tensor, "S 2"], Float[Tensor, "S"]]:
         """Return the pixels and the planar z of world points in the cameras of their frames."""
-        at = to_camera(self.rotations, self.centers, points, frames)
-        return to_pixels(at, self.focal[frames], self.center[frames]), at[:, 2]
-
-
-@dataclass(frozen=True)
-class StaticWeights:
-    """Weights of the energy's terms."""
-
-    reprojection: float = 1.0
-    smooth_translation: float = 1.0
-    smooth_rotation: float = 1.0
-    depth: float = 0.05
+        at = seen_from(points, self.rotations[frames], self.centers[frames])
+        return to_pixels(at, self.focal[frames], self.center[frames], NEAREST), at[:, 2]
 
 
 def back_project(cameras: CameraState, samples: Samples) -> Float[Tensor, "S 3"]:
     """Return the world positions of samples at the depth of their maps."""
-    at = (samples.pixels - cameras.center[samples.frames]) / cameras.focal[samples.frames]
-    local = torch.cat((at, torch.ones_like(at[:, :1])), dim=1) * samples.depth[:, None]
+    focal, center = cameras.focal[samples.frames], cameras.center[samples.frames]
+    local = from_pixels(samples.pixels, samples.depth, focal, center)
     turned = torch.einsum("sij,sj->si", cameras.rotations[samples.frames], local)
     return turned + cameras.centers[samples.frames]
 
@@ -83,17 +74,20 @@ def adjust_static(
     cameras: CameraState,
     points: Float[Tensor, "N 3"],
     samples: Samples,
-    weights: StaticWeights,
+    weights: EnergyWeights,
     descent: Descent,
     pose_rate: float = 1e-2,
     focal_rate: float = 1e-4,
     free_focal: bool = True,
+    smooth: float = 1.0,
 ) -> tuple[CameraState, Float[Tensor, "N 3"], DescentResult]:
     """Minimise reprojection, smoothness of the path and the depth prior over poses, points and focal lengths.
 
     The first camera stays. All focal lengths change by one factor; `focal_rate` is relative to them.
+    `smooth` weighs the path's smoothness where the weights leave that open.
     """
     count = len(cameras.centers)
+    smooth_translation, smooth_rotation = weights.smoothness(smooth)
     turn = torch.zeros_like(cameras.centers).requires_grad_()
     shift = torch.zeros_like(cameras.centers).requires_grad_()
     moved = points.detach().clone().requires_grad_()
@@ -113,8 +107,8 @@ def adjust_static(
         now = state()
         pixels, depth = now.project(moved[samples.points], samples.frames)
         total = weights.reprojection * reprojection_by_frame(pixels, samples.pixels, samples.frames, count)
-        total = total + weights.smooth_translation * translation_smoothness(now.centers)
-        total = total + weights.smooth_rotation * rotation_smoothness(now.rotations)
+        total = total + smooth_translation * translation_smoothness(now.centers)
+        total = total + smooth_rotation * rotation_smoothness(now.rotations)
         if weights.depth and known.any():
             total = total + weights.depth * depth_prior(depth[known], samples.depth[known])
         return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, focals, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.clip.types import Cameras, SparsePoints
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
@@ -64,12 +65,9 @@ def _intrinsics(
         if given.sizes is None:
             return given.Ks
         scale = np.array([clip.width, clip.height]) / given.sizes
-        Ks = given.Ks.copy()
         # Pixel centres are at whole numbers: a scale acts about the corner of the image, at -0.5.
-        Ks[:, 0, 0] *= scale[:, 0]
-        Ks[:, 1, 1] *= scale[:, 1]
-        Ks[:, :2, 2] = (Ks[:, :2, 2] + 0.5) * scale - 0.5
-        return Ks
+        from_corner = shift_pixel_centers(given.Ks, HALF_PIXEL)
+        return shift_pixel_centers(scale_intrinsics(from_corner, *scale.T), -HALF_PIXEL)
     guess = focal_guess(workspace, settings)
     focal = guess.focal if guess is not None else focal_of_fov(DEFAULT_FOV, clip.width)
     if guess is None:
@@ -84,7 +82,7 @@ def _intrinsics(
 def _points(workspace: Workspace, report: Report, cameras: Cameras) -> SparsePoints:
     """Locate the tracks with the median focal length of the cameras."""
     tracks = static_tracks(workspace, report)
-    focal = float(np.median(cameras.Ks[:, 0, 0]))
+    focal = float(np.median(focals(cameras.Ks)[..., 0]))
     views = cameras.world_to_cameras[:, :3]
     found = locate_tracks(tracks, np.arange(len(views)), views, focal)
     solution = CameraSolution(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dyn3d_ns.geometry.cameras import from_pixels
+
 
 def skew_rows(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3 3"]:
     """Return the matrices [v]x with [v]x u = v x u."""
@@ -36,6 +38,7 @@ def project(
     points: Float[np.ndarray, "N 3"], focal: float, center: tuple[float, float]
 ) -> Float[np.ndarray, "N 2"]:
     """Return the pixels of points in camera axes; what is not in front gives finite nonsense."""
+    # Signed, unlike geometry's: residuals of a point that slips behind a camera must lead it back.
     z = np.where(np.abs(points[:, 2]) > 1e-12, points[:, 2], 1e-12)
     return focal * points[:, :2] / z[:, None] + np.asarray(center)
 
@@ -44,7 +47,7 @@ def viewing_rays(
     pixels: Float[np.ndarray, "N 2"], focal: float, center: tuple[float, float]
 ) -> Float[np.ndarray, "N 3"]:
     """Return unit directions of pixels in camera axes."""
-    rays = np.concatenate(((pixels - np.asarray(center)) / focal, np.ones((len(pixels), 1))), axis=1)
+    rays = from_pixels(pixels, np.ones(len(pixels)), np.full(2, focal), np.asarray(center))
     return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Float32
 
+from dyn3d_ns.geometry.cameras import depths_in
 from dyn3d_ns.io.clip.folder import TRIANGULATED
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.clip.workspace import Workspace
@@ -80,8 +81,7 @@ def given_depth(
     truth = []
     for frame in np.unique(np.linspace(0, count - 1, min(count, _MATCHED)).round().astype(int)):
         points, pixels = seen[int(frame)]
-        pose = cameras.camera_to_worlds[frame]
-        depth = (points - pose[:3, 3]) @ pose[:3, 2]
+        depth = depths_in(points, cameras.camera_to_worlds[frame])
         if (depth > 0).any():
             truth.append((int(frame), pixels[depth > 0].astype(np.float64), depth[depth > 0]))
     match = match_to_cameras(sized, truth, settings.match)
@@ -160,7 +160,7 @@ def _with_points(
 ) -> InverseDepth:
     """Put located tracks in."""
     value, weight = measured.value.copy(), measured.weight.copy()
-    depth = (points - pose[:3, 3]) @ pose[:3, 2]
+    depth = depths_in(points, pose)
     ahead = depth > 1e-6
     columns = np.clip(np.rint(pixels[ahead, 0]).astype(int), 0, value.shape[1] - 1)
     rows = np.clip(np.rint(pixels[ahead, 1]).astype(int), 0, value.shape[0] - 1)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
+from dyn3d_ns.geometry.cameras import pixel_grid, unproject
+
 _NEAR = 1e-3
 _MAX_RELATIVE = 1e3
 """Depth in units of the longest baseline from which a point counts as infinitely far."""
@@ -83,6 +85,8 @@ def _dot(a: Float32[np.ndarray, "H W 2"], b: Float32[np.ndarray, "H W 2"]) -> Fl
 class _Line:
     """The line on which a pixel's image in another frame moves as its inverse depth grows."""
 
+    # Not geometry's projection: linear in inverse depth, and the slope shares its terms.
+
     def __init__(self, view: FlowView, rays: Float32[np.ndarray, "H W 3"]) -> None:
         height, width = view.valid.shape
         self.far = rays @ (view.K @ view.transform[:3, :3]).astype(np.float32).T
@@ -105,9 +109,7 @@ class _Line:
 
 def _rays(K: Float64[np.ndarray, "3 3"], height: int, width: int) -> Float32[np.ndarray, "H W 3"]:
     """Return the points at depth 1 of all pixels."""
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    x, y = (xs - K[0, 2]) / K[0, 0], (ys - K[1, 2]) / K[1, 1]
-    return np.stack((x, y, np.ones_like(x)), axis=-1).astype(np.float32)
+    return unproject(pixel_grid(height, width), np.ones((height, width)), K).astype(np.float32)
 
 
 def _accepted(

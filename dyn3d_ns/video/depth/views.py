@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dyn3d_ns.geometry.cameras import project, to_camera
 from dyn3d_ns.io.clip.types import Cameras, SparsePoints
 
 _LARGEST_SHIFT = 0.15
@@ -58,11 +59,7 @@ def matching_frames(
 
 
 def _pixels(cameras: Cameras, frame: int, points: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 2"]:
-    pose = cameras.camera_to_worlds[frame]
-    at = (points - pose[:3, 3]) @ pose[:3, :3]
-    z = np.maximum(at[:, 2:], 1e-6)
-    K = cameras.Ks[frame]
-    return at[:, :2] / z * K[[0, 1], [0, 1]] + K[:2, 2]
+    return project(to_camera(points, cameras.world_to_cameras[frame]), cameras.Ks[frame])
 
 
 def grown(mask: Bool[np.ndarray, "H W"], pixels: int) -> Bool[np.ndarray, "H W"]:

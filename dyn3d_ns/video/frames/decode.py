@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.io.recognised import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from PIL import Image
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _FULL_FRAME_WIDTH_MM = 36.0
 _FOCAL_TAG, _EXIF_IFD = 0xA405, 0x8769
 _QUICKTIME_FOCAL = "com.apple.quicktime.camera.focal_length.35mm_equivalent"

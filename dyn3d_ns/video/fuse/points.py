@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
+from dyn3d_ns.geometry.cameras import to_world, unproject
+
 
 def lift(
     xy: Float64[np.ndarray, "n 2"],
@@ -13,8 +15,7 @@ def lift(
     camera_to_world: Float64[np.ndarray, "4 4"],
 ) -> Float64[np.ndarray, "n 3"]:
     """Return the world points of pixels with planar depth (OpenCV camera)."""
-    rays = np.concatenate((xy, np.ones((len(xy), 1))), axis=1) @ np.linalg.inv(K).T
-    return (rays * depth[:, None]) @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
+    return to_world(unproject(xy, depth, K), camera_to_world)
 
 
 def reliable(depth: Float32[np.ndarray, "H W"], percentile: float = 95.0) -> Bool[np.ndarray, "H W"]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dyn3d_ns.geometry.cameras import focals
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.fuse.settings import FuseSettings
@@ -61,7 +62,7 @@ class FuseStage(Stage):
                     "in size; run the stages `masks` and `depth` again"
                 )
             gatherer.add(i, image, depth, labels, cameras.Ks[i], cameras.camera_to_worlds[i])
-        static_points, static_rgbs = gatherer.static(float(cameras.Ks[:, 0, 0].mean()))
+        static_points, static_rgbs = gatherer.static(float(focals(cameras.Ks)[..., 0].mean()))
         traj, traj_vis, traj_instance = gatherer.trajectories()
         return FusedScene(
             static_points=static_points,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from dyn3d_ns.geometry.cameras import pixel_grid, project, to_camera, unproject
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
@@ -38,14 +39,10 @@ def ego_flow(
         other_K: intrinsics of the other frame.
         transform: from this camera's axes to the other's.
     """
-    height, width = depth.shape
-    ys, xs = np.mgrid[:height, :width].astype(np.float64)
-    rays = np.stack((xs, ys, np.ones_like(xs)), axis=-1) @ np.linalg.inv(K).T
-    at = (rays * depth[..., None]) @ transform[:3, :3].T + transform[:3, 3]
+    start = pixel_grid(*depth.shape)
+    at = to_camera(unproject(start, depth, K), transform)
     known = (depth > 0) & (at[..., 2] > 1e-6)
-    image = at @ other_K.T
-    ends = image[..., :2] / np.where(known, image[..., 2], 1.0)[..., None]
-    flow = np.where(known[..., None], ends - np.stack((xs, ys), axis=-1), 0.0)
+    flow = np.where(known[..., None], project(at, other_K) - start, 0.0)
     return flow.astype(np.float32), known
 
 

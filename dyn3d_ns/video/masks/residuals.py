@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from dyn3d_ns.geometry.cameras import pixel_grid
 from dyn3d_ns.video.masks.epipolar import (
     INLIER,
     fit_fundamental,
@@ -40,12 +41,6 @@ class PairResidual:
     """Sampson distance; None unless the pair has parallax."""
     epipolar_scale: float
     valid: Bool[np.ndarray, "H W"]
-
-
-def pixel_grid(height: int, width: int) -> Float64[np.ndarray, "H W 2"]:
-    """Return the x and y of every pixel centre."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    return np.stack((x, y), axis=-1)
 
 
 def robust_scale(residual: np.ndarray) -> float:

@@ -6,21 +6,21 @@ import torch
 
 from dyn3d_ns.geometry.rotations import so3_exp
 from dyn3d_ns.video.adjust.descent import Descent, descend
-from dyn3d_ns.video.adjust.dynamic import DynamicWeights, adjust_dynamic, erratic, motion_graph
+from dyn3d_ns.video.adjust.dynamic import adjust_dynamic, erratic, motion_graph
 from dyn3d_ns.video.adjust.energies import (
     depth_prior,
     distance_changes,
     rotation_smoothness,
     translation_smoothness,
 )
-from dyn3d_ns.video.adjust.flow_depth import FlowDepthSettings, WindowPair, adjust_window
-from dyn3d_ns.video.adjust.initialize import InitWeights, initialize_cameras
+from dyn3d_ns.video.adjust.flow_depth import WindowPair, adjust_window
+from dyn3d_ns.video.adjust.initialize import initialize_cameras
 from dyn3d_ns.video.adjust.labels import Label, pixel_labels, track_labels
 from dyn3d_ns.video.adjust.propagate import propagate_depth
+from dyn3d_ns.video.adjust.settings import EnergyWeights, FlowDepthSettings
 from dyn3d_ns.video.adjust.static import (
     CameraState,
     Samples,
-    StaticWeights,
     adjust_static,
     back_project,
     isolated,
@@ -112,7 +112,7 @@ def test_static_adjustment_straightens_shaken_cameras() -> None:
     first, known = mean_points(start, samples, POINTS)
     assert known.all()
     found, moved, result = adjust_static(
-        start, first, samples, StaticWeights(1, 0, 0, 0.05), Descent(400, 100, 20), 3e-3, 1e-3
+        start, first, samples, EnergyWeights(1, 0, 0, 0.05), Descent(400, 100, 20), 3e-3, 1e-3
     )
     assert result.best < 0.3 * result.first
     torch.testing.assert_close(found.rotations[0], start.rotations[0])
@@ -126,7 +126,7 @@ def test_cameras_come_from_depth_alone() -> None:
     truth = cameras()
     samples = samples_of(truth, world())
     steps: list[int] = []
-    weights = InitWeights(1.0, 0.0, 0.0)
+    weights = EnergyWeights(1.0, 0.0, 0.0)
     found = initialize_cameras(
         samples, FRAMES, truth.focal, truth.center, weights, 400, step=lambda: steps.append(1)
     )
@@ -153,13 +153,13 @@ def test_moving_points_become_smooth_and_stay_in_the_picture() -> None:
     instances = np.ones(20, int)
     graph = motion_graph(noisy, start.numpy(), instances)
     assert len(graph.pairs) == 20 * (FRAMES - 1) and len(graph.quads) == 20 * 4 * (FRAMES - 1)
-    found, result = adjust_dynamic(state, start, noisy, graph, DynamicWeights(), Descent(300, 100))
+    found, result = adjust_dynamic(state, start, noisy, graph, EnergyWeights(), Descent(300, 100))
     assert result.best < 0.5 * result.first
     true = path.reshape(-1, 3)
     assert float((found - true).norm(dim=1).mean()) < 0.7 * float((start - true).norm(dim=1).mean())
     jump = found.clone()
     jump[(samples.points == 3) & (samples.frames == 2)] += 5.0
-    assert erratic(jump, noisy, graph, 20, DynamicWeights())[3]
+    assert erratic(jump, noisy, graph, 20, EnergyWeights())[3]
     apart = motion_graph(noisy, start.numpy(), np.arange(20))
     assert len(apart.quads) == 0
 
@@ -172,10 +172,11 @@ def test_depth_follows_its_control_points() -> None:
     pixels = rng.uniform((0, 0), (29, 39), (40, 2))
     target = np.full(40, 2.2)
     target[5] = 9.0
-    found = propagate_depth(depth, region, pixels, target, (50.0, 50.0), (24.5, 19.5))
+    K = np.array([[50.0, 0, 24.5], [0, 50.0, 19.5], [0, 0, 1]])
+    found = propagate_depth(depth, region, pixels, target, K)
     np.testing.assert_allclose(found[region], 2.2, rtol=1e-5)
     np.testing.assert_array_equal(found[~region], 2.0)
-    same = propagate_depth(depth, region, np.empty((0, 2)), np.empty(0), (50.0, 50.0), (24.5, 19.5))
+    same = propagate_depth(depth, region, np.empty((0, 2)), np.empty(0), K)
     np.testing.assert_array_equal(same, depth)
 
 

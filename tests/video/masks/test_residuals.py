@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dyn3d_ns.geometry.cameras import pixel_grid
 from dyn3d_ns.video.masks.epipolar import homography_distance, sampson_distance
-from dyn3d_ns.video.masks.residuals import pair_residual, pixel_grid
+from dyn3d_ns.video.masks.residuals import pair_residual
 from tests.video.cards import MOVER, PILLAR, WALL, CardClip
 
 SIDEWAYS = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])

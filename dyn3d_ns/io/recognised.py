@@ -1,0 +1,51 @@
+"""What a file or folder was recognised as, and helpers for those who recognise one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+
+
+@dataclass
+class Recognised:
+    """What something on disk is, and what can be done with it."""
+
+    layout: str
+    facts: dict[str, str] = field(default_factory=dict)
+    """Names and values, in the order in which to show them."""
+    missing: list[str] = field(default_factory=list)
+    """What the layout would hold and is not there."""
+    use: list[str] = field(default_factory=list)
+    """Commands that take it."""
+
+
+def images_in(folder: Path) -> list[Path]:
+    """List the images of a folder in order; none if it is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def image_size(image: Path) -> str:
+    """Return an image's size as text."""
+    from PIL import Image
+
+    try:
+        with Image.open(image) as file:
+            return f"{file.size[0]}x{file.size[1]}"
+    except OSError:
+        return f"unknown ({image.name} cannot be read)"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
