@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 from dyn3d_ns.video.cameras.adjustment import BundleOptions
-from dyn3d_ns.video.cameras.bundle import reprojection_errors
 from dyn3d_ns.video.cameras.completion import (
     CameraSolution,
     complete,
@@ -42,9 +41,6 @@ _FORGIVING = (2.0, 0.5, 0.5)
 Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
 past it.
 """
-_MISFIT, _NOISE = 4.0, 0.05
-"""Proposed cameras are believed up to so many times our own median error, which counts as so many pixels
-at the least."""
 _TURNING_RESIDUAL = 0.75
 """Pixels (at 640) that a camera may miss by and still count as one that only turns."""
 
@@ -54,14 +50,14 @@ def solve_cameras(
     guess: FocalGuess | None,
     max_keyframes: int = 60,
     note: Callable[[str], None] = lambda _: None,
-    propose: Callable[[float], Reconstruction | None] | None = None,
+    propose: Callable[[], Reconstruction | None] | None = None,
 ) -> CameraSolution:
     """Find the cameras of a clip from tracks of what does not move.
 
     A camera at rest and one that only turns are recognised first, as no point can be located from them.
     Otherwise focal lengths are tried on few frames, the best is refined on keyframes, and all other frames
-    are fitted to the points. What could not be done is told to `note`. `propose` may give another way's
-    reconstruction, knowing the focal length that was found; without or failing that, the tracks are adjusted.
+    are fitted to the points. What could not be done is told to `note`. Where the tracks do not locate the
+    camera, `propose` may give another way's reconstruction.
     """
     default = guess.focal if guess is not None else focal_of_fov(DEFAULT_FOV, tracks.width)
     if is_still(tracks):
@@ -77,6 +73,9 @@ def solve_cameras(
         note("the camera turns but stays in its place: depth cannot be told from it")
         return complete(tracks, turning.reconstruction, "turning", note)
     best = _search_focal(tracks, keyframes, guess)
+    other = propose() if best is None and propose is not None else None
+    if other is not None and other.known.any():
+        return complete(tracks, other, "moving", note)
     if best is None:
         if turning is not None:
             note(
@@ -85,32 +84,7 @@ def solve_cameras(
             return complete(tracks, turning.reconstruction, "turning", note)
         note("too few points can be followed to find the camera: one pose is used for all frames")
         return _still(tracks, default)
-    other = propose(best.bundle.focal) if propose is not None else None
-    if other is None or not _explains(tracks, other, best, note):
-        other = _full(tracks, keyframes, best, guess)
-    return complete(tracks, other, "moving", note)
-
-
-def _explains(
-    tracks: StaticTracks, proposed: Reconstruction, own: Reconstruction, note: Callable[[str], None]
-) -> bool:
-    """Tell whether proposed cameras explain the tracks about as well as those of a few frames do.
-
-    Pictures that repeat themselves can be matched wrongly, and still give cameras; tracks do not repeat.
-    """
-    if not proposed.known.any():
-        return False
-    theirs, ours = (
-        float(np.median(reprojection_errors(r.bundle, tracks.observations(r.registered, r.known))))
-        for r in (proposed, own)
-    )
-    if theirs <= _MISFIT * max(ours, _NOISE):
-        return True
-    note(
-        f"COLMAP's cameras miss the tracks by {theirs:.2f} px in the median, where {ours:.2f} are possible: "
-        "the cameras are found from the tracks"
-    )
-    return False
+    return complete(tracks, _full(tracks, keyframes, best, guess), "moving", note)
 
 
 def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:

@@ -18,7 +18,7 @@ class CamerasSettings:
     """How the cameras are found."""
 
     method: str = "auto"
-    """auto (COLMAP on the images, on the tracks if that fails), colmap, tracks, or module:Class."""
+    """auto (from tracks; from features if that fails), tracks, colmap (features), or module:Class."""
     poses: Path | None = None
     """Poses of another tool instead: a COLMAP model's folder, TUM file, pred_traj.txt or transforms.json."""
     poses_format: PoseFormat = "auto"
