@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from dyn3d_ns.metrics.trajectory import focal_error_percent, trajectory_errors
-from dyn3d_ns.video.cameras.estimators import AutoCameras, TrackCameras
+from dyn3d_ns.video.cameras.estimators import AutoCameras, ColmapCameras, TrackCameras
 from dyn3d_ns.video.types import Cameras, SparsePoints
 from dyn3d_ns.video.workspace import Workspace
 
-ESTIMATORS = {"tracks": TrackCameras, "auto": AutoCameras}
+ESTIMATORS = {"tracks": TrackCameras, "auto": AutoCameras, "colmap": ColmapCameras}
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Args:
     clips: Annotated[tuple[str, ...], tyro.conf.Positional]
     """processed clips, CLIP or CLIP=poses_bounds.npy"""
     methods: tuple[str, ...] = ("tracks",)
-    """tracks, auto"""
+    """tracks, auto, colmap"""
     repeat: bool = False
     """run each twice and say whether both gave the same"""
 

@@ -35,8 +35,8 @@ _ADJUSTED_TRACKS = 3000
 """Tracks that are adjusted together with the cameras; the others are located afterwards."""
 _ALL_FRAMES = 120
 """Clips up to this length are adjusted with all frames at once."""
-_FORGIVING = (2.0, 0.5, 0.5)
-"""Scales of the loss, in median errors, of the last adjustments.
+_FORGIVING = ((2.0, 25), (0.5, 25), (0.5, 50))
+"""Scale of the loss, in median errors, and steps at most of each of the last adjustments.
 
 Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
 past it.
@@ -149,10 +149,12 @@ def _mapped(
     return _adjusted(tracks, found, free, 1.0) if found is not None and found.known.any() else None
 
 
-def _adjusted(tracks: StaticTracks, found: Reconstruction, free: bool, scale: float) -> Reconstruction:
+def _adjusted(
+    tracks: StaticTracks, found: Reconstruction, free: bool, scale: float, steps: int = 50
+) -> Reconstruction:
     """Locate what can be located, and adjust all with a scale (pixels) of the loss."""
     fixed = (int(np.flatnonzero(found.registered)[0]),)
-    options = BundleOptions(free, fixed, scale)
+    options = BundleOptions(free, fixed, scale, steps)
     return adjust_reconstruction(tracks, triangulate_new(tracks, found), options)
 
 
@@ -172,16 +174,15 @@ def _full(
 ) -> Reconstruction:
     """Reconstruct all keyframes from the focal length found, then tighten the loss to the tracks' noise."""
     free = guess is None or not guess.certain
-    few = thinned(tracks, _SEARCH_TRACKS)
-    full = map_tracks(few, keyframes, start.bundle.focal)
+    tracks = thinned(tracks, _ADJUSTED_TRACKS)
+    full = map_tracks(tracks, keyframes, start.bundle.focal)
     if full is None or full.registered.sum() < start.registered.sum():
         full = start
     if len(tracks.usable) <= _ALL_FRAMES:
-        full = extend_to_all(few, triangulate_new(few, full))
-    some = thinned(tracks, _ADJUSTED_TRACKS)
-    for chosen, forgiving in zip((few, some, some), _FORGIVING, strict=True):
-        scale = forgiving * median_error(chosen, full)
-        full = forget_worst(chosen, _adjusted(chosen, full, free, scale))
+        full = extend_to_all(tracks, triangulate_new(tracks, full))
+    for forgiving, steps in _FORGIVING:
+        scale = forgiving * median_error(tracks, full)
+        full = forget_worst(tracks, _adjusted(tracks, full, free, scale, steps))
     return full
 
 
