@@ -19,12 +19,13 @@ from jaxtyping import Float64
 from rich.console import Console
 from rich.table import Table
 
+from dyn3d_ns.geometry.cameras import focals
+from dyn3d_ns.io.clip.types import Cameras, SparsePoints
+from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.metrics.trajectory import focal_error_percent, trajectory_errors
-from dyn3d_ns.video.cameras.estimators import AutoCameras, TrackCameras
-from dyn3d_ns.video.types import Cameras, SparsePoints
-from dyn3d_ns.video.workspace import Workspace
+from dyn3d_ns.video.cameras.estimators import AutoCameras, ColmapCameras, TrackCameras
 
-ESTIMATORS = {"tracks": TrackCameras, "auto": AutoCameras}
+ESTIMATORS = {"tracks": TrackCameras, "auto": AutoCameras, "colmap": ColmapCameras}
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Args:
     clips: Annotated[tuple[str, ...], tyro.conf.Positional]
     """processed clips, CLIP or CLIP=poses_bounds.npy"""
     methods: tuple[str, ...] = ("tracks",)
-    """tracks, auto"""
+    """tracks, auto, colmap"""
     repeat: bool = False
     """run each twice and say whether both gave the same"""
 
@@ -84,7 +85,7 @@ def measure(folder: Path, method: str) -> tuple[Cameras, SparsePoints, float]:
 
 def errors(cameras: Cameras, truth: Path | None) -> list[str]:
     """Return ATE, focal length and its error as text; a dash where the truth is not known."""
-    focal = f"{cameras.Ks[0, 0, 0]:.1f}"
+    focal = f"{focals(cameras.Ks)[0, 0, 0]:.1f}"
     if truth is None:
         return ["-", focal, "-"]
     Ks, poses = read_llff(truth)
@@ -98,9 +99,8 @@ def read_llff(path: Path) -> tuple[Float64[np.ndarray, "F 3 3"], Float64[np.ndar
     rows = np.load(path)[:, :15].reshape(-1, 3, 5)
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3] = np.stack((rows[..., 1], rows[..., 0], -rows[..., 2], rows[..., 3]), axis=2)
-    Ks = np.tile(np.eye(3), (len(rows), 1, 1))
-    Ks[:, 0, 0] = Ks[:, 1, 1] = rows[:, 2, 4]
-    return Ks, poses
+    scale = np.stack((rows[:, 2, 4], rows[:, 2, 4], np.ones(len(rows))), axis=1)
+    return np.eye(3) * scale[:, None], poses
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dyn3d_ns.video.stage import Report
 
 
 class TrackCameras(Configured):
-    """Structure from motion and bundle adjustment on the clip's own tracks."""
+    """COLMAP's mapper and bundle adjustment on the clip's own tracks."""
 
     def __init__(self, settings: CamerasSettings | None = None) -> None:
         self.settings = settings or CamerasSettings()
@@ -42,25 +42,25 @@ class TrackCameras(Configured):
 
     def proposal(
         self, workspace: Workspace, report: Report, tracks: StaticTracks, guess: FocalGuess | None
-    ) -> Callable[[float], Reconstruction | None] | None:
+    ) -> Callable[[], Reconstruction | None] | None:
         """Return another way to reconstruct a moving camera; the tracks need none."""
         return None
 
 
 class AutoCameras(TrackCameras):
-    """COLMAP where it succeeds and agrees with the tracks, else the tracks."""
+    """The tracks, and COLMAP's own features where the tracks do not locate the camera."""
 
     def proposal(
         self, workspace: Workspace, report: Report, tracks: StaticTracks, guess: FocalGuess | None
-    ) -> Callable[[float], Reconstruction | None] | None:
+    ) -> Callable[[], Reconstruction | None] | None:
         """Return COLMAP."""
         from dyn3d_ns.video.cameras.colmap import colmap_reconstruction
 
-        return lambda focal: colmap_reconstruction(workspace, report, tracks, guess, focal)
+        return lambda: colmap_reconstruction(workspace, report, tracks, guess)
 
 
 class ColmapCameras(TrackCameras):
-    """COLMAP alone."""
+    """COLMAP with its own features alone."""
 
     def __call__(self, workspace: Workspace, report: Report) -> tuple[Cameras, SparsePoints]:
         """Return the cameras, and the clip's tracks located by them.
@@ -72,7 +72,7 @@ class ColmapCameras(TrackCameras):
 
         tracks = static_tracks(workspace, report)
         guess = focal_guess(workspace, self.settings.given)
-        found = colmap_reconstruction(workspace, report, tracks, guess, None)
+        found = colmap_reconstruction(workspace, report, tracks, guess)
         if found is None:
             raise StageError("COLMAP cannot register the clip; try --cameras.method tracks")
         solution = complete(tracks, found, "moving", report.note)

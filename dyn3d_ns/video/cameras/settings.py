@@ -39,7 +39,7 @@ class CamerasSettings(StageSettings):
     """How the cameras are found."""
 
     method: str = "auto"
-    """auto (COLMAP on the images, on the tracks if that fails), colmap, tracks, or module:Class."""
+    """auto (from tracks; from features if that fails), tracks, colmap (features), or module:Class."""
     given: Annotated[GivenCameras, tyro.conf.arg(name="")] = GivenCameras()
     """What is known before."""
     max_keyframes: int = 60

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 from dyn3d_ns.video.cameras.adjustment import BundleOptions
-from dyn3d_ns.video.cameras.bundle import reprojection_errors
 from dyn3d_ns.video.cameras.completion import (
     CameraSolution,
     complete,
@@ -36,15 +35,12 @@ _ADJUSTED_TRACKS = 3000
 """Tracks that are adjusted together with the cameras; the others are located afterwards."""
 _ALL_FRAMES = 120
 """Clips up to this length are adjusted with all frames at once."""
-_FORGIVING = (2.0, 0.5, 0.5)
-"""Scales of the loss, in median errors, of the last adjustments.
+_FORGIVING = ((2.0, 25), (0.5, 25), (0.5, 50))
+"""Scale of the loss, in median errors, and steps at most of each of the last adjustments.
 
 Tracks slide a little along edges, always the same way, which bends the focal length; a narrow loss sees
 past it.
 """
-_MISFIT, _NOISE = 4.0, 0.05
-"""Proposed cameras are believed up to so many times our own median error, which counts as so many pixels
-at the least."""
 _TURNING_RESIDUAL = 0.75
 """Pixels (at 640) that a camera may miss by and still count as one that only turns."""
 
@@ -54,14 +50,14 @@ def solve_cameras(
     guess: FocalGuess | None,
     max_keyframes: int = 60,
     note: Callable[[str], None] = lambda _: None,
-    propose: Callable[[float], Reconstruction | None] | None = None,
+    propose: Callable[[], Reconstruction | None] | None = None,
 ) -> CameraSolution:
     """Find the cameras of a clip from tracks of what does not move.
 
     A camera at rest and one that only turns are recognised first, as no point can be located from them.
     Otherwise focal lengths are tried on few frames, the best is refined on keyframes, and all other frames
-    are fitted to the points. What could not be done is told to `note`. `propose` may give another way's
-    reconstruction, knowing the focal length that was found; without or failing that, the tracks are adjusted.
+    are fitted to the points. What could not be done is told to `note`. Where the tracks do not locate the
+    camera, `propose` may give another way's reconstruction.
     """
     default = guess.focal if guess is not None else focal_of_fov(DEFAULT_FOV, tracks.width)
     if is_still(tracks):
@@ -77,6 +73,9 @@ def solve_cameras(
         note("the camera turns but stays in its place: depth cannot be told from it")
         return complete(tracks, turning.reconstruction, "turning", note)
     best = _search_focal(tracks, keyframes, guess)
+    other = propose() if best is None and propose is not None else None
+    if other is not None and other.known.any():
+        return complete(tracks, other, "moving", note)
     if best is None:
         if turning is not None:
             note(
@@ -85,32 +84,7 @@ def solve_cameras(
             return complete(tracks, turning.reconstruction, "turning", note)
         note("too few points can be followed to find the camera: one pose is used for all frames")
         return _still(tracks, default)
-    other = propose(best.bundle.focal) if propose is not None else None
-    if other is None or not _explains(tracks, other, best, note):
-        other = _full(tracks, keyframes, best, guess)
-    return complete(tracks, other, "moving", note)
-
-
-def _explains(
-    tracks: StaticTracks, proposed: Reconstruction, own: Reconstruction, note: Callable[[str], None]
-) -> bool:
-    """Tell whether proposed cameras explain the tracks about as well as those of a few frames do.
-
-    Pictures that repeat themselves can be matched wrongly, and still give cameras; tracks do not repeat.
-    """
-    if not proposed.known.any():
-        return False
-    theirs, ours = (
-        float(np.median(reprojection_errors(r.bundle, tracks.observations(r.registered, r.known))))
-        for r in (proposed, own)
-    )
-    if theirs <= _MISFIT * max(ours, _NOISE):
-        return True
-    note(
-        f"COLMAP's cameras miss the tracks by {theirs:.2f} px in the median, where {ours:.2f} are possible: "
-        "the cameras are found from the tracks"
-    )
-    return False
+    return complete(tracks, _full(tracks, keyframes, best, guess), "moving", note)
 
 
 def select_keyframes(tracks: StaticTracks, limit: int) -> Int[np.ndarray, "K"]:
@@ -175,10 +149,12 @@ def _mapped(
     return _adjusted(tracks, found, free, 1.0) if found is not None and found.known.any() else None
 
 
-def _adjusted(tracks: StaticTracks, found: Reconstruction, free: bool, scale: float) -> Reconstruction:
+def _adjusted(
+    tracks: StaticTracks, found: Reconstruction, free: bool, scale: float, steps: int = 50
+) -> Reconstruction:
     """Locate what can be located, and adjust all with a scale (pixels) of the loss."""
     fixed = (int(np.flatnonzero(found.registered)[0]),)
-    options = BundleOptions(free, fixed, scale)
+    options = BundleOptions(free, fixed, scale, steps)
     return adjust_reconstruction(tracks, triangulate_new(tracks, found), options)
 
 
@@ -198,16 +174,15 @@ def _full(
 ) -> Reconstruction:
     """Reconstruct all keyframes from the focal length found, then tighten the loss to the tracks' noise."""
     free = guess is None or not guess.certain
-    few = thinned(tracks, _SEARCH_TRACKS)
-    full = map_tracks(few, keyframes, start.bundle.focal)
+    tracks = thinned(tracks, _ADJUSTED_TRACKS)
+    full = map_tracks(tracks, keyframes, start.bundle.focal)
     if full is None or full.registered.sum() < start.registered.sum():
         full = start
     if len(tracks.usable) <= _ALL_FRAMES:
-        full = extend_to_all(few, triangulate_new(few, full))
-    some = thinned(tracks, _ADJUSTED_TRACKS)
-    for chosen, forgiving in zip((few, some, some), _FORGIVING, strict=True):
-        scale = forgiving * median_error(chosen, full)
-        full = forget_worst(chosen, _adjusted(chosen, full, free, scale))
+        full = extend_to_all(tracks, triangulate_new(tracks, full))
+    for forgiving, steps in _FORGIVING:
+        scale = forgiving * median_error(tracks, full)
+        full = forget_worst(tracks, _adjusted(tracks, full, free, scale, steps))
     return full
 
 
