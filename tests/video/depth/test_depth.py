@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dyn3d_ns.io.arrays import encode_png
+from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.depth.densify import densify
 from dyn3d_ns.video.depth.given import DepthFiles, HuggingFaceDepth, match_to_cameras
 from dyn3d_ns.video.depth.matching import best_match, fit_match
