@@ -46,8 +46,29 @@ class EvalVideo:
         for missing in results["missing"]:
             print(f"not compared: {missing}")
         if self.output is not None:
-            write_json(self.output, {"source": str(self.source), "ground_truth": str(truth.root), **results})
+            report = {"source": str(self.source), "ground_truth": str(truth.root), "results": flat(results)}
+            write_json(self.output, report)
             print(f"Written to {self.output}")
+
+
+def flat(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of :func:`~dyn3d_ns.video.evaluation.evaluate` as `ns-eval` names those of a scene.
+
+    Errors of cameras stand as `pose_ate` and so on, the overlap of each frame's masks under `per_frame`.
+    """
+    from dyn3d_ns.metrics.evaluation import eval_results
+
+    masks = dict(results.get("masks") or {})
+    overlaps = masks.pop("j_per_frame", None)
+    figures = {
+        "frames": results["frames"],
+        "pose": results.get("cameras") or {},
+        "flow": results.get("flow") or {},
+        "masks": masks,
+        "depth": results.get("depth") or {},
+        "missing": results["missing"],
+    }
+    return eval_results(figures, None if overlaps is None else [{"j": value} for value in overlaps])
 
 
 def video_table(results: dict[str, Any]) -> Table:

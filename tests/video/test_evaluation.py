@@ -89,7 +89,10 @@ def test_command_prints_a_table_and_writes_json(clip: Workspace, truth: Path, tm
     output = tmp_path / "errors.json"
     assert main(["eval-video", str(clip.root), "--gt", str(truth), "--output", str(output)]) == 0
     assert "focal error" in capsys.readouterr().out
-    assert json.loads(output.read_text())["cameras"]["focal_error_percent"] == pytest.approx(10.0)
+    found = json.loads(output.read_text())["results"]
+    assert found["pose_focal_error_percent"] == pytest.approx(10.0)
+    assert found["flow_all_pixels_epe"] == pytest.approx(1.0) and found["masks_j_mean"] == 1.0
+    assert len(found["per_frame"]) == FRAMES and found["per_frame"][0]["j"] == 1.0
 
 
 def test_what_is_missing_is_said(clip: Workspace, truth: Path) -> None:
