@@ -88,6 +88,8 @@ install_environment() {
     if [ -n "${DYN3D_TORCH_BACKEND:-}" ]; then backend=(--torch-backend "$DYN3D_TORCH_BACKEND"); fi
     run_uv pip install --compile-bytecode --python .venv/bin/python ${backend[@]+"${backend[@]}"} \
         --constraints constraints.txt --overrides scripts/overrides.txt --editable '.[dev]' || say_what_to_set
+    # What an earlier install left beside the sources would be found first, with the methods of then.
+    rm -rf dyn3d_ns.egg-info
     echo "$stamp" > .venv/dyn3d-stamp
 }
 
