@@ -134,6 +134,8 @@ def export_trajectories(model: DynamicMethod, times: Sequence[float], path: Path
     import numpy as np
     from torch.nn.functional import normalize
 
+    from dyn3d_ns.io.npz import write_blocks
+
     first = model.gaussians_at(times[0])
     fields: dict[str, tuple[int, Callable[[Gaussians], np.ndarray]]] = {
         "means": (3, lambda gaussians: _array(gaussians.means)),
@@ -148,41 +150,7 @@ def export_trajectories(model: DynamicMethod, times: Sequence[float], path: Path
             blocks = (array_of(model.gaussians_at(time)) for time in _progress(times, f"Exporting {name}"))
             yield name, np.dtype("<f4"), (len(times), len(first), width), blocks
 
-    write_npz(path, members())
-
-
-def write_npz(
-    path: Path, members: Iterable[tuple[str, np.dtype, tuple[int, ...], Iterable[np.ndarray]]]
-) -> None:
-    """Write arrays to an npz file block by block, atomically; `numpy.load` reads it without pickles.
-
-    Args:
-        path: File to write.
-        members: Name, type, shape and blocks of every array; the blocks joined in order make the array.
-    """
-    import zipfile
-
-    import numpy as np
-
-    from dyn3d_ns.io.atomic import atomic_open
-
-    with atomic_open(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, dtype, shape, blocks in members:
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(dtype),
-                    "fortran_order": False,
-                    "shape": shape,
-                }
-                np.lib.format.write_array_header_1_0(member, header)
-                expected, written = math.prod(shape), 0
-                for block in blocks:
-                    member.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
-                    written += block.size
-                if written != expected:
-                    raise ValueError(
-                        f"{name}: {written} values came for shape {shape}, which holds {expected}"
-                    )
+    write_blocks(path, members())
 
 
 def _array(tensor) -> np.ndarray:
