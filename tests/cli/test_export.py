@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, export_ply, export_trajectories, write_npz
+from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, export_ply, export_trajectories
 from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.gaussians import Gaussians
@@ -74,16 +74,6 @@ def test_trajectories_are_float32_arrays_without_pickles(tmp_path: Path) -> None
         moved = tracks["means"][2] - tracks["means"][0]
         np.testing.assert_allclose(moved, 1.25 * tracks["velocities"][0], atol=1e-6)
         np.testing.assert_allclose(np.linalg.norm(tracks["quats"], axis=-1), 1, rtol=1e-6)
-
-
-def test_a_failed_export_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "tracks.npz"
-    path.write_bytes(b"old")
-    short = [("means", np.dtype("<f4"), (2, 3), [np.zeros((1, 3))])]
-    with pytest.raises(ValueError, match="means: 3 values came for shape"):
-        write_npz(path, short)
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.iterdir()] == ["tracks.npz"]
 
 
 @pytest.mark.parametrize(
