@@ -79,7 +79,7 @@ ALLOWED = {
     "fields": {"geometry", "timeline", "kernels", "rendering"},
     "gaussians": {"geometry", "io", "timeline", "kernels", "rendering", "fields"},
     "metrics": {"geometry", "io", "timeline", "rendering", "gaussians", "losses"},
-    "data": {"geometry", "io", "timeline", "dataparsers"},
+    "data": {"geometry", "io", "timeline", "dataparsers", "plain_errors"},
     "viewer": {"geometry", "io", "timeline"},
 }
 

@@ -8,7 +8,7 @@ parameter groups move, the learning rates when the last phase begins.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dyn3d_ns.data.sampling import FrameWeights, Sampling, TimeWindow
@@ -113,3 +113,17 @@ def frame_by_frame(times: Sequence[float], fresh_optimizers: bool = True) -> lis
         )
         for i, t in enumerate(times)
     ]
+
+
+def halved_until(phases: list[Phase], part: float) -> list[Phase]:
+    """Return phases that render at half resolution up to a part of the training."""
+    halved: list[Phase] = []
+    start = 0.0
+    for phase in phases:
+        if start < part < phase.until:
+            halved.append(replace(phase, name=f"{phase.name}, half size", until=part, downscale=2))
+            halved.append(phase)
+        else:
+            halved.append(replace(phase, downscale=2) if phase.until <= part else phase)
+        start = phase.until
+    return halved

@@ -4,8 +4,6 @@
 is antisymmetric and its divergence zero by construction (FreeGave, section 3.2).
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -63,28 +61,3 @@ class BasisVelocityField(VelocityField):
         phases = (t * self.frequencies)[:, None]
         moving = moving + torch.cos(phases) * self.swings[0] + torch.sin(phases) * self.swings[1]
         return torch.cat([moving.new_zeros(1, 6), moving])
-
-
-class NetworkVelocityField(VelocityField):
-    """FreeGave's twists: an MLP of time alone with SiLU, on 3 octaves of sines and cosines."""
-
-    def __init__(self, num_motions: int, width: int = 128, hidden_layers: int = 5, octaves: int = 3) -> None:
-        """Build the network; its last layer starts at zero, so the scene starts at rest."""
-        super().__init__()
-        self.num_motions = num_motions
-        self.octaves = octaves
-        sizes = [1 + 2 * octaves] + [width] * hidden_layers
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-            layers += [nn.Linear(fan_in, fan_out), nn.SiLU()]
-        last = nn.Linear(width, num_motions * 6)
-        nn.init.zeros_(last.bias)
-        nn.init.normal_(last.weight, std=1e-3)
-        self.network = nn.Sequential(*layers, last)
-
-    def twists(self, t: float) -> Float[Tensor, "K 6"]:
-        """Evaluate the network at the time ``t``."""
-        weight = next(self.network.parameters())
-        phases = [t * math.pi * 2**i for i in range(self.octaves)]
-        features = [t, *(math.sin(p) for p in phases), *(math.cos(p) for p in phases)]
-        return self.network(weight.new_tensor(features)).reshape(self.num_motions, 6)

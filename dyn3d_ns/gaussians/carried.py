@@ -35,13 +35,11 @@ class MotionState(NamedTuple):
 
     means: Float[Tensor, "N 3"]
     quats: Float[Tensor, "N 4"]
-    scale_factors: Float[Tensor, "N 3"] | None = None
-    """Change of the standard deviations, where the deformation has one."""
 
 
 def initial_parameters(
     seeds: SeedPoints,
-    pivots: Float[Tensor, "K 3"] | None,
+    pivots: Float[Tensor, "K 3"],
     sh_degree: int,
     color_modes: int,
     opacity: float,
@@ -52,7 +50,6 @@ def initial_parameters(
     Args:
         seeds: Positions and colours.
         pivots: Pivots of the motions; Gaussians start with a preference for the motion whose pivot is near.
-            None where Gaussians keep no codes.
         sh_degree: Degree of the view-dependent colour.
         color_modes: Functions of time that the base colour may follow.
         opacity: Starting opacity, in 0..1.
@@ -60,11 +57,10 @@ def initial_parameters(
     """
     n = len(seeds.positions)
     params = point_parameters(seeds, sh_degree, opacity, max_scale)
-    if pivots is not None:
-        spare = seeds.positions.new_zeros(n, 0)
-        distances = torch.cdist(seeds.positions, pivots[1:]) if len(pivots) > 1 else spare
-        nearness = -2.0 * (distances / distances.mean().clamp_min(1e-6)).square()
-        params["motion_codes"] = torch.cat([torch.zeros(n, 1), nearness], dim=1)
+    spare = seeds.positions.new_zeros(n, 0)
+    distances = torch.cdist(seeds.positions, pivots[1:]) if len(pivots) > 1 else spare
+    nearness = -2.0 * (distances / distances.mean().clamp_min(1e-6)).square()
+    params["motion_codes"] = torch.cat([torch.zeros(n, 1), nearness], dim=1)
     if color_modes:
         params["color_changes"] = torch.zeros(n, color_modes, 3)
     return params
@@ -155,27 +151,25 @@ class CarriedScene(GaussianScene):
             dynamic=~self.resting if known else torch.ones_like(state.means[:, 0], dtype=torch.bool),
         )
 
-    def training_at(self, t: float, start: float | None = None, max_step: float | None = None) -> Gaussians:
+    def training_at(self, t: float, start: float | None = None) -> Gaussians:
         """Return the scene at an observed time with gradients.
 
         Args:
             t: Observed time.
             start: Time to deform to; from there the velocity field carries on to ``t``. None to deform to
                 ``t`` itself.
-            max_step: Longest step of that integration; the spacing of the frames by default.
         """
         codes = self.codes()
         if start is None:
             return self.gaussians_of(self.deform(t, codes), t)
-        return self.gaussians_of(self.advect(self.deform(start, codes), start, t, codes, max_step), t)
+        return self.gaussians_of(self.advect(self.deform(start, codes), start, t, codes), t)
 
     def gaussians_of(self, state: MotionState, t: float) -> Gaussians:
         """Return the Gaussians that lie as a state says, with the colours of a time."""
-        factors = state.scale_factors
         return Gaussians(
             means=state.means,
             quats=state.quats,
-            scales=self.scales if factors is None else self.scales * factors,
+            scales=self.scales,
             opacities=self.opacities,
             colors=self.colors_at(t, state.quats),
         )

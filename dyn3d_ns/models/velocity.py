@@ -10,12 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from dyn3d_ns.engine.schedule import Phase
+from dyn3d_ns.engine.schedule import Phase, fixed_window, halved_until, widening_window
 from dyn3d_ns.fields.continuation import MAX_DEGREE
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
@@ -31,11 +32,11 @@ from dyn3d_ns.gaussians.carried import (
 )
 from dyn3d_ns.gaussians.colors import ColorWaves
 from dyn3d_ns.gaussians.seeds.points import SeedPoints
-from dyn3d_ns.models.carried_model import CarriedModel, CarriedModelConfig
+from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig
 
 
 @dataclass
-class Dyn3DVelocityModelConfig(CarriedModelConfig):
+class Dyn3DVelocityModelConfig(GaussianModelConfig):
     """Settings of the Gaussian method with shared rigid motions."""
 
     _target: type = field(default_factory=lambda: Dyn3DVelocityModel)
@@ -48,6 +49,12 @@ class Dyn3DVelocityModelConfig(CarriedModelConfig):
     """Cosines of time that the base colour may follow; 0 for colours that do not change."""
     turn_colors: bool = True
     """Turn the view dependence with the matter, so that a side keeps its colour as it comes round."""
+    canonical_part: float = 0.08
+    """Part of the training that sees only the canonical time."""
+    curriculum_part: float = 0.35
+    """Part of the training by the end of which the allowed times have widened to all observed ones."""
+    freeze_distance: float = 0.001
+    """Gaussians that stay within this fraction of the scene's extent are frozen at the end."""
     half_resolution_part: float = 0.3
     """Part of the training that renders at half resolution."""
     advect_probability: float = 0.1
@@ -62,10 +69,11 @@ class Dyn3DVelocityModelConfig(CarriedModelConfig):
     """Part of the observed time that is predicted to choose each motion's continuation."""
 
 
-class Dyn3DVelocityModel(CarriedModel):
+class Dyn3DVelocityModel(GaussianModel):
     """Gaussians carried by shared rigid motions and a velocity field of twists."""
 
     config: Dyn3DVelocityModelConfig
+    scene: CarriedScene
 
     def make_scene(self, seeds: SeedPoints) -> CarriedScene:
         """Build the motions around the seed points."""
@@ -103,8 +111,21 @@ class Dyn3DVelocityModel(CarriedModel):
         }
 
     def phases(self) -> list[Phase]:
-        """Return the curriculum, its first part at half resolution."""
-        return self.split_at(super().phases(), self.config.half_resolution_part)
+        """Return the curriculum: the canonical time, then wider and wider around it, then all times.
+
+        Its first part renders at half resolution.
+        """
+        c, center = self.config, self.canonical_time
+        first, last = self.observed_times[0], self.timeline.t_obs
+        widening = widening_window(center, first, last, c.canonical_part, c.curriculum_part)
+        phases = [
+            Phase("canonical", c.canonical_part, fixed_window(center, center)),
+            Phase("widening", c.curriculum_part, widening),
+            Phase("all", 1.0, fixed_window(first, last)),
+        ]
+        starts = [0.0, c.canonical_part, c.curriculum_part]
+        kept = [phase for phase, start in zip(phases, starts, strict=True) if start < phase.until]
+        return halved_until(kept, c.half_resolution_part)
 
     def training_gaussians(self, t: float) -> Gaussians:
         """Deform to ``t``; in some steps deform to a neighbouring frame and advect from there (FreeGave,
@@ -112,7 +133,12 @@ class Dyn3DVelocityModel(CarriedModel):
         draw, canonical = torch.rand(()).item(), self.schedule.at(self.step).name.startswith("canonical")
         if draw >= self.config.advect_probability or canonical:
             return self.scene.training_at(t)
-        return self.scene.training_at(t, self.neighbouring_time(t, self.timeline.t_obs))
+        return self.scene.training_at(t, self.neighbouring_time(t))
+
+    def neighbouring_time(self, t: float) -> float:
+        """Return the time of the frame before or after, drawn evenly, within the observed time."""
+        step = self.timeline.dt if torch.rand(()).item() < 0.5 else -self.timeline.dt
+        return min(max(t + step, self.observed_times[0]), self.timeline.t_obs)
 
     def regularizers(self, gaussians: Gaussians) -> dict[str, Float[Tensor, ""]]:
         """Return the motions' jerk and the mean opacity."""
@@ -122,6 +148,20 @@ class Dyn3DVelocityModel(CarriedModel):
         if c.opacity_weight:
             losses["opacity"] = c.opacity_weight * gaussians.opacities.mean()
         return losses
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Freeze what rests, settle the motion, and note the speed that fast parts have."""
+        times = list(np.linspace(self.observed_times[0], self.timeline.t_obs, 13))
+        resting = self.scene.freeze_static(times, self.config.freeze_distance * self.extent)
+        CONSOLE.log(f"{resting} of {len(self.scene)} Gaussians are at rest")
+        self.settle_motion()
+        speeds = torch.stack([self.gaussians_at(t).motion.norm(dim=-1).quantile(0.98) for t in times[::4]])
+        self.top_speed.fill_(speeds.max())
+
+    def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
+        """Return the velocity of the matter at points of the scene, world units per unit of time."""
+        return self.scene.velocity_at(points, time)
 
     @torch.no_grad()
     def settle_motion(self) -> None:

@@ -20,7 +20,6 @@ STOP_AT = 9
 DENSIFIED = [6, 12, 18]
 
 CASES = [
-    ("dyn3d-freegave", "default"),
     ("dyn3d-velocity-fast", "default"),
     ("dyn3d-velocity-fast", "mcmc"),
 ]

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig, follow_schedule
-from dyn3d_ns.engine.schedule import Phase, Schedule, fixed_window, frame_by_frame, widening_window
+from dyn3d_ns.engine.schedule import (
+    Phase,
+    Schedule,
+    fixed_window,
+    frame_by_frame,
+    halved_until,
+    widening_window,
+)
 
 
 def test_each_step_belongs_to_the_phase_it_falls_into() -> None:
@@ -65,3 +72,19 @@ def test_learning_rates_follow_the_schedule_where_they_leave_it_open() -> None:
     assert (followed["given"]["scheduler"].hold, followed["given"]["scheduler"].max_steps) == (0.5, 100)
     assert followed["none"]["scheduler"] is None
     assert groups["open"]["scheduler"].max_steps is None, "the preset itself stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (0.0, [(0.25, 1), (1.0, 1)]),
+        (0.1, [(0.1, 2), (0.25, 1), (1.0, 1)]),
+        (0.25, [(0.25, 2), (1.0, 1)]),
+        (0.5, [(0.25, 2), (0.5, 2), (1.0, 1)]),
+        (1.0, [(0.25, 2), (1.0, 2)]),
+    ],
+)
+def test_half_resolution_ends_where_it_should(part: float, expected: list[tuple[float, int]]) -> None:
+    phases = halved_until([Phase("a", 0.25), Phase("b", 1.0)], part)
+    assert [(phase.until, phase.downscale) for phase in phases] == expected
+    assert len(Schedule(100, phases).phases) == len(expected)
