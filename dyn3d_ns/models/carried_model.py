@@ -43,8 +43,12 @@ class CarriedModel(GaussianModel):
             Phase("widening", c.curriculum_part, widening),
             Phase("all", 1.0, fixed_window(first, last)),
         ]
-        starts = [0.0, c.canonical_part, c.curriculum_part]
-        return [phase for phase, start in zip(phases, starts, strict=True) if start < phase.until]
+        kept: list[Phase] = []
+        for phase in phases:
+            until = min(phase.until, 1.0)
+            if until > (kept[-1].until if kept else 0.0):
+                kept.append(replace(phase, until=until))
+        return kept
 
     @staticmethod
     def split_at(phases: list[Phase], part: float) -> list[Phase]:
