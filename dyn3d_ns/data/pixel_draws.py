@@ -51,7 +51,8 @@ class MaskHalves:
         moving, still = np.flatnonzero(mask), np.flatnonzero(~mask)
         if not len(moving) or not len(still):
             return _picked(moving if len(moving) else still, draw[:, 0])
-        first = np.arange(len(draw)) < len(draw) / 2
+        # The odd one out goes to either half.
+        first = np.arange(len(draw)) + draw[:1, 1] < len(draw) / 2
         return np.where(first, _picked(moving, draw[:, 0]), _picked(still, draw[:, 0]))
 
 

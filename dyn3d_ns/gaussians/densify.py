@@ -220,16 +220,22 @@ class Densifier:
         return None
 
     def before_backward(self, step: int, info: dict[str, Any]) -> None:
-        """Let the strategy see a rasterisation whose image-plane gradients it needs."""
+        """Let the strategy see a rasterisation whose image-plane gradients it needs.
+
+        It waits while there are none, as in a phase in which only colours are trained.
+        """
         if isinstance(self.strategy, DefaultStrategy):
-            self.info = info
+            self.info = info if info[self.strategy.key_for_gradient].requires_grad else {}
+            if not self.info:
+                return
             self.strategy.step_pre_backward(self.params, self.optimizers, self.state, step, info)
 
     def after_step(self, step: int) -> None:
         """Move, add and drop Gaussians after the optimizers' step, where it is time to."""
         arguments = (self.params, self.optimizers, self.state, step)
         if isinstance(self.strategy, DefaultStrategy):
-            self.strategy.step_post_backward(*arguments, info=self.info, packed=False)
+            if self.info:
+                self.strategy.step_post_backward(*arguments, info=self.info, packed=False)
         elif self.strategy is not None:
             self.strategy.step_post_backward(*arguments, info={}, lr=0.0)
 

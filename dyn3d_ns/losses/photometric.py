@@ -167,9 +167,11 @@ def image_loss(
     else:
         if weight.shape[:2] != image.shape[:2]:
             raise ValueError(f"weight {tuple(weight.shape)} is not of the image's size {tuple(image.shape)}")
-        counts = recorded_image(weight.to(render), background, factor)
-        shown, truth = render + (1 - alpha) * background, recorded_image(image, background, factor)
-        truth = counts * truth + (1 - counts) * shown.detach()
+        weight = weight.to(render)
+        counts = recorded_image(weight, background, factor)
+        counted = recorded_image(weight * composite(image, background), background, factor)
+        shown = render + (1 - alpha) * background
+        truth = counted + (1 - counts) * shown.detach()
         error = (shown - truth).abs().mean()
         if not ssim_weight:
             return error

@@ -7,7 +7,7 @@ continuation that back-testing prefers.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -123,8 +123,11 @@ class Dyn3DVelocityModel(GaussianModel):
             Phase("widening", c.curriculum_part, widening),
             Phase("all", 1.0, fixed_window(first, last)),
         ]
-        starts = [0.0, c.canonical_part, c.curriculum_part]
-        kept = [phase for phase, start in zip(phases, starts, strict=True) if start < phase.until]
+        kept: list[Phase] = []
+        for phase in phases:
+            until = min(phase.until, 1.0)
+            if until > (kept[-1].until if kept else 0.0):
+                kept.append(replace(phase, until=until))
         return halved_until(kept, c.half_resolution_part)
 
     def training_gaussians(self, t: float) -> Gaussians:

@@ -178,3 +178,12 @@ def test_mask_halves(two_clips: list[tuple[CardClip, Path]], tmp_path: Path) -> 
     _, batch = make(still, **options).next_train(0)
     assert not batch["dynamic_mask"].any()
     assert len(batch["indices"].unique(dim=0)) > 90
+
+
+def test_mask_halves_of_a_ray_an_image(two_clips: list[tuple[CardClip, Path]]) -> None:
+    """The odd ray falls into either half: with one ray an image both are still seen, equally often."""
+    parser = DynamicVerseDataParserConfig(load_points=False, eval_interval=4)
+    options = {"dataparser": parser, "rays_per_batch": 64, "images_per_batch": 64, "pixels": "mask-halves"}
+    manager = make(two_clips[0][1], **options)
+    drawn = torch.cat([manager.next_train(step)[1]["dynamic_mask"] for step in range(8)])
+    assert float(drawn.float().mean()) == pytest.approx(0.5, abs=0.1)

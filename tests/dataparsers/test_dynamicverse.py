@@ -212,7 +212,7 @@ def test_masks_must_be_one_a_frame(tmp_path: Path) -> None:
     root = CardClip(frames=4).write(tmp_path / "clip", "frames cameras masks").root
     (root / "segmentation/label/00001.png").unlink()
     with pytest.raises(DatasetError, match="holds 3 files, but there are 4 frames"):
-        _ = ClipFolder(root).mask_files()
+        ClipFolder(root).labels(1)
 
 
 def test_names_of_objects(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -95,6 +95,23 @@ def test_groups_outside_a_phase_stay_as_they_are(tiny_scene: Path, tmp_path: Pat
     assert changed == {"features_dc"}
     assert all(not torch.equal(start[name], p) for name, p in model.scene.params.items() if p.numel())
     assert model.seen == [("enter", "colours"), ("leave", "colours"), ("enter", "all"), ("leave", "all")]
+
+
+def test_splitting_by_gradient_waits_while_nothing_moves(tiny_scene: Path, tmp_path: Path) -> None:
+    class ColorsFirst(OneMoment):
+        def phases(self) -> list[Phase]:
+            window, colors = fixed_window(TIME, TIME), frozenset({"features_dc"})
+            return [Phase("colours", 0.5, window, groups=colors), Phase("all", 1.0, window)]
+
+    trainer = make(tiny_scene, tmp_path, ColorsFirst, steps=12, densify="default")
+    densifier = cast(StaticModel, trainer.method).densifier
+    assert densifier is not None
+    counts: list[float] = []
+    trainer._after.append(
+        _every_step(lambda: counts.append(float(densifier.get_state().get("count", torch.zeros(1)).sum())))
+    )
+    trainer.train()
+    assert counts[5] == 0 and counts[6] > 0
 
 
 def test_a_phase_a_frame_draws_that_frame_and_forgets_the_moments(tiny_scene: Path, tmp_path: Path) -> None:

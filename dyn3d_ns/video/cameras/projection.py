@@ -8,13 +8,6 @@ from jaxtyping import Bool, Float, Int
 from dyn3d_ns.geometry.cameras import from_pixels
 
 
-def skew_rows(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3 3"]:
-    """Return the matrices [v]x with [v]x u = v x u."""
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    return np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
-
-
 def rotation_of(rotvecs: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3 3"]:
     """Return the rotation matrices of axis-angle vectors (radians)."""
     from scipy.spatial.transform import Rotation
