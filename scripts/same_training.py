@@ -1,7 +1,7 @@
 """Train a method for some steps and write its parameters, to see whether a change of the code changes them.
 
-    python scripts/same_training.py dyn3d-velocity-fast before.pt                       # in the checkout of before
-    python scripts/same_training.py dyn3d-velocity-fast after.pt --compare before.pt    # in the changed one
+    python scripts/same_training.py dyn3d-velocity-fast before.pt                     # in the one checkout
+    python scripts/same_training.py dyn3d-velocity-fast after.pt --compare before.pt  # in the changed one
 
 Floating-point results depend on processor and versions: compare files of one machine and environment.
 """

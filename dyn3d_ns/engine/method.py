@@ -57,6 +57,8 @@ class DynamicMethod(Model):
     after which the last checkpoint is written.
     """
 
+    takes_many_scenes: bool = False
+    """Whether one training may learn from several scenes."""
     timeline: Timeline
     """Times of the recording and where its observed part ends."""
     has_alpha: bool

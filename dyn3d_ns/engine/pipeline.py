@@ -22,6 +22,7 @@ from torch import Tensor
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
 from dyn3d_ns.engine import commands
 from dyn3d_ns.engine.method import DynamicMethod
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import FrameScore, eval_results, region_errors, summarize
@@ -66,7 +67,17 @@ class DynamicPipeline(VanillaPipeline):
         return model
 
     def start(self, steps: int) -> None:
-        """Plan a training of so many steps and let the method see its images."""
+        """Plan a training of so many steps and let the method see its images.
+
+        Raises:
+            UserError: there are several scenes, but the method learns from one.
+        """
+        scene = scene_of(self.datamanager.train_dataset.metadata)
+        if scene.scene_ids is not None and not self.method.takes_many_scenes:
+            raise UserError(
+                f"{type(self.method).__name__} learns from one scene, but --pipeline.datamanager.scenes "
+                "names more: leave that option out and train each scene by itself"
+            )
         self.method.plan(steps)
         self.datamanager.sampling = self.method.schedule.sampling
         self.method.seed(self.datamanager)

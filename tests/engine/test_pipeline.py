@@ -9,11 +9,13 @@ from PIL import Image
 from scene_files import write_scene
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
+from dyn3d_ns.data.rays import RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
 from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
 from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.engine.schedule import Phase, fixed_window
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from tests.video.cards import CardClip
 
@@ -153,6 +155,18 @@ def test_images_are_saved_side_by_side(scene, tmp_path):
     pixels = np.asarray(Image.open(files[0]))
     assert pixels.shape == (12, 32, 3)
     assert (pixels[:, 16:] == 128).all()
+
+
+def test_a_method_of_one_scene_refuses_several(scene, tmp_path):
+    other = write_scene(tmp_path / "other")
+    data = RayDataManagerConfig(data=scene, scenes=(other,), dataparser=DynamicObjectDataParserConfig())
+    config = DynamicPipelineConfig(datamanager=data, model=DynamicMethodConfig(_target=Gray))
+    pipeline = config.setup(device="cpu", test_mode="val")
+    with pytest.raises(UserError, match="Gray learns from one scene"):
+        pipeline.start(10)
+    pipeline.model.takes_many_scenes = True
+    pipeline.start(10)
+    assert set(pipeline.datamanager.next_train(6)[1]["scene_ids"].tolist()) == {0, 1}
 
 
 def test_a_training_starts_by_a_look_at_the_images_and_draws_as_planned(scene):
