@@ -88,7 +88,7 @@ class ClipPriors(PriorSource):
         """What the folder holds."""
         clip = self.clip
         found: dict[Prior, bool] = {
-            "dynamic_mask": clip.has_masks(),
+            "dynamic_mask": bool(clip.mask_files()),
             "flow": all(clip.has_flow(i, i + 1) for i in range(clip.num_frames - 1)),
             "depth": clip.has_depth(),
             "disparity": clip.has_depth(),

@@ -150,9 +150,9 @@ class ClipFolder(ClipPaths):
     def labels(self, i: int) -> Int32[np.ndarray, "H W"]:
         """Read the instance ids of frame i; 0 is static. Colours count as R + 256 G + 65536 B."""
         path = self.label_path(i)
-        if not (self.label_path(0).is_file() and path.is_file()):
-            files = self.mask_files()
-            path = files[i] if files else path
+        if not self.label_path(0).is_file():
+            files = self.find_masks()
+            path = files[i] if len(files) == self.num_frames else path
         return ids_of(read_png(path, None, stage="masks"))
 
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "H W"]:
