@@ -32,6 +32,7 @@ from dyn3d_ns.fields.occupancy import KeyframeOccupancy
 from dyn3d_ns.fields.point_velocity import PointVelocityField
 from dyn3d_ns.fields.slots import SlotNetwork
 from dyn3d_ns.io.scene_metadata import scene_of
+from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.planes.losses import PlanesLosses, physics_losses, plane_losses
 from dyn3d_ns.models.planes.observed import ObservedMatter
@@ -252,9 +253,7 @@ class Dyn3DVelocityPlanesModel(DynamicMethod):
         background = (
             torch.rand_like(image[:, :3]) if self.has_alpha else self.eval_background.expand(len(image), 3)
         )
-        truth = image[:, :3]
-        if image.shape[-1] == 4:
-            truth = truth * image[:, 3:] + background * (1 - image[:, 3:])
+        truth = composite(image, background)
         rgb = outputs["rgb"] + background * (1 - outputs["accumulation"])
         losses = {"image": (rgb - truth).square().mean()}
         decay = self._decay()
