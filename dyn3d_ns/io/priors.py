@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 
-from dyn3d_ns.io.clip.folder import ClipFolder
-
-Prior = Literal["dynamic_mask", "flow", "depth", "disparity", "tracks"]
+from dyn3d_ns.io.footage.base import Footage, Prior, Truth
 
 
 class FlowPrior(NamedTuple):
@@ -47,9 +45,13 @@ class PriorSource:
 
     names: frozenset[Prior] = frozenset()
     """What there is."""
-    advice: str = (
-        "only clips have any: `dyn3d process VIDEO OUT` makes one, the dataparser dynamicverse-data reads it"
-    )
+    truths: frozenset[Truth] = frozenset()
+    """Ground truth that there is; only the evaluation looks at it."""
+    mask_source: str = "none"
+    """Whose masks they are, for reports."""
+    camera_source: str = "given"
+    """Whose cameras the images have, for reports."""
+    advice: str = "only videos have any: `dyn3d process VIDEO OUT` makes a clip, the dataparser dynamicverse-data reads it"
     """How to get what there is not."""
 
     def size(self, image: int) -> tuple[int, int]:
@@ -58,6 +60,10 @@ class PriorSource:
 
     def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something moves."""
+        raise NotImplementedError
+
+    def motion(self, image: int) -> Float32[np.ndarray, "H W"]:
+        """Read how likely each pixel moves by itself, in [0, 1]."""
         raise NotImplementedError
 
     def flow(self, image: int) -> FlowPrior | None:
@@ -72,61 +78,88 @@ class PriorSource:
         """Read the tracks of each recording, at the size of the stored images."""
         raise NotImplementedError
 
+    def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
+        """Read where something truly moves."""
+        raise NotImplementedError
+
+    def clean(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Read the image as it were without anything that moves."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
-class ClipPriors(PriorSource):
-    """Priors of a processed clip."""
+class FootagePriors(PriorSource):
+    """Priors of some frames of one video."""
 
-    clip: ClipFolder
+    footage: Footage
     frames: tuple[int, ...]
-    """Frame of the clip that each image is."""
+    """Frame of the video that each image is."""
     scale: float
-    """Scene units in a unit of the clip's own world."""
+    """Scene units in a unit of the video's own world."""
 
-    @cached_property
+    @property
     def names(self) -> frozenset[Prior]:  # type: ignore[override]
-        """What the folder holds."""
-        clip = self.clip
-        found: dict[Prior, bool] = {
-            "dynamic_mask": bool(clip.mask_files()),
-            "flow": all(clip.has_flow(i, i + 1) for i in range(clip.num_frames - 1)),
-            "depth": clip.has_depth(),
-            "disparity": clip.has_depth(),
-            "tracks": clip.has_tracks(),
-        }
-        return frozenset(name for name, there in found.items() if there)
+        """What the video brings."""
+        return self.footage.names
+
+    @property
+    def truths(self) -> frozenset[Truth]:  # type: ignore[override]
+        """Ground truth that the video brings."""
+        return self.footage.truths
+
+    @property
+    def mask_source(self) -> str:  # type: ignore[override]
+        """Whose masks they are."""
+        return self.footage.mask_source
+
+    @property
+    def camera_source(self) -> str:  # type: ignore[override]
+        """Whose cameras the images have."""
+        return self.footage.camera_source
 
     @property
     def advice(self) -> str:  # type: ignore[override]
         """How to get what there is not."""
-        return f"`dyn3d process VIDEO {self.clip.root}` makes masks, flow, depth and tracks"
+        return self.footage.advice
 
     def size(self, image: int) -> tuple[int, int]:
-        """Return width and height of the clip's frames."""
-        return self.clip.size
+        """Return width and height of the frames."""
+        return self.footage.size
 
     def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
-        """Read where something moves: every instance but the static 0."""
-        return self.clip.dynamic_mask(self.frames[image])
+        """Read where something moves."""
+        return self.footage.dynamic_mask(self.frames[image])
+
+    def motion(self, image: int) -> Float32[np.ndarray, "H W"]:
+        """Read how likely each pixel moves by itself."""
+        return self.footage.motion(self.frames[image])
 
     def flow(self, image: int) -> FlowPrior | None:
-        """Read the flow to the clip's next frame."""
+        """Read the flow to the next frame."""
         after = self.frames[image] + 1
         if after not in self._images:
             return None
-        found = self.clip.flow(after - 1, after)
+        found = self.footage.flow(after - 1, after)
         return FlowPrior(found.flow, found.valid, self._images[after])
 
     def depth(self, image: int) -> Float32[np.ndarray, "H W"]:
         """Read planar z in scene units; 0 where nothing is known."""
-        depth = self.clip.depth(self.frames[image])
+        depth = self.footage.depth(self.frames[image])
         return np.where(np.isfinite(depth) & (depth > 0), depth * self.scale, 0).astype(np.float32)
 
     def tracks(self) -> list[TrackPrior]:
         """Read the tracks, in the frames that are images of the split."""
-        found, rows = self.clip.tracks(), list(self.frames)
-        # Whole numbers are pixel centres in the clip.
+        found, rows = self.footage.tracks(), list(self.frames)
+        # Whole numbers are pixel centres in footage.
         return [TrackPrior(np.arange(len(rows)), found.xy[rows] + np.float32(0.5), found.visible[rows])]
+
+    def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
+        """Read where something truly moves."""
+        return self.footage.true_mask(self.frames[image])
+
+    def clean(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Read the image as it were without anything that moves."""
+        return self.footage.clean(self.frames[image])
 
     @cached_property
     def _images(self) -> dict[int, int]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
@@ -40,6 +42,34 @@ def image_size(image: Path) -> str:
             return f"{file.size[0]}x{file.size[1]}"
     except OSError:
         return f"unknown ({image.name} cannot be read)"
+
+
+def image_sizes(images: list[Path]) -> tuple[int, int]:
+    """Return width and height that all images share; only their headers are read.
+
+    Raises:
+        DamagedFileError: one cannot be read.
+        ImageSizeError: they differ.
+    """
+    from PIL import Image
+
+    first: tuple[int, int] | None = None
+    for path in images:
+        try:
+            with Image.open(path) as file:
+                size = file.size
+        except OSError as error:
+            raise DamagedFileError(
+                f"{path} is not a readable image ({error}); restore it from the original"
+            ) from error
+        first = first or size
+        if size != first:
+            raise ImageSizeError(
+                f"{path} is {size[0]}x{size[1]}, {images[0].name} {first[0]}x{first[1]}; the frames of a "
+                "video share one size: cut it where its size changes, or resize them"
+            )
+    assert first is not None
+    return first
 
 
 def read_object(path: Path) -> dict[str, Any]:

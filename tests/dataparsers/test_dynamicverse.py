@@ -13,7 +13,7 @@ from PIL import Image
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParser, DynamicVerseDataParserConfig
 from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, MissingFileError
-from dyn3d_ns.io.priors import ClipPriors
+from dyn3d_ns.io.footage.clip import ClipFootage
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.video.fuse.settings import FuseSettings
 from dyn3d_ns.video.fuse.stage import FuseStage
@@ -213,7 +213,7 @@ def test_masks_must_be_one_a_frame(tmp_path: Path) -> None:
     root = CardClip(frames=4).write(tmp_path / "clip", "frames cameras masks").root
     (root / "segmentation/label/00001.png").unlink()
     with pytest.raises(DatasetError, match="holds 3 files, but there are 4 frames"):
-        _ = ClipPriors(ClipFolder(root), (0, 1, 2, 3), 1.0).names
+        _ = ClipFootage(root).names
 
 
 def test_names_of_objects(tmp_path: Path) -> None:
