@@ -24,7 +24,7 @@ class DynamicVerseDataParserConfig(VideoDataParserConfig):
     data: Path = Path("data/clip")
     """Folder of the clip: the one with rgb/."""
     eval_interval: int = 8
-    """Every so many frames one is held out of the training to evaluate on, never the last; 0 holds none out."""
+    """Every so many frames one is held out to evaluate on, never the last; 0 holds none out."""
     longer_side: int | None = None
     """Longer side that images are shrunk to, pixels; None leaves them as they are."""
     load_points: bool = True

@@ -24,7 +24,7 @@ Truth = Literal["cameras", "dynamic_mask", "clean"]
 
 
 class Footage:
-    """Readers of one video. Every mistake that a user can mend is a ``UserError``, raised where a file is read.
+    """Readers of one video; what a user can mend is a ``UserError``, raised where a file is read.
 
     Maps of a frame may be of another size than the frame; whoever takes them brings them to it.
     """
@@ -34,9 +34,9 @@ class Footage:
     advice: str = ""
     """How to get what there is not: the command that makes it."""
     mask_source: str = "none"
-    """Whose masks :meth:`dynamic_mask` and :meth:`motion` give, for reports: "dyn3d process", "annotations"…"""
+    """Whose masks they are, for reports: "dyn3d process", "annotations", "ground truth"…"""
     camera_source: str = "none"
-    """Whose cameras :meth:`cameras` gives, for reports."""
+    """Whose cameras they are, for reports."""
 
     @property
     def frames(self) -> list[Path]:
