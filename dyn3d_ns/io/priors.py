@@ -51,7 +51,7 @@ class PriorSource:
     """Whose masks they are, for reports."""
     camera_source: str = "given"
     """Whose cameras the images have, for reports."""
-    advice: str = "only clips have any: `dyn3d process VIDEO OUT` makes one, the dataparser dynamicverse-data reads it"
+    advice: str = "only clips have any: `dyn3d process VIDEO OUT` makes one, dynamicverse-data reads it"
     """How to get what there is not."""
 
     def size(self, image: int) -> tuple[int, int]:
