@@ -26,7 +26,8 @@ from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissi
     DynamicObjectDataParserConfig,
 )
 from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.io.priors import Prior, TrackPrior
+from dyn3d_ns.io.footage.base import Prior, Truth
+from dyn3d_ns.io.priors import TrackPrior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
@@ -87,7 +88,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         self._eval_slices: dict[int, Cameras] = {}
         self._on_device: dict[int, dict[str, Tensor]] = {}
         self._train_priors = Priors(self.train_dataset, self._train_prior_names())
-        self._eval_priors = Priors(self.eval_dataset, self._eval_prior_names())
+        self._eval_priors = Priors(self.eval_dataset, self._eval_prior_names(), self._eval_truths())
         if self.test_mode != "inference":
             self._train_priors.check(self.get_datapath())
         times = self.train_dataset.cameras.times
@@ -148,8 +149,14 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def _eval_prior_names(self) -> list[Prior]:
         """Return the priors of evaluation images: those of the training, and masks to score regions by."""
         there = scene_of(self.eval_dataset.metadata).priors.names
-        asked: list[Prior] = [*self.config.priors, "dynamic_mask"]
+        asked: list[Prior] = [*self.config.priors, "dynamic_mask", "motion"]
         return [name for name in dict.fromkeys(asked) if name in there]
+
+    def _eval_truths(self) -> list[Truth]:
+        """Return the ground truth of evaluation images that comes with the batch."""
+        there = scene_of(self.eval_dataset.metadata).priors.truths
+        asked: tuple[Truth, ...] = ("dynamic_mask", "clean")
+        return [name for name in asked if name in there]
 
     def _preload(self, dataset: DynamicDataset, priors: Priors, what: str) -> None:
         limit = self.config.max_cache_gb * 1e9

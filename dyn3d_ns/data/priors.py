@@ -1,6 +1,7 @@
 """Priors of a dataset's images, at the size of the images, as they stand in a batch.
 
 - `dynamic_mask`: bool [H, W, 1], True where something moves.
+- `motion`: [H, W, 1] in 0..1, how likely each pixel moves by itself.
 - `flow`: [H, W, 2] in pixels of the image, x right, y down, with `flow_valid`, bool [H, W, 1], and
   `flow_to` [], the image of the dataset that it leads to.
 - `depth`: [H, W, 1], planar z in scene units, 0 = unknown.
@@ -23,24 +24,32 @@ from functools import cached_property
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Float32, Int64, Shaped
 from torch import Tensor
 
 from dyn3d_ns.data.dataset import DynamicDataset
 from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.io.priors import FlowPrior, Prior, TrackPrior
+from dyn3d_ns.io.footage.base import Prior, Truth
+from dyn3d_ns.io.images import resize_area
+from dyn3d_ns.io.priors import FlowPrior, TrackPrior
 from dyn3d_ns.io.scene_metadata import scene_of
 
-_BYTES: dict[Prior, int] = {"dynamic_mask": 1, "flow": 9, "depth": 4, "disparity": 4, "tracks": 0}
+_BYTES: dict[str, int] = {
+    "dynamic_mask": 1, "motion": 4, "flow": 9, "depth": 4, "disparity": 4, "tracks": 0, "clean": 3
+}  # fmt: skip
 """Memory of a pixel."""
 
 
 class Priors:
-    """Priors of the images of a dataset, decoded at most once, within the memory that its images may take."""
+    """Priors of the images of a dataset, decoded at most once, within the memory that its images may take.
 
-    def __init__(self, dataset: DynamicDataset, names: Sequence[Prior]) -> None:
+    Ground truth that is asked for comes along: a true mask in the place of the prior one, and `clean`, uint8
+    [H, W, 3], the image without anything that moves.
+    """
+
+    def __init__(self, dataset: DynamicDataset, names: Sequence[Prior], truths: Sequence[Truth] = ()) -> None:
         cameras = dataset.cameras
-        self._dataset, self.names = dataset, tuple(names)
+        self._dataset, self.names, self.truths = dataset, tuple(names), tuple(truths)
         self._source = scene_of(dataset.metadata).priors
         self._sizes = [(int(w), int(h)) for w, h in zip(cameras.width, cameras.height, strict=True)]
         self._decoded: dict[int, dict[str, Tensor]] = {}
@@ -86,18 +95,24 @@ class Priors:
 
     def estimate_bytes(self) -> int:
         """Return the memory that the priors of all images take."""
-        return sum(w * h for w, h in self._sizes) * sum(_BYTES[name] for name in self.names)
+        return sum(w * h for w, h in self._sizes) * sum(_BYTES[name] for name in {*self.names, *self.truths})
 
     def preload(self, max_workers: int | None = None) -> None:
         """Decode the priors of all images in threads."""
-        if self.names:
+        if self.names or self.truths:
             with ThreadPoolExecutor(max_workers or min(16, os.cpu_count() or 1)) as pool:
                 list(pool.map(self.of, range(len(self._sizes))))
 
     def _read(self, image: int) -> dict[str, Tensor]:
         size, found = self._sizes[image], {}
-        if "dynamic_mask" in self.names:
-            found["dynamic_mask"] = _mask_to(self._source.dynamic_mask(image), size)[..., None]
+        if "dynamic_mask" in self.truths:
+            found["dynamic_mask"] = mask_to(self._source.true_mask(image), size)[..., None]
+        elif "dynamic_mask" in self.names:
+            found["dynamic_mask"] = mask_to(self._source.dynamic_mask(image), size)[..., None]
+        if "motion" in self.names:
+            found["motion"] = area_to(self._source.motion(image), size)[..., None]
+        if "clean" in self.truths:
+            found["clean"] = resize_area(self._source.clean(image), *size)
         if "flow" in self.names:
             found |= _flow_to(self._source.flow(image), size)
         if "depth" in self.names or "disparity" in self.names:
@@ -131,11 +146,20 @@ def _nearest(values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> Sha
     return values[rows[:, None], columns]
 
 
-def _mask_to(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+def mask_to(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """Take any True pixel that an output pixel covers, or the nearest one where the mask is enlarged."""
     if mask.shape[1] <= size[0] or mask.shape[0] <= size[1]:
         return _nearest(mask, size)
     return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 1e-6
+
+
+def area_to(values: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    """Average what an output pixel covers, or interpolate where the map is enlarged."""
+    if (values.shape[1], values.shape[0]) == size:
+        return values
+    shrinks = values.shape[1] >= size[0] and values.shape[0] >= size[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(values, size, interpolation=how), dtype=np.float32)
 
 
 def _flow_to(found: FlowPrior | None, size: tuple[int, int]) -> dict[str, np.ndarray]:

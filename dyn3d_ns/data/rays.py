@@ -20,7 +20,7 @@ from dyn3d_ns.data.dataset import DynamicDataset
 from dyn3d_ns.data.pixel_draws import MaskHalves, MatterAndRim, PixelDraw
 from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.data.scenes import join_scenes
-from dyn3d_ns.io.priors import Prior
+from dyn3d_ns.io.footage.base import Prior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS
 

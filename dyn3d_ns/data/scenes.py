@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
-from dyn3d_ns.io.priors import FlowPrior, Prior, PriorSource, TrackPrior
+from dyn3d_ns.io.footage.base import Prior, Truth
+from dyn3d_ns.io.priors import FlowPrior, PriorSource, TrackPrior
 from dyn3d_ns.io.scene_metadata import SceneMetadata, scene_of
 from dyn3d_ns.timeline import Timeline
 
@@ -79,6 +80,11 @@ class JoinedPriors(PriorSource):
         return frozenset.intersection(*(part.names for part in self.parts))
 
     @property
+    def truths(self) -> frozenset[Truth]:  # type: ignore[override]
+        """Ground truth that every scene has."""
+        return frozenset.intersection(*(part.truths for part in self.parts))
+
+    @property
     def advice(self) -> str:  # type: ignore[override]
         """How to get what there is not."""
         return "each of several scenes must have it: " + "; ".join(
@@ -94,6 +100,26 @@ class JoinedPriors(PriorSource):
         """Read where something moves."""
         part, inside, _ = self._of(image)
         return part.dynamic_mask(inside)
+
+    def image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Read the recorded image."""
+        part, inside, _ = self._of(image)
+        return part.image(inside)
+
+    def motion(self, image: int) -> Float32[np.ndarray, "H W"]:
+        """Read how likely each pixel moves by itself."""
+        part, inside, _ = self._of(image)
+        return part.motion(inside)
+
+    def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
+        """Read where something truly moves."""
+        part, inside, _ = self._of(image)
+        return part.true_mask(inside)
+
+    def clean(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Read the image as it were without anything that moves."""
+        part, inside, _ = self._of(image)
+        return part.clean(inside)
 
     def flow(self, image: int) -> FlowPrior | None:
         """Read the flow to the next moment of the same scene."""

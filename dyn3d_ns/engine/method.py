@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.configs.config_utils import to_immutable_dict
 from nerfstudio.engine.callbacks import (
@@ -22,6 +23,7 @@ from tyro.conf import Suppress
 from dyn3d_ns.engine.schedule import Phase, Schedule
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.io.scene_metadata import scene_of
+from dyn3d_ns.metrics.evaluation import FrameScore, RegionError
 from dyn3d_ns.metrics.image import compare
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.playback import TimePlayback
@@ -131,9 +133,30 @@ class DynamicMethod(Model):
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`training_state`."""
 
-    def score(self, camera: Cameras, batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, float]:
-        """Return further metrics of an evaluation image, beside those of its colours, by name."""
+    def estimated_camera(self, camera: Cameras, batch: dict[str, Any]) -> Cameras:
+        """Return the camera of a recorded image as the method estimates it by now."""
+        return camera
+
+    def score(
+        self, camera: Cameras, batch: dict[str, Any], outputs: dict[str, Any]
+    ) -> dict[str, float | RegionError]:
+        """Return further metrics of an evaluation image, beside those of its colours, by name.
+
+        Numbers are averaged over the images of a split; errors of regions are pooled over their pixels and
+        reported as PSNR.
+        """
         return {}
+
+    def figures(self, scores: Sequence[FrameScore]) -> dict[str, Any]:
+        """Return what an evaluation reports of the whole, beside its summary by split, by name."""
+        return {}
+
+    def estimated_masks(self) -> Iterator[Bool[Tensor, "H W"]] | None:
+        """Return where training images move as the method sees it by now, in order; None if it does not say.
+
+        An evaluation measures them where the dataset knows true ones.
+        """
+        return None
 
     def gaussians_at(self, time: float) -> Gaussians:
         """Return the scene at a normalised time, as viewer, render, export and metrics use it.

@@ -20,13 +20,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
+from dyn3d_ns.data.priors import mask_to
 from dyn3d_ns.engine import commands
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
-from dyn3d_ns.metrics.evaluation import FrameScore, eval_results, region_errors, summarize
+from dyn3d_ns.metrics.evaluation import FrameScore, RegionError, eval_results, region_errors, summarize
 from dyn3d_ns.metrics.image import load_lpips, mse, quantize, ssim
+from dyn3d_ns.metrics.masks import mask_scores
 from dyn3d_ns.metrics.trajectory import TrajectoryErrors, trajectory_errors
 
 Lpips = Callable[[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]], float]
@@ -94,7 +96,9 @@ class DynamicPipeline(VanillaPipeline):
         scores = self._score_frames(output_path)
         figures = {
             **summarize(scores, with_std=get_std),
-            "pose": self._score_poses(),
+            **self._score_poses(),
+            "masks": self._score_masks(),
+            **self.method.figures(scores),
             **self.method.describe_size(),
         }
         return eval_results(figures, None if step is not None else [score.to_dict() for score in scores])
@@ -123,6 +127,7 @@ class DynamicPipeline(VanillaPipeline):
         nets: dict[str, Lpips],
         output_path: Path | None,
     ) -> FrameScore:
+        camera = self.method.estimated_camera(camera, batch)
         start = self._clock()
         outputs = self.model.get_outputs_for_camera(camera)
         rendered = outputs["rgb"]
@@ -133,6 +138,8 @@ class DynamicPipeline(VanillaPipeline):
             _save_pair(output_path / f"eval_img_{index:04d}.png", target, prediction)
         dataset = self.datamanager.eval_dataset
         scene = scene_of(dataset.metadata)
+        found = self.method.score(camera, batch, outputs)
+        regions = {name: value for name, value in found.items() if isinstance(value, RegionError)}
         return FrameScore(
             file=self._relative(dataset.image_filenames[index]),
             camera_id=int(scene.camera_ids[index]),
@@ -144,17 +151,36 @@ class DynamicPipeline(VanillaPipeline):
             lpips={net: distance(prediction, target) for net, distance in nets.items()},
             render_seconds=seconds,
             num_rays=prediction.shape[0] * prediction.shape[1],
-            mse_by_region=region_errors(prediction, target, batch.get("dynamic_mask")),
-            extra=self.method.score(camera, batch, outputs),
+            mse_by_region=region_errors(prediction, target, batch.get("dynamic_mask")) | regions,
+            extra={name: value for name, value in found.items() if not isinstance(value, RegionError)},
         )
 
-    def _score_poses(self) -> TrajectoryErrors | None:
-        """Compare the model's camera poses with the dataset's where both exist."""
+    def _score_poses(self) -> dict[str, TrajectoryErrors]:
+        """Compare the model's camera poses, and those before, with the dataset's where both exist."""
         estimated = self.method.estimated_poses()
-        true = scene_of(self.datamanager.train_dataset.metadata).true_poses
+        dataset = self.datamanager.train_dataset
+        true = scene_of(dataset.metadata).true_poses
         if estimated is None or true is None or len(true) < 2:
+            return {}
+        before = torch.eye(4, dtype=true.dtype).repeat(len(true), 1, 1)
+        before[:, :3] = dataset.cameras.camera_to_worlds.cpu().to(true)
+        return {
+            "pose": trajectory_errors(estimated.detach().cpu(), true),
+            "pose_before": trajectory_errors(before, true),
+        }
+
+    def _score_masks(self) -> dict[str, float] | None:
+        """Compare the model's masks of training images with true ones where both exist."""
+        masks = self.method.estimated_masks()
+        dataset = self.datamanager.train_dataset
+        source = scene_of(dataset.metadata).priors
+        if masks is None or "dynamic_mask" not in source.truths:
             return None
-        return trajectory_errors(estimated.detach().cpu(), true)
+        pairs = (
+            (mask.cpu().numpy(), mask_to(source.true_mask(i), (mask.shape[1], mask.shape[0])))
+            for i, mask in enumerate(masks)
+        )
+        return mask_scores(pairs)
 
     def _clock(self) -> float:
         if torch.device(self.device).type == "cuda":

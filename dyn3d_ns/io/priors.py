@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from dyn3d_ns.io.footage.base import Footage, Prior, Truth
+from dyn3d_ns.io.images import read_image
 
 
 class FlowPrior(NamedTuple):
@@ -56,6 +57,10 @@ class PriorSource:
 
     def size(self, image: int) -> tuple[int, int]:
         """Return width and height of the image that tracks are counted in."""
+        raise NotImplementedError
+
+    def image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Read the recorded image, at the size in which it is stored."""
         raise NotImplementedError
 
     def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
@@ -125,6 +130,10 @@ class FootagePriors(PriorSource):
     def size(self, image: int) -> tuple[int, int]:
         """Return width and height of the frames."""
         return self.footage.size
+
+    def image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Read the frame."""
+        return read_image(self.footage.frames[self.frames[image]], alpha=False)
 
     def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something moves."""

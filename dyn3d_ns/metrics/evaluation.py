@@ -74,6 +74,13 @@ def region_errors(
     }
 
 
+def pooled_region_psnr(scores: Sequence[FrameScore], region: str) -> float | None:
+    """Return the PSNR of a region over the pixels of all images, None where none has it."""
+    errors = [s.mse_by_region[region] for s in scores if region in s.mse_by_region]
+    pixels = sum(error.pixels for error in errors)
+    return psnr_of_mse(sum(e.mse * e.pixels for e in errors) / pixels) if pixels else None
+
+
 def summarize(scores: Sequence[FrameScore], with_std: bool) -> dict[str, Any]:
     """Return the metrics of a whole evaluation.
 
@@ -148,9 +155,7 @@ def _group_summary(name: str, members: Sequence[FrameScore]) -> dict[str, Any]:
     for net in members[0].lpips:
         summary[f"{name}_{_lpips_key(net)}"] = fmean(s.lpips[net] for s in members)
     for region in _names(s.mse_by_region for s in members):
-        errors = [s.mse_by_region[region] for s in members if region in s.mse_by_region]
-        pixels = sum(error.pixels for error in errors)
-        summary[f"{name}_{region}_psnr"] = psnr_of_mse(sum(e.mse * e.pixels for e in errors) / pixels)
+        summary[f"{name}_{region}_psnr"] = pooled_region_psnr(members, region)
     for metric in _names(s.extra for s in members):
         summary[f"{name}_{metric}"] = fmean(s.extra[metric] for s in members if metric in s.extra)
     summary[f"{name}_images"] = len(members)

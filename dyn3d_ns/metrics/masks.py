@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -30,6 +30,20 @@ def contour_accuracy(estimated: Bool[np.ndarray, "H W"], true: Bool[np.ndarray, 
     near_b = cv2.dilate(b.astype(np.uint8), disk) > 0
     precision, recall = float((a & near_b).sum() / a.sum()), float((b & near_a).sum() / b.sum())
     return 2.0 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+
+
+def mask_scores(
+    pairs: Iterable[tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]],
+) -> dict[str, float]:
+    """Return the means over (estimated, true) masks of J and F, their mean, and the part with J over 0.5."""
+    found = np.array([[region_similarity(a, b), contour_accuracy(a, b)] for a, b in pairs])
+    region, contour = found.mean(axis=0)
+    return {
+        "j_mean": float(region),
+        "f_mean": float(contour),
+        "jf_mean": float((region + contour) / 2),
+        "j_recall": float((found[:, 0] > 0.5).mean()),
+    }
 
 
 def _contour(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

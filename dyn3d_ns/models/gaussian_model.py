@@ -6,7 +6,7 @@ extends ``SplatfactoModel`` since Nerfstudio's viewer and exporter test for it, 
 CUDA or a download.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -327,16 +327,20 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
             "accumulation": accumulation,
             "background": background.expand(view.height, view.width, 3),
         }
-        return LazyOutputs(ready, self._motion_outputs(gaussians, view))
+        return LazyOutputs(ready, self.more_outputs(gaussians, view, ready))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
         """Return the colour behind the scene: that of the evaluation unless the viewer has set another."""
         chosen = self.background_color
         return self.eval_background if chosen is None else chosen.to(self.device)
 
-    def _motion_outputs(self, gaussians: Gaussians, view: TrainingView) -> dict[str, Any]:
-        """Return makers of the motion images, none where nothing moves; they share one rasterisation of
-        velocity, flow and mask channels."""
+    def more_outputs(
+        self, gaussians: Gaussians, view: TrainingView, ready: Mapping[str, Tensor]
+    ) -> dict[str, Callable[[], Tensor]]:
+        """Return makers of further images, by default those of motion where there is any.
+
+        They share one rasterisation of velocity, flow and mask channels. ``ready`` are the images at hand.
+        """
         if gaussians.velocities is None:
             return {}
         channels: list[Tensor] = []

@@ -60,6 +60,8 @@ class SeedPoints:
     positions: Float[Tensor, "N 3"]
     colors: Float[Tensor, "N 3"]
     """RGB in 0..1."""
+    static: Float[Tensor, "N"] | None = None
+    """How likely each rests, in 0..1; None where nobody says."""
 
 
 def random_points(box: Float[Tensor, "2 3"], count: int, generator: torch.Generator) -> SeedPoints:
