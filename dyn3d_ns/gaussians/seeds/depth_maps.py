@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dyn3d_ns.gaussians.seeds.points import SeedPoints, ViewSet
@@ -11,6 +13,20 @@ from dyn3d_ns.geometry.cameras import from_camera, project, to_camera, unproject
 
 _SAME_DEPTH = 0.05
 """Part of a view's depth by which a point may differ from it and still be what the view sees."""
+
+
+def all_points(
+    views: ViewSet, depths: Float[Tensor, "C H W"], static: Float[Tensor, "C H W"]
+) -> tuple[SeedPoints, Int64[Tensor, "C H W"]]:
+    """Lift every pixel whose depth is known.
+
+    Returns:
+        The points, and the point of each pixel, -1 where there is none.
+    """
+    known = (depths > 0) & torch.isfinite(depths)
+    birth = torch.full(depths.shape, -1)
+    birth[known] = torch.arange(int(known.sum()))
+    return _lifted(views, depths, static, known.nonzero().unbind(1)), birth
 
 
 def depth_points(
@@ -40,12 +56,22 @@ def depth_points(
     keys = torch.rand(weights.shape, generator=generator).log() / weights.clamp_min(1e-9)
     keys = torch.where(weights > 0, keys, -torch.inf)
     chosen = keys.flatten().topk(min(count, wanted)).indices
-    view, row, column = torch.unravel_index(chosen, weights.shape)
-    positions, colors = torch.empty(len(chosen), 3), torch.empty(len(chosen), 3)
+    return _lifted(views, depths, static, torch.unravel_index(chosen, weights.shape))
+
+
+def _lifted(
+    views: ViewSet,
+    depths: Float[Tensor, "C H W"],
+    static: Float[Tensor, "C H W"],
+    pixels: Sequence[Int64[Tensor, "N"]],
+) -> SeedPoints:
+    """Lift pixels, given by view, row and column."""
+    view, row, column = pixels
+    positions, colors = torch.empty(len(view), 3), torch.empty(len(view), 3)
     for i in range(len(views.images)):
         mine = (view == i).nonzero()[:, 0]
-        pixels = torch.stack([column[mine], row[mine]], dim=1) + 0.5
-        local = unproject(pixels, depths[i, row[mine], column[mine]], views.Ks[i])
+        places = torch.stack([column[mine], row[mine]], dim=1) + 0.5
+        local = unproject(places, depths[i, row[mine], column[mine]], views.Ks[i])
         positions[mine] = from_camera(local, views.viewmats[i])
         colors[mine] = views.images[i, row[mine], column[mine], :3].float() / 255.0
     return SeedPoints(positions, colors, static[view, row, column])

@@ -28,7 +28,7 @@ from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.seeds.depth_maps import depth_points, staticness_of_points
 from dyn3d_ns.gaussians.seeds.points import SeedPoints, ViewSet
 from dyn3d_ns.gaussians.static import StaticnessScene, staticness_scene
-from dyn3d_ns.geometry.cameras import viewmats_of
+from dyn3d_ns.geometry.cameras import field_of_view, project, unproject, viewmats_of
 from dyn3d_ns.io.footage.base import Prior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite, image_loss
@@ -39,8 +39,13 @@ from dyn3d_ns.models.das3r.masks import MaskSettings, residual, robust_scale, se
 from dyn3d_ns.models.das3r.movers import join, movers_of_frame
 from dyn3d_ns.models.das3r.views import TrainingViews
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, TrainingView
+from dyn3d_ns.viewer.frame_cameras import CameraPath, FrameCameras
 
 _SEEN = "clean_seen"
+_SAME_POSE = 1e-3
+"""Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
+_DRAW_EVERY = 100
+"""Steps between two drawings of the cameras in the viewer."""
 
 
 @dataclass
@@ -98,6 +103,7 @@ class Das3rModel(GaussianModel):
         self._dataset: DynamicDataset | None = None
         self._depths: list[Tensor] = []
         self._movers: tuple[int, Gaussians | None] = (-1, None)
+        self.frame_cameras = FrameCameras(self.camera_path)
 
     def make_scene(self, seeds: SeedPoints) -> StaticnessScene:
         """Put round Gaussians on the seed points."""
@@ -210,7 +216,11 @@ class Das3rModel(GaussianModel):
 
     def image_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
         """Return how static each pixel is."""
-        return self.views.weight(int(batch["image_idx"]))
+        return self.static_of(int(batch["image_idx"]))
+
+    def static_of(self, view: int) -> Float[Tensor, "H W 1"]:
+        """Return how static each pixel of a training view is, its weight in the loss."""
+        return self.views.weight(view)
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -227,9 +237,15 @@ class Das3rModel(GaussianModel):
     def _note_psnr(self, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         shown = outputs["render"] + (1 - outputs["accumulation"]) * outputs["background"]
         truth = composite(batch["image"].to(shown.device), outputs["background"])
-        weight = self.views.weight(outputs["view"])
+        weight = self.static_of(outputs["view"]).clamp(0, 1)
         error = float(((shown - truth).square() * weight).sum() / (3 * weight.sum()).clamp_min(1))
         self.views.psnr[outputs["view"]] = psnr_of_mse(error)
+
+    def after_step(self, step: int) -> None:
+        """Densify, and let an open viewer draw the cameras as they are by now."""
+        super().after_step(step)
+        if step % _DRAW_EVERY == 0:
+            self.frame_cameras.refresh()
 
     def leave_phase(self, phase: Phase) -> None:
         """Look at the masks again, but after the last phase."""
@@ -380,6 +396,20 @@ class Das3rModel(GaussianModel):
 
     # What is shown
 
+    def camera_path(self) -> CameraPath | None:
+        """Return the cameras of the training views for the viewer, None before there are any."""
+        height = self.views.static.shape[1]
+        if height == 0:
+            return None
+        refined = self._refined(torch.arange(len(self.views.times)))
+        focal = float(self._refined_Ks(0)[0, 1, 1])
+        return CameraPath(
+            self.views.times.double().cpu().numpy(),
+            self.views.camera_to_worlds.double().cpu().numpy(),
+            refined.double().cpu().numpy(),
+            field_of_view(focal, height),
+        )
+
     def more_outputs(
         self, gaussians: Gaussians, view: TrainingView, ready: Mapping[str, Tensor]
     ) -> dict[str, Callable[[], Tensor]]:
@@ -419,11 +449,9 @@ class Das3rModel(GaussianModel):
         frame = int(around[round(part)])
         source = scene_of(self.kwargs["metadata"]).priors
         own = self.view_of(frame)
-        moves = 1 - self.views.weight(frame)
-        if own.viewmats.allclose(view.viewmats, atol=1e-4) and _same_shape(own, view):
-            image = torch.from_numpy(source.image(frame)).to(rgb)
-            both = torch.cat([image / 255.0, _resized(moves, *image.shape[:2])], dim=-1)
-            both = _resized(both, view.height, view.width)
+        if own.viewmats.allclose(view.viewmats, atol=_SAME_POSE):
+            image = _resized(torch.from_numpy(source.image(frame)).to(rgb) / 255.0, own.height, own.width)
+            both = _looked_up(torch.cat([image, 1 - self.views.weight(frame)], dim=-1), own, view)
             mask = both[..., 3:]
             return mask * both[..., :3] + (1 - mask) * rgb, mask
         movers = self._movers_of(frame)
@@ -542,10 +570,18 @@ class Das3rModel(GaussianModel):
         }
 
 
-def _same_shape(a: TrainingView, b: TrainingView) -> bool:
-    """Whether two views differ in nothing but the number of pixels."""
-    scale = torch.tensor([[b.width / a.width], [b.height / a.height], [1.0]])
-    return bool(torch.allclose(a.Ks.cpu() * scale, b.Ks.cpu(), rtol=1e-3, atol=0.6))
+def _looked_up(
+    image: Float[Tensor, "H W C"], own: TrainingView, view: TrainingView
+) -> Float[Tensor, "H2 W2 C"]:
+    """Show an image in a view of the same pose with other intrinsics; zero outside of the image."""
+    rows, columns = torch.meshgrid(torch.arange(view.height), torch.arange(view.width), indexing="ij")
+    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(image) + 0.5
+    rays = unproject(pixels, torch.ones_like(pixels[:, 0]), view.Ks[0])
+    size = pixels.new_tensor([own.width, own.height])
+    places = (2 * project(rays, own.Ks[0]) / size - 1).reshape(1, view.height, view.width, 2)
+    planes = image.permute(2, 0, 1)[None]
+    found = torch.nn.functional.grid_sample(planes, places, mode="bilinear", align_corners=False)
+    return found[0].permute(1, 2, 0)
 
 
 def _resized(image: Float[Tensor, "H W C"], height: int, width: int) -> Float[Tensor, "H2 W2 C"]:

@@ -67,9 +67,9 @@ class TrainingViews(nn.Module):
 
     def light(self, view: int, height: int, width: int) -> Float[Tensor, "H W 1"]:
         """Return the part of the scene's light that arrives at each pixel of a view, in 0..1."""
-        raw = self.darkness[view][None, None]
-        dark = interpolate(raw, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
-        return torch.exp(-softplus(dark))[..., None]
+        cells = softplus(self.darkness[view])[None, None]
+        dark = interpolate(cells, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+        return torch.exp(-dark)[..., None]
 
     def darkness_cost(self) -> Float[Tensor, ""]:
         """Return the mean darkness and its mean step between neighbouring cells, over all views."""
@@ -84,11 +84,11 @@ class TrainingViews(nn.Module):
 
     def neighbours(self, time: float) -> tuple[Int64[Tensor, "2"], float]:
         """Return the views before and after a time, and how far it lies between them, 0 to 1."""
-        count = len(self.times)
-        after = int(torch.searchsorted(self.times, self.times.new_tensor(time)).clamp(0, count - 1))
-        before = max(after - 1, 0) if float(self.times[after]) > time else after
+        now = self.times.new_tensor(time)
+        after = int(torch.searchsorted(self.times, now).clamp(0, len(self.times) - 1))
+        before = max(after - 1, 0) if self.times[after] > now else after
         gap = float(self.times[after] - self.times[before])
-        part = 0.0 if gap <= 0 else min(max((time - float(self.times[before])) / gap, 0.0), 1.0)
+        part = 0.0 if gap <= 0 else min(max(float(now - self.times[before]) / gap, 0.0), 1.0)
         return torch.tensor([before, after]), part
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

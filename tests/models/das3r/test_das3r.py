@@ -1,0 +1,182 @@
+"""``dyn3d-das3r`` on a clip whose mover hides a wall that other frames show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.utils.eval_utils import eval_setup
+
+from dyn3d_ns.engine.trainer import DynamicTrainer
+from dyn3d_ns.rendering import rasterize
+from tests.models.das3r.conftest import FRAMES, Clip, train_on
+
+MIDDLE = 7
+
+
+def frame_camera(trainer: DynamicTrainer, frame: int) -> Cameras:
+    """Return the dataset's camera of a frame; frame 5 is held out."""
+    dataset = trainer.pipeline.datamanager.train_dataset
+    names = [int(path.stem) for path in dataset.image_filenames]
+    return dataset.cameras[names.index(frame) : names.index(frame) + 1]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean(np.square(a / 255.0 - b / 255.0))))
+
+
+def render(trainer: DynamicTrainer, frame: int) -> np.ndarray:
+    model = trainer.pipeline.eval().model
+    camera = model.corrected_camera(frame_camera(trainer, frame))
+    return 255 * model.get_outputs_for_camera(camera)["rgb"].numpy()
+
+
+def test_what_moves_is_gone(trained: DynamicTrainer, card_clip: Clip) -> None:
+    clean, recorded = (c.images[MIDDLE].astype(float) for c in (card_clip.clean, card_clip.recorded))
+    hidden = card_clip.recorded.labels[MIDDLE] > 0
+    shown = render(trained, MIDDLE)
+    assert psnr(shown[hidden], clean[hidden]) > psnr(recorded[hidden], clean[hidden]) + 8
+    assert psnr(shown, clean) > 20
+
+
+def test_without_masks_and_staticness_ghosts_remain(
+    trained: DynamicTrainer, card_clip: Clip, tmp_path: Path
+) -> None:
+    plain = train_on(card_clip.root, tmp_path, use_masks=False, use_staticness=False, refine_masks=False)
+    clean, hidden = card_clip.clean.images[MIDDLE].astype(float), card_clip.recorded.labels[MIDDLE] > 0
+    with_masks = psnr(render(trained, MIDDLE)[hidden], clean[hidden])
+    assert with_masks > psnr(render(plain, MIDDLE)[hidden], clean[hidden]) + 2
+    assert "masks_j_mean" not in plain.pipeline.get_average_eval_image_metrics(), "there are no true masks"
+
+
+def test_an_evaluation_says_what_it_rests_on(trained: DynamicTrainer) -> None:
+    figures = trained.pipeline.get_average_eval_image_metrics()
+    assert figures["mask_source"] == figures["camera_source"] == figures["regions_by"] == "dyn3d process"
+    assert figures["interp_images"] == 2 and figures["eval_pose_refine_steps"] == 0
+    assert figures["static_psnr"] == pytest.approx(figures["interp_static_psnr"])
+    assert figures["static_psnr_das3r"] > figures["static_psnr"], "zeros of the mover count as hits"
+    assert "clean_psnr" not in figures and "pose_ate" not in figures
+    assert figures["static_psnr"] > 20
+
+
+def test_a_training_loads_with_its_views(trained: DynamicTrainer) -> None:
+    config = trained.config.get_base_dir() / "config.yml"
+    loaded = eval_setup(config, test_mode="inference")[1].model
+    model = trained.pipeline.eval().model
+    for name, value in model.views.state_dict().items():
+        assert torch.equal(value, loaded.views.state_dict()[name]), name
+    assert torch.equal(loaded.estimated_poses(), model.estimated_poses())
+    camera = frame_camera(trained, MIDDLE)
+    for name in ("rgb", "staticness", "composite", "mask"):
+        assert torch.equal(
+            loaded.get_outputs_for_camera(camera)[name], model.get_outputs_for_camera(camera)[name]
+        ), name
+
+
+def test_the_movers_are_laid_over(trained: DynamicTrainer, card_clip: Clip) -> None:
+    model = trained.pipeline.eval().model
+    camera = model.corrected_camera(frame_camera(trained, MIDDLE))
+    outputs = model.get_outputs_for_camera(camera)
+    hidden = torch.from_numpy(card_clip.recorded.labels[MIDDLE] > 0)
+    recorded = torch.from_numpy(card_clip.recorded.images[MIDDLE]) / 255.0
+    assert outputs["mask"][hidden].mean() > 0.9 and outputs["mask"][~hidden].mean() < 0.15
+    assert (outputs["composite"] - recorded)[hidden].abs().mean() < 0.03
+    aside = camera.camera_to_worlds.clone()
+    aside[..., 0, 3] += 0.05
+    camera.camera_to_worlds = aside
+    moved = model.get_outputs_for_camera(camera)
+    assert not torch.equal(moved["composite"], moved["rgb"])
+    assert 0.5 < float(moved["mask"].mean() / outputs["mask"].mean()) < 1.5, (
+        "they stand where their depth says"
+    )
+    wide = model.corrected_camera(frame_camera(trained, MIDDLE))
+    wide.cx, wide.width = wide.cx + 20, wide.width + 40
+    wider = model.get_outputs_for_camera(wide)
+    torch.testing.assert_close(wider["mask"][:, 20:-20], outputs["mask"], atol=1e-3, rtol=0)
+    assert float(wider["mask"][:, :19].max()) == 0, "the recording says nothing of what lies beside it"
+
+
+def test_cameras_of_other_frames_follow_their_neighbours(trained: DynamicTrainer) -> None:
+    model = trained.pipeline.eval().model
+    kept = model.camera_optimizer.pose_adjustment.data.clone()
+    try:
+        model.camera_optimizer.pose_adjustment.data.zero_()
+        model.camera_optimizer.pose_adjustment.data[4] = torch.tensor([0.1, 0, 0, 0, 0, 0])
+        held_out, _ = trained.pipeline.datamanager.fixed_indices_eval_dataloader[0]
+        corrected = model.corrected_camera(held_out)
+        moved = corrected.camera_to_worlds - held_out.camera_to_worlds
+        assert moved[..., 0, 3].item() == pytest.approx(0.05, abs=1e-4), "half of the frame before"
+        assert model.estimated_poses()[4, 0, 3] - model.views.camera_to_worlds[4, 0, 3] == pytest.approx(0.1)
+    finally:
+        model.camera_optimizer.pose_adjustment.data.copy_(kept)
+
+
+def test_a_wrong_pose_comes_back(trained: DynamicTrainer) -> None:
+    """A frame whose camera is off by a pixel and a half is fitted to the scene that the others show."""
+    model = trained.pipeline.eval().model
+    held_out, batch = trained.pipeline.datamanager.fixed_indices_eval_dataloader[0]
+    right = model.corrected_camera(held_out)
+    shifted = held_out.camera_to_worlds.clone()
+    held_out.camera_to_worlds = shifted + shifted.new_tensor([0, 0, 0, 0.02]) * torch.eye(4)[:3, :1]
+    model.config.eval_pose_refine_steps = 60
+    try:
+        found = model.estimated_camera(held_out, batch)
+    finally:
+        model.config.eval_pose_refine_steps = 0
+    rests = ~batch["dynamic_mask"]
+    truth = batch["image"].float() / 255.0
+
+    def error(camera: Cameras) -> float:
+        return float(((model.get_outputs_for_camera(camera)["rgb"] - truth) * rests).abs().mean())
+
+    assert error(found) < 1.1 * error(right) < 0.7 * error(held_out)
+
+
+def test_poses_get_gradients_once_their_view_is_explained(trained: DynamicTrainer) -> None:
+    pipeline = trained.pipeline
+    model = pipeline.train().model
+    camera, batch = pipeline.datamanager.next_train(0)
+    index = camera.metadata["cam_idx"]
+    kept = float(model.views.psnr[index])
+    assert kept > model.config.pose_psnr_gate
+    try:
+        for psnr, moves in ((10.0, False), (30.0, True)):
+            model.views.psnr[index] = psnr
+            model.zero_grad()
+            sum(model.get_loss_dict(model(camera), batch).values()).backward()
+            gradient = model.camera_optimizer.pose_adjustment.grad[index]
+            # The penalty of the adjustment itself has a gradient of its own, below that of the images.
+            assert (float(gradient.abs().max()) > 1e-4) == moves
+            assert float(model.views.log_focal.grad.abs()) > 0
+    finally:
+        model.views.psnr[index] = kept
+        model.zero_grad()
+        pipeline.eval()
+
+
+def test_scaled_camera_axes_are_a_scaled_focal_length() -> None:
+    torch.manual_seed(0)
+    n, factor = 40, 1.07
+    means = torch.rand(n, 3) * torch.tensor([2.0, 2.0, 1.0]) + torch.tensor([-1.0, -1.0, 3.0])
+    quats, scales = torch.randn(n, 4), 0.05 + 0.1 * torch.rand(n, 3)
+    arguments = (means, quats, scales, torch.rand(n), torch.rand(n, 4, 3))
+    K = torch.tensor([[[60.0, 0, 32], [0, 60.0, 24], [0, 0, 1]]])
+    zoomed = K.clone()
+    zoomed[:, (0, 1), (0, 1)] *= factor
+    viewmat = torch.eye(4)[None]
+    stretched = viewmat * torch.tensor([factor, factor, 1, 1])[:, None]
+    a, _, _ = rasterize(*arguments, viewmat, zoomed, 64, 48, sh_degree=1, packed=False)
+    b, _, _ = rasterize(*arguments, stretched, K, 64, 48, sh_degree=1, packed=False)
+    torch.testing.assert_close(a, b, atol=2e-4, rtol=0)
+
+
+def test_frames_train_by_their_number(card_clip: Clip, trained: DynamicTrainer) -> None:
+    dataset = trained.pipeline.datamanager.train_dataset
+    assert len(dataset) == FRAMES - 2, "frames 5 and 15 are held out"
+    labels = card_clip.recorded.labels[3] > 0
+    static = trained.pipeline.model.views.static[3].numpy()
+    assert (static[labels] < 128).mean() > 0.95
+    assert (static[~labels] > 128).mean() > 0.85
