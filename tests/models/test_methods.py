@@ -18,8 +18,11 @@ from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 from dyn3d_ns.models.gaussian_model import GaussianModel
 
 METHODS = sorted(
-    e.name for e in entry_points(group="nerfstudio.method_configs") if e.value.startswith("dyn3d_ns.")
+    e.name
+    for e in entry_points(group="nerfstudio.method_configs")
+    if e.value.startswith("dyn3d_ns.") and ".dyn3d_das3r:" not in e.value
 )
+"""Methods of a scene that moves; those of one video have their tests in `das3r/`."""
 
 
 SMALL = {

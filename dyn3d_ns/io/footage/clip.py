@@ -81,12 +81,12 @@ class ClipFootage(Footage):
         return self.clip.dynamic_mask(i)
 
     def motion(self, i: int) -> Float32[np.ndarray, "h w"]:
-        """Read how likely each pixel moves: 1 in the masks, and what the flow says outside of them."""
+        """Read how likely each pixel moves: 1 in the masks, outside at most one half, as the flow says."""
         mask = self.dynamic_mask(i).astype(np.float32)
         if not self.clip.motion_path(i).is_file():
             return mask
         probability = self.clip.motion(i)
-        return np.maximum(mask, probability) if probability.shape == mask.shape else mask
+        return np.maximum(mask, 0.5 * probability) if probability.shape == mask.shape else mask
 
     def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
         """Read planar z of frame i."""

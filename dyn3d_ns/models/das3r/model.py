@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Float
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.lie_groups import exp_map_SO3xR3
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from dyn3d_ns.data.datamanager import DynamicDataManager
@@ -29,6 +31,7 @@ from dyn3d_ns.gaussians.seeds.depth_maps import depth_points, staticness_of_poin
 from dyn3d_ns.gaussians.seeds.points import SeedPoints, ViewSet
 from dyn3d_ns.gaussians.static import StaticnessScene, staticness_scene
 from dyn3d_ns.geometry.cameras import field_of_view, project, unproject, viewmats_of
+from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Prior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite, image_loss
@@ -44,6 +47,10 @@ from dyn3d_ns.viewer.frame_cameras import CameraPath, FrameCameras
 _SEEN = "clean_seen"
 _SAME_POSE = 1e-3
 """Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
+_LITTLE_RESTS = 0.1
+"""Part of the pixels that must be static for a training without a warning."""
+_STANDS_STILL = 1e-6
+"""Distance in world units within which all cameras are at one place."""
 _DRAW_EVERY = 100
 """Steps between two drawings of the cameras in the viewer."""
 
@@ -151,6 +158,7 @@ class Das3rModel(GaussianModel):
         if "motion" in priors.names:
             motion = torch.stack([found["motion"][..., 0] for found in maps])
         static = 1 - widen(motion, self._margin(images.shape))
+        self._tell_what_is_odd(dataset, static)
         cameras = dataset.cameras
         times = cameras.times
         assert times is not None
@@ -158,6 +166,38 @@ class Das3rModel(GaussianModel):
         depths = torch.stack([m["depth"][..., 0] for m in maps]) if "depth" in priors.names else None
         views = ViewSet(viewmats_of(cameras.camera_to_worlds).cpu(), self.views.Ks.cpu(), images)
         self._start_on(views, static, depths, datamanager)
+
+    @staticmethod
+    def _tell_what_is_odd(dataset: DynamicDataset, static: Float[Tensor, "V H W"]) -> None:
+        """Say what the scene cannot be learned from, before training starts.
+
+        Raises:
+            DatasetError: the masks leave nothing.
+        """
+        rests = (static > 0.5).float().mean((1, 2))
+        where = Path(dataset.image_filenames[0]).parent
+        if float(rests.max()) == 0:
+            raise DatasetError(
+                f"the masks of {where} cover every pixel of every training frame, so nothing static is left "
+                "to learn from; give other masks, or train with --pipeline.model.use-masks False"
+            )
+        empty = [Path(dataset.image_filenames[i]).name for i in (rests == 0).nonzero()[:, 0]]
+        if empty:
+            CONSOLE.print(
+                f"[bold yellow]{len(empty)} of {len(rests)} training frames have no static pixel and teach "
+                f"nothing: {', '.join(empty[:5])}{', …' if len(empty) > 5 else ''}"
+            )
+        elif float(rests.mean()) < _LITTLE_RESTS:
+            CONSOLE.print(
+                f"[bold yellow]Only {100 * float(rests.mean()):.1f} % of the pixels of {where} are static by "
+                "their masks: expect holes, or train with --pipeline.model.use-masks False"
+            )
+        places = dataset.cameras.camera_to_worlds[:, :, 3]
+        if float((places - places[0]).abs().max()) < _STANDS_STILL:
+            CONSOLE.print(
+                f"[bold yellow]The camera of {where} does not move: there is no parallax, so depth is a "
+                "guess. What is behind what moves is learned all the same, as far as it is ever uncovered."
+            )
 
     def _start_on(
         self,
@@ -238,8 +278,9 @@ class Das3rModel(GaussianModel):
         shown = outputs["render"] + (1 - outputs["accumulation"]) * outputs["background"]
         truth = composite(batch["image"].to(shown.device), outputs["background"])
         weight = self.static_of(outputs["view"]).clamp(0, 1)
-        error = float(((shown - truth).square() * weight).sum() / (3 * weight.sum()).clamp_min(1))
-        self.views.psnr[outputs["view"]] = psnr_of_mse(error)
+        if float(weight.sum()) >= 1:
+            error = float(((shown - truth).square() * weight).sum() / (3 * weight.sum()))
+            self.views.psnr[outputs["view"]] = psnr_of_mse(error)
 
     def after_step(self, step: int) -> None:
         """Densify, and let an open viewer draw the cameras as they are by now."""
@@ -348,7 +389,7 @@ class Das3rModel(GaussianModel):
         both = self._adjustment(around)
         adjustment = (1 - part) * both[:1] + part * both[1:]
         poses = self._corrected(camera.camera_to_worlds.reshape(1, 3, 4), adjustment)
-        factor = float(self.views.focal_factor) if self.config.refine_focal else 1.0
+        factor = float(self.views.focal_factor.detach()) if self.config.refine_focal else 1.0
         return Cameras(
             camera_to_worlds=poses.reshape(camera.camera_to_worlds.shape),
             fx=camera.fx * factor,
@@ -566,7 +607,7 @@ class Das3rModel(GaussianModel):
             "camera_source": source.camera_source,
             "regions_by": "ground truth" if "dynamic_mask" in source.truths else source.mask_source,
             "eval_pose_refine_steps": self.config.eval_pose_refine_steps,
-            "focal_factor": float(self.views.focal_factor),
+            "focal_factor": float(self.views.focal_factor.detach()),
         }
 
 
