@@ -51,7 +51,9 @@ class PriorSource:
     """Whose masks they are, for reports."""
     camera_source: str = "given"
     """Whose cameras the images have, for reports."""
-    advice: str = "only clips have any: `dyn3d process VIDEO OUT` makes one, the dataparser dynamicverse-data reads it"
+    advice: str = (
+        "only clips have any: `dyn3d process VIDEO OUT` makes one, the dataparser dynamicverse-data reads it"
+    )
     """How to get what there is not."""
 
     def size(self, image: int) -> tuple[int, int]:
@@ -77,6 +79,10 @@ class PriorSource:
     def tracks(self) -> list[TrackPrior]:
         """Read the tracks of each recording, at the size of the stored images."""
         raise NotImplementedError
+
+    def has_true_mask(self, image: int) -> bool:
+        """Whether the image has a true mask; without one, measuring leaves it out."""
+        return "dynamic_mask" in self.truths
 
     def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something truly moves."""
@@ -152,6 +158,10 @@ class FootagePriors(PriorSource):
         found, rows = self.footage.tracks(), list(self.frames)
         # Whole numbers are pixel centres in footage.
         return [TrackPrior(np.arange(len(rows)), found.xy[rows] + np.float32(0.5), found.visible[rows])]
+
+    def has_true_mask(self, image: int) -> bool:
+        """Whether the image has a true mask; without one, measuring leaves it out."""
+        return self.footage.has_true_mask(self.frames[image])
 
     def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something truly moves."""
