@@ -38,8 +38,6 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):
    dyn3d process video.mp4 scene
    dyn3d view scene
-   dyn3d process davis:DAVIS/dog                   # to DAVIS/dyn3d/480p/dog, where davis-data looks
-   dyn3d process sintel:SINTEL/alley_2             # to SINTEL/dyn3d/final/alley_2, where sintel-data looks
 8. Compare it with ground truth in Sintel's layout:
    dyn3d eval-video scene --gt sintel --sequence alley_1 --output video_errors.json
 9. Say what a folder is, and what can be done with it:
@@ -48,6 +46,9 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d segment --load-config CONFIG --output-dir masks
 11. The motion of one dyn3d-velocity-planes scene on the geometry of another:
    dyn3d transfer-velocity --from CONFIG --to CONFIG --output-dir transferred
+12. The cameras of a sequence of DAVIS or Sintel, written to where davis-data and sintel-data look:
+   dyn3d process davis:DAVIS/dog
+   dyn3d process sintel:SINTEL/alley_2
 """
 
 Plain = tyro.conf.OmitArgPrefixes

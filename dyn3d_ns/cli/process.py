@@ -10,7 +10,6 @@ import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_writable
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.io.sequences import PREFIXES, named_sequence
 from dyn3d_ns.video.pipeline import PipelineSettings, build_stages
 
 
@@ -70,6 +69,8 @@ class Process(PipelineSettings):
 
     def _places(self) -> tuple[Path, Path, str]:
         """Return what is read, what is written, and how messages name the latter."""
+        from dyn3d_ns.io.sequences import PREFIXES, named_sequence
+
         sequence = named_sequence(self.source)
         source = Path(self.source) if sequence is None else sequence.folder
         if self.out is not None:
