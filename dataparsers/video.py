@@ -189,7 +189,19 @@ class VideoDataParser(DataParser):
         if points is not None and len(points[0]):
             depth = float(np.median(np.linalg.norm(points[0] - poses[0, :3, 3], axis=1)))
             transform[:3, 3] = -transform[:3, :3] @ np.median(points[0], axis=0)
+        elif "depth" in self._footage.names:
+            depth = self._first_depth
+            if depth is not None:
+                center = poses[0, :3, 3] - depth * poses[0, :3, 2]
+                transform[:3, 3] = -transform[:3, :3] @ center
         return transform, 2.0 / depth if depth and self.config.auto_scale else 1.0
+
+    @cached_property
+    def _first_depth(self) -> float | None:
+        """Median depth of the first frame; None if nothing is known of it."""
+        found = self._footage.depth(0)
+        known = found[np.isfinite(found) & (found > 0)]
+        return float(np.median(known)) if len(known) else None
 
     @cached_property
     def _poses(self) -> Float64[np.ndarray, "F 4 4"]:

@@ -46,6 +46,9 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d segment --load-config CONFIG --output-dir masks
 11. The motion of one dyn3d-velocity-planes scene on the geometry of another:
    dyn3d transfer-velocity --from CONFIG --to CONFIG --output-dir transferred
+12. The cameras of a sequence of DAVIS or Sintel, written to where davis-data and sintel-data look:
+   dyn3d process davis:DAVIS/dog
+   dyn3d process sintel:SINTEL/alley_2
 """
 
 Plain = tyro.conf.OmitArgPrefixes

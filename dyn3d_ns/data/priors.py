@@ -43,8 +43,8 @@ _BYTES: dict[str, int] = {
 class Priors:
     """Priors of the images of a dataset, decoded at most once, within the memory that its images may take.
 
-    Ground truth that is asked for comes along: a true mask in the place of the prior one, and `clean`, uint8
-    [H, W, 3], the image without anything that moves.
+    Ground truth that is asked for comes along: a true mask in the place of the prior one (an image without
+    has none), and `clean`, uint8 [H, W, 3], the image without anything that moves.
     """
 
     def __init__(self, dataset: DynamicDataset, names: Sequence[Prior], truths: Sequence[Truth] = ()) -> None:
@@ -105,9 +105,9 @@ class Priors:
 
     def _read(self, image: int) -> dict[str, Tensor]:
         size, found = self._sizes[image], {}
-        if "dynamic_mask" in self.truths:
+        if "dynamic_mask" in self.truths and self._source.has_true_mask(image):
             found["dynamic_mask"] = mask_to(self._source.true_mask(image), size)[..., None]
-        elif "dynamic_mask" in self.names:
+        elif "dynamic_mask" in self.names and "dynamic_mask" not in self.truths:
             found["dynamic_mask"] = mask_to(self._source.dynamic_mask(image), size)[..., None]
         if "motion" in self.names:
             found["motion"] = area_to(self._source.motion(image), size)[..., None]

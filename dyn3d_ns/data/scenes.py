@@ -111,6 +111,11 @@ class JoinedPriors(PriorSource):
         part, inside, _ = self._of(image)
         return part.motion(inside)
 
+    def has_true_mask(self, image: int) -> bool:
+        """Whether the image has a true mask."""
+        part, inside, _ = self._of(image)
+        return part.has_true_mask(inside)
+
     def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something truly moves."""
         part, inside, _ = self._of(image)

@@ -179,6 +179,7 @@ class DynamicPipeline(VanillaPipeline):
         pairs = (
             (mask.cpu().numpy(), mask_to(source.true_mask(i), (mask.shape[1], mask.shape[0])))
             for i, mask in enumerate(masks)
+            if source.has_true_mask(i)
         )
         return mask_scores(pairs)
 

@@ -16,18 +16,20 @@ from PIL import Image
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, to_world, unproject
 from dyn3d_ns.io.arrays import read_png
-from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
-from dyn3d_ns.io.recognised import Recognised, images_in
+from dyn3d_ns.io.recognised import number_of
 from dyn3d_ns.io.transforms_json import Frame, Intrinsics, find_transforms, read_transforms
 
-_KINDS = {
+KINDS = {
     "camdata_left": ".cam",
     "depth": ".dpt",
     "flow": ".flo",
     "occlusions": ".png",
     "dynamic_label_perfect": ".png",
+    "invalid": ".png",
 }
+"""Folders of Sintel's ground truth, and what their files end in."""
 _TAG = np.array([202021.25], dtype="<f4").tobytes()
 
 
@@ -84,11 +86,11 @@ class SintelTruth:
             MissingFileError: there is no ground truth, or it is not clear which sequence is meant.
         """
         root = folder / "training" if (folder / "training").is_dir() else folder
-        present = [kind for kind in _KINDS if (root / kind).is_dir()]
+        present = [kind for kind in KINDS if (root / kind).is_dir()]
         names = sorted({p.name for kind in present for p in (root / kind).iterdir() if p.is_dir()})
         if not names:
             raise MissingFileError(
-                f"{folder} holds no ground truth: expected {', '.join(_KINDS)} in it or in its training/, "
+                f"{folder} holds no ground truth: expected {', '.join(KINDS)} in it or in its training/, "
                 "each with a folder a sequence"
             )
         if sequence is None and len(names) == 1:
@@ -98,16 +100,26 @@ class SintelTruth:
             raise MissingFileError(f"{root} holds {asked}; give one with --sequence: {', '.join(names)}")
         files = {}
         for kind in present:
-            found = sorted((root / kind / sequence).glob(f"*{_KINDS[kind]}"))
+            found = sorted((root / kind / sequence).glob(f"*{KINDS[kind]}"))
             if found:
                 files[kind] = found
         return cls(root, sequence, files, _davis(folder, sequence))
 
     def cameras(self) -> tuple[Float64[np.ndarray, "F 3 3"], Float64[np.ndarray, "F 4 4"]]:
-        """Read intrinsics and camera-to-world poses."""
+        """Read intrinsics and camera-to-world poses.
+
+        Raises:
+            PoseError: one is not finite, or no rotation and shift.
+        """
         pairs = [read_cam(path) for path in self.files["camdata_left"]]
         views = np.tile(np.eye(4), (len(pairs), 1, 1))
         views[:, :3] = [view for _, view in pairs]
+        rotations = views[:, :3, :3]
+        wrong = ~(np.abs(rotations @ rotations.swapaxes(1, 2) - np.eye(3)) < 1e-2).all((1, 2))
+        wrong |= ~np.isfinite(views).all((1, 2))
+        if wrong.any():
+            path = self.files["camdata_left"][int(np.flatnonzero(wrong)[0])]
+            raise PoseError(f"{path}: its pose is not finite, or no rotation and shift; restore the original")
         return np.stack([K for K, _ in pairs]), np.linalg.inv(views)
 
     @property
@@ -141,6 +153,18 @@ class SintelTruth:
     def hidden(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read which pixels of a frame are hidden in the next."""
         return read_png(self.files["occlusions"][frame], "L") > 127
+
+    def invalid(self, frame: int) -> Bool[np.ndarray, "H W"]:
+        """Read which pixels of a frame have no true depth and flow."""
+        return read_png(self.files["invalid"][frame], "L") > 127
+
+    def places(self, kind: str) -> dict[int, int]:
+        """Return where the files of a kind stand in their list, by the number in their names.
+
+        The last frame of a sequence has no flow, in Sintel itself no label either.
+        """
+        files = self.files.get(kind, [])
+        return {number: k for k, path in enumerate(files) if (number := number_of(path)) is not None}
 
 
 def _davis(folder: Path, sequence: str) -> list[Path]:
@@ -325,36 +349,3 @@ def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, 
             f"{depth_path} {depth.shape} must be finite and of the size of its object ids {labels.shape}"
         )
     return depth, labels
-
-
-def recognise_sintel(path: Path) -> Recognised | None:
-    """Tell whether a folder holds sequences of Sintel."""
-    root = path / "training" if (path / "training").is_dir() else path
-    passes = [name for name in ("final", "clean") if (root / name).is_dir()]
-    if not passes:
-        return None
-    scenes = sorted(p.name for p in (root / passes[0]).iterdir() if p.is_dir())
-    truth = [name for name in _KINDS if (root / name).is_dir()]
-    frames = {name: len(images_in(root / passes[0] / name)) for name in scenes}
-    if (path / "JPEGImages").is_dir():
-        truth.append("DAVIS annotations beside it")
-    facts = {
-        "passes": ", ".join(passes),
-        "sequences": ", ".join(f"{name} ({count} frames)" for name, count in frames.items()),
-        "ground truth": ", ".join(truth) or "none",
-    }
-    missing = [n for n in ("camdata_left", "depth", "flow") if n not in truth]
-    return Recognised(
-        "Sintel", facts, missing, [f"dyn3d process {root / passes[0] / s} OUT" for s in scenes[:3]]
-    )
-
-
-def recognise_davis(path: Path) -> Recognised | None:
-    """Tell whether a folder holds sequences of DAVIS."""
-    if not (path / "JPEGImages").is_dir():
-        return None
-    folders = sorted(p for p in (path / "JPEGImages").glob("*/*") if p.is_dir())
-    sequences = [f"{p.name} ({len(images_in(p))} frames)" for p in folders]
-    facts = {"sequences": ", ".join(sequences) or "none"}
-    missing = [] if (path / "Annotations").is_dir() else ["Annotations"]
-    return Recognised("DAVIS", facts, missing, [f"dyn3d process {p} OUT" for p in folders[:3]])

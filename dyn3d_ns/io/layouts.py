@@ -9,8 +9,8 @@ from pathlib import Path
 from dyn3d_ns.io.clip.folder import recognise_clip
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import recognise_transforms
-from dyn3d_ns.io.ground_truth import recognise_davis, recognise_sintel
 from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, images_in
+from dyn3d_ns.io.sequences import recognise_davis, recognise_sintel
 from dyn3d_ns.io.trajectories import recognise_colmap
 
 

@@ -83,6 +83,10 @@ class PriorSource:
         """Read the tracks of each recording, at the size of the stored images."""
         raise NotImplementedError
 
+    def has_true_mask(self, image: int) -> bool:
+        """Whether the image has a true mask; without one, measuring leaves it out."""
+        return "dynamic_mask" in self.truths
+
     def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something truly moves."""
         raise NotImplementedError
@@ -161,6 +165,10 @@ class FootagePriors(PriorSource):
         found, rows = self.footage.tracks(), list(self.frames)
         # Whole numbers are pixel centres in footage.
         return [TrackPrior(np.arange(len(rows)), found.xy[rows] + np.float32(0.5), found.visible[rows])]
+
+    def has_true_mask(self, image: int) -> bool:
+        """Whether the image has a true mask; without one, measuring leaves it out."""
+        return self.footage.has_true_mask(self.frames[image])
 
     def true_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something truly moves."""

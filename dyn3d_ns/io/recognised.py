@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def natural_order(path: Path) -> list[tuple[int, int | str]]:
+    """Return a key that sorts frame2 before frame10, by the whole path."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.as_posix())]
+
+
+def number_of(path: Path) -> int | None:
+    """Return the last number in a file's name, which frames and their maps share; None without any."""
+    digits = re.findall(r"\d+", path.stem)
+    return int(digits[-1]) if digits else None
 
 
 def image_size(image: Path) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Float64, Int, UInt8
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, PoseError
@@ -57,7 +58,7 @@ def read_cameras(path: Path, kind: CameraFormat = "auto") -> CameraFile:
     if kind == "auto":
         kind = _kind_of(path)
     if kind == "colmap":
-        cameras = _read_colmap(path)
+        cameras = read_colmap(path).cameras
     elif kind == "transforms":
         cameras = _read_transforms(path / "transforms.json" if path.is_dir() else path)
     else:
@@ -129,19 +130,60 @@ def _poses(
     return poses
 
 
-def _read_colmap(path: Path) -> CameraFile:
-    """Read a COLMAP model (text or binary) with pycolmap; images are sorted by name."""
+@dataclass(frozen=True)
+class ColmapModel:
+    """What a COLMAP model knows of its registered images, and its points."""
+
+    names: list[str]
+    cameras: CameraFile
+    lenses: list[str]
+    """COLMAP's name of the camera model of each image."""
+    xyz: Float64[np.ndarray, "P 3"]
+    rgb: UInt8[np.ndarray, "P 3"]
+
+    def select(self, images: list[int]) -> ColmapModel:
+        """Return the model with some of the images, in the order given."""
+        return ColmapModel(
+            [self.names[k] for k in images],
+            self.cameras.select(np.array(images)),
+            [self.lenses[k] for k in images],
+            self.xyz,
+            self.rgb,
+        )
+
+
+def colmap_folder(path: Path) -> Path | None:
+    """Return the folder of the model that a path means, None if there is none."""
+    for folder in (
+        path,
+        path / "sparse" / "0",
+        path / "sparse",
+        path / "0",
+        path / "colmap" / "sparse" / "0",
+    ):
+        if any((folder / f"images.{suffix}").is_file() for suffix in ("bin", "txt")):
+            return folder
+    return None
+
+
+def read_colmap(path: Path) -> ColmapModel:
+    """Read a COLMAP model (text or binary) with pycolmap; images are sorted by name.
+
+    Raises:
+        MissingFileError: there is none.
+        DamagedFileError: it cannot be read whole, or no image is registered.
+    """
     import pycolmap
 
-    for folder in (path, path / "sparse" / "0", path / "sparse", path / "0"):
-        if any((folder / f"images.{suffix}").is_file() for suffix in ("bin", "txt")):
-            break
-    else:
+    folder = colmap_folder(path)
+    if folder is None:
         raise MissingFileError(f"{path} holds no COLMAP model (images.bin or images.txt)")
+    _check_whole(folder)
     try:
         model = pycolmap.Reconstruction(str(folder))
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, LookupError) as error:
         raise DamagedFileError(f"{folder} is not a readable COLMAP model ({error})") from error
+    _check_cameras(folder, model)
     images = sorted((im for im in model.images.values() if im.has_pose), key=lambda im: im.name)
     if not images:
         raise DamagedFileError(f"{folder} holds no registered image")
@@ -153,7 +195,58 @@ def _read_colmap(path: Path) -> CameraFile:
         # COLMAP counts from the corner of the image: its pixel centres are at one half.
         Ks[k] = shift_pixel_centers(camera.calibration_matrix(), -HALF_PIXEL)
         sizes[k] = camera.width, camera.height
-    return CameraFile(poses, Ks, sizes)
+    points = list(model.points3D.values())
+    return ColmapModel(
+        [image.name for image in images],
+        CameraFile(poses, Ks, sizes),
+        [model.cameras[image.camera_id].model_name for image in images],
+        np.array([point.xyz for point in points], dtype=np.float64).reshape(-1, 3),
+        np.array([point.color for point in points], dtype=np.uint8).reshape(-1, 3),
+    )
+
+
+def _check_whole(folder: Path) -> None:
+    """Check that binary files hold all of the records that they announce.
+
+    What is cut off pycolmap reads as whatever is in memory: points of nothing, or a track so long that it
+    asks for all memory there is, for minutes.
+    """
+    for name, end_of_record in (("images.bin", _end_of_image), ("points3D.bin", _end_of_point)):
+        path = folder / name
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        try:
+            place, (count,) = 8, struct.unpack_from("<Q", content)
+            for _ in range(count):
+                place = end_of_record(content, place)
+        except (struct.error, ValueError):
+            place = len(content) + 1
+        if place > len(content):
+            raise DamagedFileError(
+                f"{path} is cut off; write the model again, or restore it from the original"
+            )
+
+
+def _end_of_image(content: bytes, place: int) -> int:
+    """Number, pose, camera, name with a 0 at its end, then 24 bytes an observation."""
+    place = content.index(b"\0", place + 64) + 1
+    return place + 8 + 24 * struct.unpack_from("<Q", content, place)[0]
+
+
+def _end_of_point(content: bytes, place: int) -> int:
+    """Number, place, colour, error, then 8 bytes an observation."""
+    return place + 51 + 8 * struct.unpack_from("<Q", content, place + 43)[0]
+
+
+def _check_cameras(folder: Path, model: Any) -> None:
+    """Check the length of cameras.bin, whose records only pycolmap knows the lengths of."""
+    expected = 8 + sum(24 + 8 * len(camera.params) for camera in model.cameras.values())
+    path = folder / "cameras.bin"
+    if path.is_file() and path.stat().st_size < expected:
+        raise DamagedFileError(
+            f"{path} is cut off: {path.stat().st_size} bytes of {expected}; write the model again"
+        )
 
 
 def _read_transforms(path: Path) -> CameraFile:

@@ -102,14 +102,14 @@ def read_transforms(path: Path, root: Path, label: str) -> TransformsFile:
     Per camera: `data: {camera: {transform_matrix, frames: [{file_path, time}]}}`; there a missing time is
     the frame's index divided by the number of frames less one.
     """
-    content = _load_json(path)
+    content = load_json(path)
     if "data" in content and "frames" not in content:
         entries = _per_camera_entries(content["data"], path)
     else:
         entries = _flat_entries(content.get("frames"), path)
     if not entries:
         raise EmptySplitError(f"{path} lists no frame; add frames to it or remove the file")
-    index = _ImageIndex(root, path.parent)
+    index = FileIndex(root, path.parent)
     frames = tuple(
         Frame(
             image=index.find(file_path, f"{path}, {where}"),
@@ -118,7 +118,7 @@ def read_transforms(path: Path, root: Path, label: str) -> TransformsFile:
         )
         for where, file_path, time, pose in entries
     )
-    return TransformsFile(path, label, _read_intrinsics(content, path), frames)
+    return TransformsFile(path, label, read_intrinsics(content, path), frames)
 
 
 def _label(path: Path) -> str:
@@ -137,7 +137,8 @@ def _nothing_found(data: Path) -> str:
     )
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a transforms file as it is."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -225,7 +226,12 @@ def check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
     return matrix
 
 
-def _read_intrinsics(content: dict[str, Any], path: Path) -> Intrinsics:
+def read_intrinsics(content: dict[str, Any], path: Path) -> Intrinsics:
+    """Read and check the intrinsics of a file, or of a frame that has its own.
+
+    Raises:
+        DatasetError: they are damaged, or state lens distortion.
+    """
     values: dict[str, float | None] = {}
     for key in ("camera_angle_x", "fl_x", "fl_y", "cx", "cy", "w", "h"):
         value = content.get(key)
@@ -250,23 +256,28 @@ def _read_intrinsics(content: dict[str, Any], path: Path) -> Intrinsics:
     return Intrinsics(angle, focal, values["fl_y"], values["cx"], values["cy"], w, h)
 
 
-class _ImageIndex:
-    """Finds the images of a dataset; lists every folder once, so that thousands of frames stay quick."""
+class FileIndex:
+    """Finds the files of a dataset; lists every folder once, so that thousands of frames stay quick."""
 
     def __init__(self, root: Path, base: Path) -> None:
         self.root = root
         self.bases = (base,) if base == root else (base, root)
         self._listed: dict[Path, set[str]] = {}
 
+    def find_file(self, value: Any, where: str, key: str) -> Path:
+        """Return the file that an entry means; raise an error where there is none inside the root."""
+        places = self._places(value, where, key)
+        for path in places:
+            if path.name in self._list(path.parent):
+                return path
+        raise MissingFileError(
+            f"{where}: `{key}` names {' or '.join(map(str, places))}, which does not exist"
+        )
+
     def find(self, file_path: Any, where: str) -> Path:
         """Return the image that a `file_path` means; raise an error where there is none inside the root."""
-        if not isinstance(file_path, str) or not file_path.strip():
-            raise DamagedFileError(f"{where}: `file_path` must name an image, got {file_path!r}")
-        if PurePosixPath(file_path).is_absolute() or PureWindowsPath(file_path).anchor:
-            raise UnsafePathError(f"{where}: `file_path` must be relative to {self.root}, got {file_path!r}")
         tried: list[Path] = []
-        for base in self.bases:
-            path = self._inside(base, file_path.replace("\\", "/"), where)
+        for path in self._places(file_path, where, "file_path"):
             names = self._list(path.parent)
             if path.name in names and path.suffix.lower() in IMAGE_EXTENSIONS:
                 return path
@@ -280,7 +291,17 @@ class _ImageIndex:
             f"{where}: no image at {places} (tried also with {', '.join(IMAGE_EXTENSIONS[:3])}, ...)"
         )
 
-    def _inside(self, base: Path, relative: str, where: str) -> Path:
+    def _places(self, value: Any, where: str, key: str) -> list[Path]:
+        """Return where a file may lie, all of it inside the root."""
+        if not isinstance(value, str) or not value.strip():
+            kind = "an image" if key == "file_path" else "a file"
+            raise DamagedFileError(f"{where}: `{key}` must name {kind}, got {value!r}")
+        if PurePosixPath(value).is_absolute() or PureWindowsPath(value).anchor:
+            raise UnsafePathError(f"{where}: `{key}` must be relative to {self.root}, got {value!r}")
+        relative = value.replace("\\", "/")
+        return [self._inside(base, relative, where, key) for base in self.bases]
+
+    def _inside(self, base: Path, relative: str, where: str, key: str) -> Path:
         parts = list(base.relative_to(self.root).parts)
         for part in PurePosixPath(relative).parts:
             if part != "..":
@@ -288,7 +309,7 @@ class _ImageIndex:
             elif parts:
                 parts.pop()
             else:
-                raise UnsafePathError(f"{where}: `file_path` {relative!r} leads out of {self.root}")
+                raise UnsafePathError(f"{where}: `{key}` {relative!r} leads out of {self.root}")
         return self.root.joinpath(*parts)
 
     def _list(self, folder: Path) -> set[str]:

@@ -108,6 +108,10 @@ class Footage:
         """Read true camera-to-world poses, in a world of their own."""
         raise NotImplementedError
 
+    def has_true_mask(self, i: int) -> bool:
+        """Whether frame i has a true mask; of a few datasets a frame at the end has none."""
+        return "dynamic_mask" in self.truths
+
     def true_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Read where frame i truly moves."""
         raise NotImplementedError

@@ -38,11 +38,6 @@ class ClipFootage(Footage):
         return self.clip.frames()
 
     @property
-    def size(self) -> tuple[int, int]:  # type: ignore[override]
-        """Width and height of the first frame; the stage `frames` made all alike."""
-        return self.clip.size
-
-    @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
         """Times in [0, 1], and frames per second."""
         return self.clip.times

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.recognised import IMAGE_SUFFIXES
+from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, natural_order
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -74,7 +74,7 @@ class Source:
 
     def _folder(self) -> Iterator[Frame]:
         paths = sorted(
-            (p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order
+            (p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order
         )
         if not paths:
             raise StageError(
@@ -220,11 +220,6 @@ def _exif_focal(image: Image.Image) -> float | None:
         return float(value) or None if value is not None else None
     except (TypeError, ValueError):
         return None
-
-
-def _natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """Sort frame2 before frame10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _listing(noun: str, verb: str, names: list[str]) -> str:

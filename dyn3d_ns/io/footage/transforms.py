@@ -1,0 +1,205 @@
+"""Nerfstudio's transforms.json as footage, with masks, depth and motion beside the images."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, UInt8
+
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
+from dyn3d_ns.io.arrays import read_png
+from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError, TimeRangeError
+from dyn3d_ns.io.footage.base import Footage, Prior
+from dyn3d_ns.io.footage.files import (
+    array_size,
+    check_aspect,
+    check_proportion,
+    checked_cameras,
+    read_array,
+    read_probability,
+    resized,
+)
+from dyn3d_ns.io.ply import read_points
+from dyn3d_ns.io.recognised import natural_order
+from dyn3d_ns.io.transforms_json import FileIndex, check_pose, check_time, load_json, read_intrinsics
+
+NAME = "transforms.json"
+_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
+"""Camera models that are pinholes where all distortion is 0."""
+_MILLIMETRE = 1e-3
+"""Nerfstudio's `depth_unit_scale_factor`."""
+_SIDE_FILES = ("mask_path", "depth_file_path", "dynamic_prob_path")
+
+
+def is_transforms(path: Path) -> bool:
+    """Tell whether a folder holds such a file."""
+    return (path / NAME).is_file()
+
+
+class TransformsFootage(Footage):
+    """Frames in the order of their `time`, or else of their names.
+
+    `mask_path` has Nerfstudio's meaning: what is not 0 is used, so 0 is what moves. `dynamic_prob_path` is
+    ours: how likely each pixel moves.
+    """
+
+    camera_source = NAME
+
+    def __init__(self, root: Path) -> None:
+        """Open a folder.
+
+        Raises:
+            DatasetError: the file or one that it names is missing or damaged, leads out of the folder, has a
+                lens, or only some frames have a mask, a depth or a time.
+        """
+        self.root, self._path = root, root / NAME
+        content = load_json(self._path)
+        entries = content.get("frames")
+        if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
+            raise DamagedFileError(f"{self._path}: `frames` must be a list of objects, one a frame")
+        index = FileIndex(root, root)
+        # Places in the file stay with the entries, for messages.
+        rows = [(f"{self._path}, frame {i}", entry) for i, entry in enumerate(entries)]
+        images = {where: index.find(entry.get("file_path"), where) for where, entry in rows}
+        self._time = _times(self._path, rows)
+        time = self._time
+        rows.sort(key=lambda row: natural_order(images[row[0]]) if time is None else [(0, time[row[0]])])
+        self._rows, self._content = rows, content
+        self._frames = [images[where] for where, _ in rows]
+        self._files = {key: _side_files(self._path, rows, key, index) for key in _SIDE_FILES}
+        ply = content.get("ply_file_path")
+        self._ply = index.find_file(ply, str(self._path), "ply_file_path") if ply else None
+        self._check_sizes()
+        _ = self._cameras
+        self.mask_source = NAME if "dynamic_mask" in self.names else "none"
+        self.advice = (
+            f"{self._path} may name them for each frame: `mask_path` (0 moves), `dynamic_prob_path`, "
+            "`depth_file_path`; `dyn3d process` makes these, flow and tracks of the images"
+        )
+
+    @property
+    def frames(self) -> list[Path]:
+        """Images in the order of time."""
+        return self._frames
+
+    @property
+    def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
+        """Times as the file has them, else evenly spaced."""
+        if self._time is None:
+            return super().times
+        return np.array([self._time[where] for where, _ in self._rows]), None
+
+    def cameras(self) -> Cameras:
+        """Return the cameras, with the intrinsics of each frame brought to the size that its image has."""
+        return self._cameras
+
+    @cached_property
+    def _cameras(self) -> Cameras:
+        width, height = self.size
+        Ks = np.tile(np.eye(3), (len(self._rows), 1, 1))
+        stated = np.empty((len(self._rows), 2))
+        poses = np.empty((len(self._rows), 4, 4))
+        for k, (where, entry) in enumerate(self._rows):
+            own = {**self._content, **entry}
+            model = own.get("camera_model", _PINHOLES[0])
+            if model not in _PINHOLES:
+                raise DatasetError(
+                    f"{where}: `camera_model` is {model}, but only pinhole cameras are read; undistort "
+                    "the images"
+                )
+            found = read_intrinsics(own, self._path)
+            stated[k] = found.w or width, found.h or height
+            fx, fy, cx, cy = found.resolve(*stated[k])
+            Ks[k] = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+            poses[k] = flip_axes(check_pose(entry.get("transform_matrix"), where))
+        wrong = np.flatnonzero(np.abs(stated[:, 1] - height * stated[:, 0] / width) > 1)
+        if len(wrong):
+            w, h = stated[wrong[0]].astype(int)
+            raise ImageSizeError(
+                f"{self._rows[wrong[0]][0]} states images of {w}x{h}, but they are {width}x{height}; correct "
+                "`w`, `h` and the intrinsics"
+            )
+        # Nerfstudio's pixel centres are at one half.
+        Ks = resized(shift_pixel_centers(Ks, -HALF_PIXEL), stated, self.size)
+        return checked_cameras(self.root, Ks, poses, len(self._rows))
+
+    @property
+    def names(self) -> frozenset[Prior]:  # type: ignore[override]
+        """What the file names."""
+        found: set[Prior] = set()
+        if self._files["mask_path"] or self._files["dynamic_prob_path"]:
+            found |= {"dynamic_mask", "motion"}
+        if self._files["depth_file_path"]:
+            found |= {"depth", "disparity"}
+        return frozenset(found)
+
+    def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
+        """Read where the mask of frame i is 0, or without masks where it moves more likely than not."""
+        if not self._files["mask_path"]:
+            return self.motion(i) > 0.5
+        mask = read_png(self._files["mask_path"][i], "L", "masks")
+        return mask == 0
+
+    def motion(self, i: int) -> Float32[np.ndarray, "h w"]:
+        """Read how likely each pixel of frame i moves."""
+        files = self._files["dynamic_prob_path"]
+        return read_probability(files[i]) if files else super().motion(i)
+
+    def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
+        """Read planar z of frame i: images in thousandths of a unit, arrays as they are."""
+        path = self._files["depth_file_path"][i]
+        if path.suffix.lower() == ".npy":
+            return read_array(path)
+        pixels = read_png(path, None, "depth")
+        if pixels.ndim != 2 or pixels.dtype == np.uint8:
+            raise DamagedFileError(f"{path} must be a grey image of 16 bits, in thousandths; write it so")
+        return pixels.astype(np.float32) * np.float32(_MILLIMETRE)
+
+    def points(self, middle: int) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
+        """Read the cloud of `ply_file_path`, which lies in the world of the poses as the file has them."""
+        if self._ply is None:
+            return None
+        cloud = read_points(self._ply)
+        return cloud.xyz.astype(np.float64), cloud.rgb
+
+    def _check_sizes(self) -> None:
+        for key, files in self._files.items():
+            if files and files[0].suffix.lower() != ".npy":
+                check_aspect(files, self.size)
+            elif key != "mask_path":
+                for path in files:
+                    check_proportion(path, array_size(path), self.size)
+
+
+def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> dict[str, float] | None:
+    """Return the time of each frame, None where no frame has one."""
+    without = [where for where, entry in rows if "time" not in entry]
+    if len(without) == len(rows):
+        return None
+    if without:
+        raise TimeRangeError(
+            f"{without[0]} has no `time`, but others have; give one to all frames or to none"
+        )
+    found = {where: check_time(entry["time"], where) for where, entry in rows}
+    if len(set(found.values())) < len(found):
+        raise TimeRangeError(
+            f"{path}: several frames have the same `time`, but a video has one camera; several cameras are "
+            "read by `dynamic-object-data`"
+        )
+    return found
+
+
+def _side_files(path: Path, rows: list[tuple[str, dict[str, Any]]], key: str, index: FileIndex) -> list[Path]:
+    """Return the files that all frames name under a key; none if no frame does."""
+    named = [(where, entry[key]) for where, entry in rows if entry.get(key) is not None]
+    if not named:
+        return []
+    if len(named) < len(rows):
+        raise DatasetError(
+            f"{path}: {len(named)} of {len(rows)} frames have a `{key}`; give one to all frames or to none"
+        )
+    return [index.find_file(value, where, key) for where, value in named]
