@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.data.priors import _flow_to, _mask_to, _nearest
+from dyn3d_ns.data.priors import Priors, _flow_to, _nearest, area_to, mask_to
 from dyn3d_ns.data.rays import RayDataManager, RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
 from dyn3d_ns.geometry.cameras import project, to_camera, unproject, viewmats_of
 from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.io.priors import FlowPrior
+from dyn3d_ns.io.priors import FlowPrior, PriorSource
 from dyn3d_ns.io.scene_metadata import scene_of
 from tests.video.cards import CardClip
 
@@ -230,8 +231,51 @@ def test_resampling_takes_centres_and_mixes_nothing() -> None:
     assert _nearest(values[:, :2], (6, 1)).tolist() == [[0, 0, 0, 1, 1, 1]]
     mask = np.zeros((6, 6), bool)
     mask[2, 3] = True
-    assert np.argwhere(_mask_to(mask, (2, 2))).tolist() == [[0, 1]]
-    assert _mask_to(mask, (12, 12)).sum() == 4
+    assert np.argwhere(mask_to(mask, (2, 2))).tolist() == [[0, 1]]
+    assert mask_to(mask, (12, 12)).sum() == 4
     flow = np.full((2, 6, 2), (4.0, 1.0), np.float32)
     found = _flow_to(FlowPrior(flow, np.ones((2, 6), bool), 3), (3, 4))
     assert found["flow"].shape == (4, 3, 2) and found["flow"][0, 0].tolist() == [2.0, 2.0]
+
+
+def test_a_map_is_averaged_where_it_shrinks() -> None:
+    values = np.zeros((4, 8), np.float32)
+    values[:2, :2] = [[1, 0], [0, 1]]
+    assert area_to(values, (4, 2))[0, 0] == 0.5
+    assert area_to(values, (8, 4)) is values
+    assert area_to(values, (16, 8)).shape == (8, 16)
+
+
+class TruthSource(PriorSource):
+    """A mask by somebody, and the truth, of which the second image has none."""
+
+    names = frozenset({"dynamic_mask", "motion"})
+    truths = frozenset({"dynamic_mask", "clean"})
+
+    def dynamic_mask(self, image: int) -> np.ndarray:
+        return np.zeros((6, 8), bool)
+
+    def motion(self, image: int) -> np.ndarray:
+        return np.full((6, 8), 0.25, np.float32)
+
+    def has_true_mask(self, image: int) -> bool:
+        return image == 0
+
+    def true_mask(self, image: int) -> np.ndarray:
+        return np.ones((6, 8), bool)
+
+    def clean(self, image: int) -> np.ndarray:
+        return np.full((6, 8, 3), 77, np.uint8)
+
+
+def test_truth_stands_in_the_place_of_the_prior_one_where_it_is_asked_for() -> None:
+    cameras = SimpleNamespace(width=torch.tensor([8, 8]), height=torch.tensor([6, 6]))
+    scene = SimpleNamespace(priors=TruthSource())
+    dataset = SimpleNamespace(cameras=cameras, metadata={"dyn3d_scene": scene}, may_keep=lambda size: True)
+    measured = Priors(dataset, ["dynamic_mask", "motion"], ["dynamic_mask", "clean"])
+    first, second = measured.of(0), measured.of(1)
+    assert bool(first["dynamic_mask"].all()) and first["motion"].shape == (6, 8, 1)
+    assert first["clean"].dtype == torch.uint8 and int(first["clean"].min()) == 77
+    assert "dynamic_mask" not in second, "what nobody labelled is not measured by somebody's mask"
+    trained = Priors(dataset, ["dynamic_mask", "motion"]).of(0)
+    assert not bool(trained["dynamic_mask"].any()) and "clean" not in trained

@@ -1,15 +1,22 @@
 """A headless Chromium for viewer tests; skipped, with the reason, where there is none."""
 
 import io
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+BIN = Path(sys.executable).parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -104,10 +111,55 @@ class ViewerPage:
             time.sleep(0.1)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port: int, process: subprocess.Popen, log: Path, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the viewer ended: {log.read_text()[-2000:]}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"no viewer on port {port} after {seconds:g} s: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def _viewer_page(page, config: Path) -> Iterator[ViewerPage]:
+    port, log = free_port(), config.with_name("viewer.log")
+    command = [BIN / "ns-viewer", "--load-config", config, "--viewer.websocket-port", port]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*map(str, command), "--viewer.websocket-host", "127.0.0.1"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        wait_for_port(port, process, log)
+        opened = ViewerPage(page, f"http://127.0.0.1:{port}")
+        opened.click("Hide Train Cams")
+        yield opened
+        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+    finally:
+        process.terminate()
+        process.wait(timeout=120)
+
+
 @pytest.fixture(scope="session")
 def viewer_page_type() -> type[ViewerPage]:
     """Return the class, since test modules cannot import one another."""
     return ViewerPage
+
+
+@pytest.fixture(scope="session")
+def open_viewer():
+    """Return what opens the page of `ns-viewer` on a config.yml."""
+    return _viewer_page
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """The stock viewer of a trained scene as a user sees it, in a headless Chromium."""
 
-import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,23 +10,6 @@ import pytest
 
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for_port(port: int, process: subprocess.Popen, log: Path, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the viewer ended: {log.read_text()[-2000:]}"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"no viewer on port {port} after {seconds:g} s: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -47,26 +27,10 @@ def trained_config(tiny_scene: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def viewer(page, viewer_page_type: type, trained_config: Path) -> Iterator:
+def viewer(page, open_viewer, trained_config: Path) -> Iterator:
     """Open the page of `ns-viewer` on the trained scene."""
-    port, log = free_port(), trained_config.with_name("viewer.log")
-    command = [BIN / "ns-viewer", "--load-config", trained_config, "--viewer.websocket-port", port]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*map(str, command), "--viewer.websocket-host", "127.0.0.1"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-    try:
-        wait_for_port(port, process, log)
-        opened = viewer_page_type(page, f"http://127.0.0.1:{port}")
-        opened.click("Hide Train Cams")
+    with open_viewer(page, trained_config) as opened:
         yield opened
-        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
-    finally:
-        process.terminate()
-        process.wait(timeout=120)
 
 
 def test_the_page_shows_the_scene_and_where_the_future_begins(viewer) -> None:

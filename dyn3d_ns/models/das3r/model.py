@@ -47,6 +47,8 @@ from dyn3d_ns.viewer.frame_cameras import CameraPath, FrameCameras
 _SEEN = "clean_seen"
 _SAME_POSE = 1e-3
 """Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
+_ROUNDING = 1e-6
+"""Difference of poses that are the same."""
 _LITTLE_RESTS = 0.1
 """Part of the pixels that must be static for a training without a warning."""
 _STANDS_STILL = 1e-6
@@ -436,6 +438,18 @@ class Das3rModel(GaussianModel):
         return self._corrected(poses, adjustment.detach()).reshape(camera.camera_to_worlds.shape)
 
     # What is shown
+
+    def get_outputs(self, camera: Cameras) -> dict[str, Any]:
+        """Render a camera; one that a training image came with is taken as it is by now."""
+        if not self.training and self._is_given(camera):
+            camera = self.corrected_camera(camera)
+        return super().get_outputs(camera)
+
+    def _is_given(self, camera: Cameras) -> bool:
+        """Whether a camera is, but for rounding, one that training started with, at its time."""
+        around, part = self.views.neighbours(self.time_of(camera))
+        given = self.views.camera_to_worlds[around[round(part)]]
+        return bool((camera.camera_to_worlds.reshape(3, 4) - given).abs().max() < _ROUNDING)
 
     def camera_path(self) -> CameraPath | None:
         """Return the cameras of the training views for the viewer, None before there are any."""

@@ -109,6 +109,13 @@ def test_cameras_of_other_frames_follow_their_neighbours(trained: DynamicTrainer
         corrected = model.corrected_camera(held_out)
         moved = corrected.camera_to_worlds - held_out.camera_to_worlds
         assert moved[..., 0, 3].item() == pytest.approx(0.05, abs=1e-4), "half of the frame before"
+        given = frame_camera(trained, 4)
+        as_given = model.get_outputs_for_camera(given)["rgb"]
+        refined = model.get_outputs_for_camera(model.corrected_camera(given))["rgb"]
+        torch.testing.assert_close(as_given, refined)
+        given.camera_to_worlds = given.camera_to_worlds + 1e-3 * torch.eye(4)[:3, 3:]
+        given.camera_to_worlds[..., 0, 3] += 1e-3
+        assert not torch.allclose(model.get_outputs_for_camera(given)["rgb"], refined, atol=1e-2)
         assert model.estimated_poses()[4, 0, 3] - model.views.camera_to_worlds[4, 0, 3] == pytest.approx(0.1)
     finally:
         model.camera_optimizer.pose_adjustment.data.copy_(kept)
