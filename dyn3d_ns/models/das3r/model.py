@@ -85,6 +85,8 @@ class Das3rModelConfig(GaussianModelConfig):
     """Part of the image's longer side by which what moves is widened."""
     refine_masks: bool = True
     """Look at the masks again, twice, once the static scene explains what rests."""
+    looks: tuple[float, ...] = (0.3, 0.55)
+    """Parts of the training after which the masks are looked at again, rising."""
     masks: MaskSettings = field(default_factory=MaskSettings)
     """Settings of that."""
     shadows: bool = True
@@ -123,10 +125,9 @@ class Das3rModel(GaussianModel):
         return scene
 
     def phases(self) -> list[Phase]:
-        """Return one phase, or three with a second look at the masks after the first two."""
-        if not self.config.refine_masks:
-            return [Phase("all", 1.0)]
-        return [Phase("first look", 0.3), Phase("second look", 0.55), Phase("all", 1.0)]
+        """Return phases that end with a look at the masks, and a last one."""
+        looks = self.config.looks if self.config.refine_masks else ()
+        return [*(Phase(f"up to {look:g}", look) for look in looks), Phase("all", 1.0)]
 
     def network_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of the views."""
