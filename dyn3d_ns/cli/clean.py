@@ -83,7 +83,8 @@ class Clean:
         video, out = (self.paths[0] if len(self.paths) == 2 else None), self.paths[-1]
         if video is not None and not video.exists() and ":" not in str(video):
             raise CommandError(f"{video} does not exist; give a video file or a folder of images")
-        if video is not None and out.exists() and out.samefile(video):
+        written = (out, _beside(out, "_mask.mp4"))
+        if video is not None and any(path.exists() and path.samefile(video) for path in written):
             raise CommandError(f"OUT must be another file than VIDEO {video}, which would be overwritten")
         if self.config is not None and not self.config.is_file():
             raise CommandError(f"--config must be the config.yml of a training, but {self.config} is no file")

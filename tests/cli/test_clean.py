@@ -242,6 +242,7 @@ def test_objects_are_listed_with_their_names(clip: Path, tmp_path: Path) -> None
         ("clean {video} {tmp}/a.mp4 {tmp}/b.mp4", "give VIDEO and OUT.mp4, in this order"),
         ("clean {tmp}/none.mp4 {tmp}/a.mp4", "none.mp4 does not exist"),
         ("clean {video} {video}", "must be another file than VIDEO"),
+        ("clean {mask} {tmp}/v.mp4", "must be another file than VIDEO"),
         ("clean {video} {tmp}/a.avi", "OUT must end in .mp4"),
         ("clean {video} {video}/a.mp4", "cannot write to {video}"),
         ("clean {video} {tmp}/a.mp4 --method no-such", "there is no method 'no-such'"),
@@ -260,9 +261,11 @@ def test_mistakes_are_told_before_any_work(
     from nerfstudio.configs.method_configs import all_methods
 
     monkeypatch.setattr(Process, "run", lambda self: pytest.fail("it began to work"))
-    places = {"video": tmp_path / "v.mp4", "tmp": tmp_path, "other": tmp_path / "config.yml"}
-    write_video(places["video"], cards.images)
+    places = {"video": tmp_path / "v.mp4", "mask": tmp_path / "v_mask.mp4", "tmp": tmp_path}
+    places["other"] = tmp_path / "config.yml"
+    for name in ("video", "mask"):
+        write_video(places[name], cards.images)
     places["other"].write_text(yaml.dump(all_methods["dyn3d-velocity-fast"]))
     assert main(shlex.split(arguments.format(**places))) == 2
     assert said.format(**places) in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"v.mp4", "config.yml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"v.mp4", "v_mask.mp4", "config.yml"}
