@@ -96,12 +96,12 @@ class Bench:
         kept = config.parent / "figures.json"
         if kept.is_file():
             known = json.loads(kept.read_text(encoding="utf-8"))
-            result.figures, result.frames = known["figures"], known["frames"]
+            result.figures, result.frames, result.steps = (known[k] for k in ("figures", "frames", "steps"))
             return
         scene = load_scene(config, "test")
         result.figures = plain_figures(scene.pipeline.get_average_eval_image_metrics())
-        result.frames = len(scene.model.views.times)
-        write_json(kept, {"figures": result.figures, "frames": result.frames})
+        result.frames, result.steps = len(scene.model.views.times), scene.step
+        write_json(kept, {"figures": result.figures, "frames": result.frames, "steps": result.steps})
 
 
 def sequence_names(sequences: tuple[str, ...]) -> list[str]:

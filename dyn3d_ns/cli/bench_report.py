@@ -27,6 +27,8 @@ class SequenceResult:
     """What `ns-eval` reports, without the single frames."""
     frames: int = 0
     """Frames that masks were compared in."""
+    steps: int = 0
+    """Steps that it was trained for."""
     error: str = ""
     """Why there are none."""
 
@@ -61,15 +63,16 @@ def _psnr_table(dataset: str, ran: Sequence[SequenceResult], method: str) -> str
             own = _number(found.figures["static_psnr_das3r"]) + ("" if found.by_true_masks else " (1)")
         rows.append([name, *(_number(values[k]) for values in published.values()), own])
     chosen = [k for k, name in enumerate(names) if name in ours]
-    counted = f" ({len(chosen)} of {len(names)})"
+    mixed = "" if all(r.by_true_masks for r in ours.values()) else " (1)"
+    counted = f" ({len(chosen)} of {len(names)}){mixed}"
     mean = _mean([ours[names[k]].figures["static_psnr_das3r"] for k in chosen])
     rows.append(["mean", *(_number(MEAN_PSNR[dataset][m]) for m in published), mean and mean + counted])
     if chosen:
         same = [_mean([values[k] for k in chosen]) for values in published.values()]
-        rows.append([f"mean of the {len(chosen)} run here", *same, mean])
+        rows.append([f"mean of the {len(chosen)} run here", *same, mean + mixed])
     header = ["sequence", *(f"{name}, published" for name in published), method]
     text = f"## Static PSNR, {dataset} (dB)\n\n" + _table(header, rows)
-    if any(not r.by_true_masks for r in ours.values()):
+    if mixed:
         text += (
             "\n\n(1) Static pixels by estimated masks, since there are no true ones: not to be compared with "
             "the published figures."
@@ -128,6 +131,7 @@ def _own_table(ran: Sequence[SequenceResult]) -> str:
         "masks": masks,
         "cameras": lambda r: str(r.figures.get("camera_source", "unknown")),
         "static pixels by": lambda r: str(r.figures.get("regions_by", "unknown")),
+        "steps": lambda r: str(r.steps),
         "steps on evaluation poses": lambda r: str(r.figures.get("eval_pose_refine_steps", 0)),
     }
     rows = [[value(r) for value in columns.values()] for r in ran]

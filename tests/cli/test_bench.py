@@ -72,6 +72,7 @@ def test_masks_are_averaged_over_frames_and_poses_over_sequences() -> None:
 def test_figures_by_estimated_masks_say_so() -> None:
     text = report([result("camel", regions_by="dyn3d process")], "dyn3d-das3r")
     assert row(text, "Static PSNR, DAVIS", "camel")[7] == "25.00 (1)"
+    assert row(text, "Static PSNR, DAVIS", "mean")[7] == "25.00 (1 of 8) (1)"
     assert "not to be compared" in text
     assert "not to be compared" not in report([result("camel")], "dyn3d-das3r")
 
@@ -111,6 +112,7 @@ def test_a_failed_sequence_does_not_stop_the_others(
     gone, camel = content["sequences"]
     assert gone["error"] and not gone["figures"]
     assert not camel["error"] and camel["dataset"] == "DAVIS" and camel["frames"] == 9
+    assert camel["steps"] == 20
     assert camel["figures"]["static_psnr_das3r"] > 10
     text = (tmp_path / "out/report.md").read_text()
     assert text.strip() in said.out and "## Failed" in text
