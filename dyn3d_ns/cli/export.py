@@ -92,6 +92,27 @@ class ExportTrajectories(ExportOptions):
         print(f"{self.output}: {len(times)} times, {self.output.stat().st_size / 1e6:.1f} MB")
 
 
+@dataclass(kw_only=True)
+class ExportDas3r:
+    """Write a scene of dyn3d-das3r in the files of DAS3R's published code; splat viewers show what rests."""
+
+    load_config: Path
+    """config.yml of a training of dyn3d-das3r."""
+    output_dir: Path
+    """Folder for point_cloud/iteration_N/point_cloud.ply, pose/pose_org.npy and pose/pose_N.npy."""
+
+    def run(self) -> None:
+        """Load the scene and write the files."""
+        require_writable(self.output_dir, "--output-dir")
+        from dyn3d_ns.cli.das3r import load_scene
+        from dyn3d_ns.models.das3r.files import write_das3r
+
+        scene = load_scene(self.load_config)
+        path = write_das3r(scene.model, self.output_dir, scene.step)
+        print(f"{path}: {len(scene.model.scene)} Gaussians, {path.stat().st_size / 1e6:.1f} MB")
+        print(f"{self.output_dir / 'pose'}: {len(scene.model.views.times)} world-to-camera poses")
+
+
 @dataclass
 class Export:
     """Export a trained scene to files."""
@@ -99,6 +120,7 @@ class Export:
     what: (
         Annotated[ExportPly, tyro.conf.subcommand("ply")]
         | Annotated[ExportTrajectories, tyro.conf.subcommand("trajectories")]
+        | Annotated[ExportDas3r, tyro.conf.subcommand("das3r")]
     )
 
     def run(self) -> None:

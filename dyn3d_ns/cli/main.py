@@ -8,6 +8,8 @@ from typing import Annotated, Protocol
 
 import tyro
 
+from dyn3d_ns.cli.bench import Bench
+from dyn3d_ns.cli.clean import Clean
 from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
@@ -49,6 +51,13 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 12. The cameras of a sequence of DAVIS or Sintel, written to where davis-data and sintel-data look:
    dyn3d process davis:DAVIS/dog
    dyn3d process sintel:SINTEL/alley_2
+13. A video without what moves in it (processed and trained on the way), or rendered from a training:
+   dyn3d clean video.mp4 clean.mp4
+   dyn3d clean --config CONFIG clean.mp4
+14. A dyn3d-das3r scene in the files of DAS3R's published code, which splat viewers open too:
+   dyn3d export das3r --load-config CONFIG --output-dir exported
+15. DAS3R's tables over sequences of your own choice, beside the published figures:
+   dyn3d bench das3r clips/camel clips/dog --output bench
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -62,6 +71,8 @@ Command = (
     | Annotated[View, Plain, tyro.conf.subcommand("view")]
     | Annotated[EvalVideo, Plain, tyro.conf.subcommand("eval-video")]
     | Annotated[Info, Plain, tyro.conf.subcommand("info")]
+    | Annotated[Clean, Plain, tyro.conf.subcommand("clean")]
+    | Annotated[Bench, Plain, tyro.conf.subcommand("bench")]
 )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
@@ -73,6 +74,7 @@ def write_splats(
     scales: Float32[np.ndarray, "N 3"],
     opacities: Float32[np.ndarray, "N"],
     sh: Float32[np.ndarray, "N K 3"],
+    extra: Mapping[str, Float32[np.ndarray, "N"]] | None = None,
 ) -> None:
     """Write Gaussians in the PLY layout of 3D Gaussian Splatting, which splat viewers open.
 
@@ -83,6 +85,7 @@ def write_splats(
         scales: Standard deviations in world units (stored as logarithms).
         opacities: Opacities in 0..1 (stored as logits).
         sh: Spherical harmonics coefficients, K a square number.
+        extra: Further columns by name, written as they are behind the others; viewers pass over them.
     """
     n, k = len(means), sh.shape[1]
     if round(k**0.5) ** 2 != k:
@@ -92,6 +95,7 @@ def write_splats(
         "scales": scales.shape[:1],
         "opacities": opacities.shape,
         "sh": sh.shape[:1],
+        **{name: column.shape for name, column in (extra or {}).items()},
     }
     wrong = {name: shape for name, shape in shapes.items() if shape != (n,)}
     if wrong:
@@ -100,22 +104,29 @@ def write_splats(
     names = [
         *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"), *rest,
         *("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+        *(extra or {}),
     ]  # fmt: skip
-    alpha = np.clip(opacities.astype(np.float64), 1e-6, 1 - 1e-6)
     columns = (
         means,
         np.zeros((n, 3), np.float32),
         sh[:, 0],
         # Readers expect all coefficients of red, then of green, then of blue.
         sh[:, 1:].transpose(0, 2, 1).reshape(n, 3 * (k - 1)),
-        np.log(alpha / (1 - alpha))[:, None],
+        logit(opacities)[:, None],
         np.log(np.maximum(scales, 1e-12)),
         quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12),
+        *(column[:, None] for column in (extra or {}).values()),
     )
     header = "".join(f"property float {name}\n" for name in names)
     with atomic_open(path) as file:
         file.write(f"ply\nformat binary_little_endian 1.0\nelement vertex {n}\n{header}end_header\n".encode())
         file.write(np.concatenate(columns, axis=1).astype("<f4").tobytes())
+
+
+def logit(opacities: Float32[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
+    """Return the logits of opacities as splat files hold them, finite also for 0 and 1."""
+    alpha = np.clip(opacities.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.log(alpha / (1 - alpha))
 
 
 def write_points(path: Path | str, xyz: Float32[np.ndarray, "N 3"], rgb: UInt8[np.ndarray, "N 3"]) -> None:

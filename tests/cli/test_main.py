@@ -43,6 +43,8 @@ def test_every_command_has_an_example() -> None:
         "view",
         "info",
         "eval-video",
+        "clean",
+        "bench",
     }
     assert {example.split()[1] for example in EXAMPLES} == commands
 

@@ -138,3 +138,13 @@ def test_damaged_files(tmp_path, content, message):
 def test_missing_file(tmp_path):
     with pytest.raises(MissingFileError):
         read_points(tmp_path / "none.ply")
+
+
+def test_further_columns_stand_behind_the_others(tmp_path):
+    extra = {"conf_static": np.linspace(0, 1, 50, dtype=np.float32)}
+    write_splats(tmp_path / "a.ply", **splats(), extra=extra)
+    table = read_vertices(tmp_path / "a.ply")
+    assert table.dtype.names[-2:] == ("rot_3", "conf_static")
+    np.testing.assert_array_equal(table["conf_static"], extra["conf_static"])
+    with pytest.raises(ValueError, match="50 Gaussians"):
+        write_splats(tmp_path / "b.ply", **splats(), extra={"a": np.ones(3, np.float32)})
