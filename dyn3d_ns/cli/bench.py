@@ -87,11 +87,11 @@ class Bench:
 
     def _measure(self, result: SequenceResult, method: str) -> None:
         """Fill in the figures: those of an earlier run where the training is the same."""
-        from dyn3d_ns.cli.das3r import footage_of, load_scene, train
+        from dyn3d_ns.cli.das3r import load_scene, parser_of, train
         from dyn3d_ns.io.atomic import write_json
 
-        data = footage_of(Path(result.source), self.output / "clips" / result.name)
-        config = train(data, self.output / "trainings" / result.name, method, self.steps)
+        parser = parser_of(result.source, self.output / "clips" / result.name)
+        config = train(parser, self.output / "trainings" / result.name, method, self.steps)
         result.config = str(config)
         kept = config.parent / "figures.json"
         if kept.is_file():

@@ -58,7 +58,7 @@ class Clean:
             CommandError: the arguments contradict each other or name what is not there; nothing was done.
             SystemExit: Ctrl-C (status 130) or SIGTERM (143) stopped it.
         """
-        from dyn3d_ns.cli.das3r import default_method, footage_of, method_config, telling_how_to_go_on, train
+        from dyn3d_ns.cli.das3r import default_method, method_config, parser_of, telling_how_to_go_on, train
 
         video, out = self._arguments()
         with telling_how_to_go_on("what is done is kept"):
@@ -67,9 +67,9 @@ class Clean:
                 assert video is not None
                 method = self.method or default_method()
                 method_config(method)
-                data = footage_of(video, self.clip or _beside(out, "_clip"))
-                check_kept(self.keep, data)
-                config = train(data, _beside(out, "_training"), method, self.steps, eval_interval=0)
+                parser = parser_of(str(video), self.clip or _beside(out, "_clip"))
+                check_kept(self.keep, parser.data)
+                config = train(parser, _beside(out, "_training"), method, self.steps, eval_interval=0)
             scene = open_scene(config)
             self._write(scene, video, out)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dyn3d_ns.cli.errors import CommandError
 
 if TYPE_CHECKING:
+    from dyn3d_ns.dataparsers.video import VideoDataParserConfig  # pyright: ignore[reportMissingImports]
     from dyn3d_ns.engine.pipeline import DynamicPipeline
     from dyn3d_ns.io.footage.base import Footage
     from dyn3d_ns.models.das3r.model import Das3rModel
@@ -35,25 +36,40 @@ def default_method() -> str:
     return "dyn3d-das3r" if default_device_type() == "cuda" else "dyn3d-das3r-fast"
 
 
-def footage_of(source: Path, clip: Path) -> Path:
-    """Return the folder to train from: the source itself if it is one, else ``clip``, processed if needed.
+def parser_of(source: str, clip: Path) -> VideoDataParserConfig:
+    """Return what reads a video with its cameras and masks, after `dyn3d process` where that is needed.
 
     Args:
-        source: Whatever `dyn3d process` takes, or the folder of a clip that it made.
-        clip: Folder to process into.
+        source: Whatever `dyn3d process` takes, or a folder that it, or another tool, made. Of a sequence of
+            DAVIS or Sintel the annotations and ground truth are left to the evaluation.
+        clip: Folder to process into, unless the sequence of a dataset has been processed in its own place.
 
     Raises:
         CommandError: a stage failed, or the source is not there.
     """
+    # The folder dataparsers/ is mapped to this name at install time, which pyright does not follow.
     from dyn3d_ns.cli.process import Process
+    from dyn3d_ns.dataparsers import davis, sintel, video  # pyright: ignore[reportMissingImports]
     from dyn3d_ns.io.recognised import images_in
+    from dyn3d_ns.io.sequences import DavisSequence, SintelSequence, named_sequence
 
-    if source.is_dir() and not images_in(source):
-        return source
-    if source.is_dir() and (source.resolve() / "..").resolve() == clip.resolve():
+    sequence, folder = named_sequence(source), Path(source)
+    if sequence is not None:
+        if (sequence.clip / "cameras" / "poses.npz").is_file():
+            clip = sequence.clip
+        else:
+            Process(source=source, out=clip).run()
+        estimated = {"data": sequence.folder.resolve(), "masks": "estimated", "clip": clip.resolve()}
+        if isinstance(sequence, DavisSequence):
+            return davis.DavisDataParserConfig(**estimated)
+        assert isinstance(sequence, SintelSequence)
+        return sintel.SintelDataParserConfig(**estimated, cameras="estimated")
+    if folder.is_dir() and not images_in(folder):
+        return video.VideoDataParserConfig(data=folder.resolve())
+    if folder.is_dir() and (folder.resolve() / "..").resolve() == clip.resolve():
         raise CommandError(f"{source} lies in {clip}, where the clip would go; choose another --clip")
     Process(source=source, out=clip).run()
-    return clip
+    return video.VideoDataParserConfig(data=clip.resolve())
 
 
 def require_das3r(config: Any, named: str) -> None:
@@ -86,7 +102,11 @@ def method_config(name: str) -> Any:
 
 
 def train(
-    data: Path, folder: Path, method: str, steps: int | None = None, eval_interval: int | None = None
+    parser: VideoDataParserConfig,
+    folder: Path,
+    method: str,
+    steps: int | None = None,
+    eval_interval: int | None = None,
 ) -> Path:
     """Train a method on a video as `ns-train` does, and return the training's config.yml.
 
@@ -94,7 +114,7 @@ def train(
     frames, cameras, masks or settings have other folders.
 
     Args:
-        data: Folder of the video.
+        parser: What reads the video.
         folder: Where trainings are kept.
         method: Name of the preset.
         steps: Number of steps; the preset's if None.
@@ -114,9 +134,8 @@ def train(
     config.vis = "tensorboard"
     config.cpu_alternative = ""
     config.output_dir, config.experiment_name = folder.resolve().parent, folder.name
-    config.data = config.pipeline.datamanager.data = data.resolve()
-    parser = config.pipeline.datamanager.dataparser
-    parser.data = data.resolve()
+    config.data = config.pipeline.datamanager.data = parser.data
+    config.pipeline.datamanager.dataparser = parser
     footage = parser.setup().open()
     if eval_interval is not None:
         parser.eval_interval = eval_interval or max(len(footage.frames), 2)

@@ -50,6 +50,8 @@ class PriorSource:
     """Ground truth that there is; only the evaluation looks at it."""
     mask_source: str = "none"
     """Whose masks they are, for reports."""
+    truth_source: str = "ground truth"
+    """What true masks are, for reports."""
     camera_source: str = "given"
     """Whose cameras the images have, for reports."""
     advice: str = "only clips have any: `dyn3d process VIDEO OUT` makes one, dynamicverse-data reads it"
@@ -120,6 +122,11 @@ class FootagePriors(PriorSource):
     def mask_source(self) -> str:  # type: ignore[override]
         """Whose masks they are."""
         return self.footage.mask_source
+
+    @property
+    def truth_source(self) -> str:  # type: ignore[override]
+        """What true masks are."""
+        return self.footage.truth_source
 
     @property
     def camera_source(self) -> str:  # type: ignore[override]

@@ -14,8 +14,10 @@ from dyn3d_ns.cli.clean import check_kept, constant_rate, recorded_images
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.main import main
 from dyn3d_ns.cli.process import Process
+from dyn3d_ns.dataparsers.video import VideoDataParserConfig
 from dyn3d_ns.io.footage.clip import ClipFootage
 from dyn3d_ns.video.frames.decode import Source
+from tests.footage_files import write_sintel
 from tests.video.cards import MOVER, PILLAR, WALL, Card, CardClip
 from tests.video.clips import write_video
 
@@ -76,13 +78,17 @@ def test_all_frames_but_one_train(cleaned: Path) -> None:
     assert len(scene.model.views.times) == 9 and scene.step == STEPS
 
 
+def reads(clip: Path) -> VideoDataParserConfig:
+    return VideoDataParserConfig(data=clip)
+
+
 @pytest.mark.slow
 def test_a_second_run_trains_nothing(
     cleaned: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(cleaned.parent / "clean_training", tmp_path / "clean_training")
     monkeypatch.setattr("nerfstudio.scripts.train.train_loop", lambda *_: pytest.fail("it trained again"))
-    config = das3r.train(clip, cleaned.parent / "clean_training", "dyn3d-das3r-fast", STEPS, 0)
+    config = das3r.train(reads(clip), cleaned.parent / "clean_training", "dyn3d-das3r-fast", STEPS, 0)
     assert config == config_of(cleaned)
 
 
@@ -94,7 +100,7 @@ def test_other_frames_or_steps_are_another_training(
     other = tmp_path / "other"
     CardClip((WALL, PILLAR, MOVER), frames=10, width=64, height=48).write(other, "frames cameras depth masks")
     made = {
-        das3r.train(data, tmp_path / "t", "dyn3d-das3r-fast", steps, 0)
+        das3r.train(reads(data), tmp_path / "t", "dyn3d-das3r-fast", steps, 0)
         for data, steps in ((clip, 5), (clip, 6), (other, 5), (clip, 5))
     }
     assert len(made) == 3
@@ -104,13 +110,13 @@ def test_other_frames_or_steps_are_another_training(
 def test_a_stopped_training_goes_on(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
     monkeypatch.setattr("nerfstudio.scripts.train.train_loop", lambda *args: loaded.append(args[2].load_dir))
-    saved = das3r.train(clip, tmp_path / "t", "dyn3d-das3r-fast", 50, 0)
+    saved = das3r.train(reads(clip), tmp_path / "t", "dyn3d-das3r-fast", 50, 0)
     folder = saved.parent / "nerfstudio_models"
     folder.mkdir()
     (folder / "step-000000020.ckpt").touch()
-    das3r.train(clip, tmp_path / "t", "dyn3d-das3r-fast", 50, 0)
+    das3r.train(reads(clip), tmp_path / "t", "dyn3d-das3r-fast", 50, 0)
     (folder / "step-000000049.ckpt").touch()
-    das3r.train(clip, tmp_path / "t", "dyn3d-das3r-fast", 50, 0)
+    das3r.train(reads(clip), tmp_path / "t", "dyn3d-das3r-fast", 50, 0)
     assert loaded == [None, folder]
 
 
@@ -181,14 +187,32 @@ def test_a_video_is_processed_beside_the_output(
     seen = []
     monkeypatch.setattr(Process, "run", lambda self: seen.append((self.source, self.out)))
     video = write_video(tmp_path / "v.mp4", cards.images)
-    assert das3r.footage_of(video, tmp_path / "v_clip") == tmp_path / "v_clip"
-    assert seen == [(video, tmp_path / "v_clip")]
+    assert das3r.parser_of(str(video), tmp_path / "v_clip").data == tmp_path / "v_clip"
+    assert seen == [(str(video), tmp_path / "v_clip")]
     frames = tmp_path / "done"
     cards.write(frames, "frames")
-    assert das3r.footage_of(frames, tmp_path / "no") == frames and len(seen) == 1
-    assert das3r.footage_of(frames / "rgb", tmp_path / "c") == tmp_path / "c"
+    assert das3r.parser_of(str(frames), tmp_path / "no").data == frames and len(seen) == 1
+    assert das3r.parser_of(str(frames / "rgb"), tmp_path / "c").data == tmp_path / "c"
     with pytest.raises(CommandError, match="choose another --clip"):
-        das3r.footage_of(frames / "rgb", frames)
+        das3r.parser_of(str(frames / "rgb"), frames)
+
+
+def test_of_a_datasets_sequence_ground_truth_is_left_to_the_evaluation(
+    cards: CardClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(Process, "run", lambda self: seen.append((self.source, self.out)))
+    root = write_sintel(tmp_path / "sintel", cards)
+    source = f"sintel:{root}/alley_1"
+    parser = das3r.parser_of(source, tmp_path / "clip")
+    assert seen == [(source, tmp_path / "clip")]
+    assert (parser.cameras, parser.masks, parser.clip) == ("estimated", "estimated", tmp_path / "clip")
+    cards.write(root / "dyn3d/final/alley_1")
+    parser = das3r.parser_of(source, tmp_path / "clip")
+    assert len(seen) == 1, "it was processed in its own place"
+    footage = parser.setup().open()
+    assert footage.camera_source == footage.mask_source == "dyn3d process"
+    assert footage.truths >= {"cameras", "dynamic_mask"}
 
 
 def test_frames_come_from_the_video_those_that_the_clip_took(cards: CardClip, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class Footage:
     """How to get what there is not: the command that makes it."""
     mask_source: str = "none"
     """Whose masks they are, for reports: "dyn3d process", "annotations", "ground truth"…"""
+    truth_source: str = "ground truth"
+    """What true masks are, for reports: annotations may be somebody's predictions."""
     camera_source: str = "none"
     """Whose cameras they are, for reports."""
 

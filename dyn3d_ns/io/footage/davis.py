@@ -23,6 +23,7 @@ class DavisFootage(SequenceFootage):
     """Masks of the annotations where all frames have one, else those of the clip."""
 
     sequence: DavisSequence
+    truth_source = "annotations"
 
     def __init__(self, sequence: DavisSequence, masks: DavisMasks = "auto", clip: Path | None = None) -> None:
         """Open a sequence.

@@ -130,8 +130,7 @@ class CleanFrames:
         scale = min(1.0, _COVERAGE_SIDE / max(width, height))
         w, h = max(round(width * scale), 1), max(round(height * scale), 1)
         camera = self._camera(frame, w, h)
-        outputs = self.model.get_outputs_for_camera(camera)
-        seen = self.model.seen(camera, outputs["depth"]).cpu().numpy()
+        seen = self.model.seen(camera).cpu().numpy()
         return ~mask_to(~seen, (width, height))
 
     def _camera(self, frame: int, width: int, height: int) -> Cameras:

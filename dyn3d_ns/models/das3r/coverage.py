@@ -1,50 +1,66 @@
-"""Which pixels of a view some training view saw at rest."""
+"""How much each Gaussian shows in the training views, and how much of that at rest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from dyn3d_ns.geometry.cameras import from_camera, project, to_camera, unproject
+_NOTABLE = 0.1
+"""Pixels' worth of light from which on a view bears witness to a Gaussian."""
+_ENOUGH = 2
+"""Views that must have seen a surface at rest: one alone may have a mask that missed what moves."""
 
-_BEHIND = 0.05
-"""Part of its depth by which a surface may lie behind what a view shows and still be what it shows."""
+
+class Contributions(NamedTuple):
+    """Blending weights of each Gaussian, summed over the pixels of all views."""
+
+    total: Float[Tensor, "N"]
+    at_rest: Float[Tensor, "N"]
+    """The same, of static pixels only."""
+    views: Int64[Tensor, "N"]
+    """Views that show it at rest."""
+
+    @property
+    def share(self) -> Float[Tensor, "N"]:
+        """Part at rest; 1 where a Gaussian shows nowhere, of which nobody knows."""
+        return torch.where(self.total > _NOTABLE, self.at_rest / self.total.clamp_min(1e-9), 1.0)
+
+    @property
+    def witnessed(self) -> Bool[Tensor, "N"]:
+        """Whether enough views show it at rest."""
+        return self.views >= _ENOUGH
 
 
-def seen_at_rest(
-    depth: Float[Tensor, "H W"],
-    viewmat: Float[Tensor, "4 4"],
-    K: Float[Tensor, "3 3"],
-    static: Float[Tensor, "V h w"],
-    depths: Sequence[Float[Tensor, "h w"]],
-    viewmats: Float[Tensor, "V 4 4"],
-    Ks: Float[Tensor, "V 3 3"],
-) -> Bool[Tensor, "H W"]:
-    """Return where the surface that a view shows was seen, unoccluded and resting, by another view.
+def contributions(
+    render: Callable[[int, Float[Tensor, "N 2"]], Float[Tensor, "H W 2"]],
+    static: Iterable[Float[Tensor, "H W"]],
+    count: int,
+    device: torch.device,
+) -> Contributions:
+    """Sum the blending weights of Gaussians over pixels.
+
+    A rendering is linear in the Gaussians' channels, so the slope of a weighted sum of its pixels by a
+    Gaussian's channel is the sum of its blending weights there.
 
     Args:
-        depth: Planar z of the static scene in the view, world units.
-        viewmat: World to camera of the view.
-        K: Its intrinsics, pixels.
-        static: How static each pixel of the training views is, in 0..1.
-        depths: Planar z of the static scene in the training views.
-        viewmats: World to camera of the training views.
-        Ks: Their intrinsics, pixels.
+        render: Renders a view of the given number with two channels a Gaussian, on black, differentiably.
+        static: How static each pixel of the views is, in 0..1, view by view.
+        count: Number of Gaussians.
+        device: Where they are.
     """
-    height, width = depth.shape
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([columns, rows], -1).reshape(-1, 2).to(depth) + 0.5
-    points = from_camera(unproject(pixels, depth.reshape(-1), K), viewmat)
-    seen = torch.zeros(len(points), dtype=torch.bool, device=depth.device)
-    h, w = static.shape[1:]
-    for i in range(len(static)):
-        local = to_camera(points, viewmats[i])
-        column, row = torch.floor(project(local, Ks[i])).long().unbind(-1)
-        inside = (local[:, 2] > 1e-3) & (column >= 0) & (column < w) & (row >= 0) & (row < h)
-        row, column = row.clamp(0, h - 1), column.clamp(0, w - 1)
-        unoccluded = local[:, 2] < (1 + _BEHIND) * depths[i][row, column]
-        seen |= inside & unoccluded & (static[i, row, column] > 0.5)
-    return seen.reshape(height, width)
+    total, at_rest = torch.zeros(count, device=device), torch.zeros(count, device=device)
+    views = torch.zeros(count, dtype=torch.int64, device=device)
+    for view, rests in enumerate(static):
+        with torch.enable_grad():
+            channels = torch.zeros(count, 2, device=device, requires_grad=True)
+            image = render(view, channels)
+            weighted = (image[..., 0] * (rests > 0.5)).sum() + image[..., 1].sum()
+            (slope,) = torch.autograd.grad(weighted, channels)
+        at_rest += slope[:, 0]
+        total += slope[:, 1]
+        views += slope[:, 0] > _NOTABLE
+    return Contributions(total, at_rest, views)

@@ -20,6 +20,9 @@ class MaskSettings:
     """Log-odds gained for each robust standard deviation of the error beyond the tolerance."""
     tolerance: float = 3.0
     """Error in robust standard deviations that says nothing either way."""
+    forgiveness: float = 1.0
+    """Log-odds that a small error takes from a mask at most: where a mask is right but the scene has taken up
+    what moves, errors are small too."""
     window: int = 5
     """Side of the square over which errors are averaged, pixels, odd."""
 
@@ -54,8 +57,7 @@ def second_look(
     """
     before = settings.trust * (2 * prior.clamp(0, 1) - 1)
     evidence = settings.sharpness * (error / scale - settings.tolerance)
-    limit = settings.trust + 1
-    return torch.sigmoid(before + evidence.clamp(-limit, limit))
+    return torch.sigmoid(before + evidence.clamp(-settings.forgiveness, settings.trust + 1))
 
 
 def widen(motion: Float[Tensor, "*V H W"], pixels: int) -> Float[Tensor, "*V H W"]:

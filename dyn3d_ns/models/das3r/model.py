@@ -37,7 +37,7 @@ from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite, image_loss
 from dyn3d_ns.metrics.evaluation import FrameScore, RegionError, pooled_region_psnr, region_errors
 from dyn3d_ns.metrics.image import psnr_of_mse, quantize, ssim
-from dyn3d_ns.models.das3r.coverage import seen_at_rest
+from dyn3d_ns.models.das3r.coverage import Contributions, contributions
 from dyn3d_ns.models.das3r.masks import MaskSettings, residual, robust_scale, second_look, widen
 from dyn3d_ns.models.das3r.movers import join, movers_of_frame
 from dyn3d_ns.models.das3r.views import TrainingViews
@@ -47,6 +47,12 @@ from dyn3d_ns.viewer.frame_cameras import CameraPath, FrameCameras
 _SEEN = "clean_seen"
 _SAME_POSE = 1e-3
 """Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
+_SEEN_SHARE = 0.4
+"""Part of what a pixel shows that must have been seen at rest."""
+_HARDLY_RESTS = 0.25
+"""Part of a Gaussian that must show at rest for it to stay."""
+_FADED = -5.0
+"""Logit of the staticness of what is taken out of the scene."""
 _ROUNDING = 1e-6
 """Difference of poses that are the same."""
 _LITTLE_RESTS = 0.1
@@ -112,7 +118,7 @@ class Das3rModel(GaussianModel):
         super().populate_modules()
         self.views = TrainingViews(self.num_train_data)
         self._dataset: DynamicDataset | None = None
-        self._depths: list[Tensor] = []
+        self._witnessed: Tensor | None = None
         self._movers: tuple[int, Gaussians | None] = (-1, None)
         self.frame_cameras = FrameCameras(self.camera_path)
 
@@ -316,6 +322,29 @@ class Das3rModel(GaussianModel):
             motion = priors.of(i).get("motion", torch.full((*error.shape, 1), 0.1))[..., 0]
             moves = second_look(motion.to(error), error, scale, masks)
             self.views.set_static(i, 1 - widen(moves, margin))
+        if self.config.use_staticness:
+            self._fade_what_never_rested()
+
+    def _fade_what_never_rested(self) -> None:
+        """Lower the staticness of Gaussians to the part of them that shows at rest.
+
+        Those that hardly rest stand where a mover was that the masks missed at first; nothing is learned
+        there any more, so nothing else would ever remove them.
+        """
+        share = self._contributions().share[:, None]
+        static = torch.logit(share.clamp(0.01, 0.99))
+        static = torch.where(share < _HARDLY_RESTS, torch.full_like(static, _FADED), static)
+        kept = self.scene.params["static"].data
+        self.scene.params["static"].data = torch.minimum(kept, static)
+
+    def _contributions(self) -> Contributions:
+        gaussians = self.gaussians_at(0.0)
+
+        def render(view: int, channels: Tensor) -> Tensor:
+            return self.rasterize_gaussians(gaussians, self.view_of(view), channels)[0][0]
+
+        static = (self.static_of(i)[..., 0].detach() for i in range(len(self.views.times)))
+        return contributions(render, static, len(gaussians), self.views.times.device)
 
     def _prior_names(self) -> frozenset[Prior]:
         return scene_of(self.kwargs["metadata"]).priors.names
@@ -544,7 +573,7 @@ class Das3rModel(GaussianModel):
 
     def train(self, mode: bool = True) -> Das3rModel:
         """Switch between training and evaluation; what was kept of the scene is out of date after either."""
-        self._depths, self._movers = [], (-1, None)
+        self._witnessed, self._movers = None, (-1, None)
         super().train(mode)
         return self
 
@@ -576,34 +605,27 @@ class Das3rModel(GaussianModel):
             split = region_errors(shown, clean, mask)
             if "dynamic" in split:
                 found["clean_movers"] = split["dynamic"]
-            seen = region_errors(shown, clean, ~self.seen(camera, outputs["depth"])[..., None])
+            seen = region_errors(shown, clean, ~self.seen(camera)[..., None])
             if "static" in seen:
                 found[_SEEN] = seen["static"]
         return found
 
     @torch.no_grad()
-    def seen(self, camera: Cameras, depth: Float[Tensor, "H W 1"]) -> Bool[Tensor, "H W"]:
-        """Return the pixels of a camera whose surface some training view saw at rest."""
-        views = [self.view_of(i) for i in range(len(self.views.times))]
-        if not self._depths:
-            self._depths = [self._depth_of(view) for view in views]
-        return seen_at_rest(
-            depth[..., 0],
-            viewmats_of(camera.camera_to_worlds.reshape(1, 3, 4))[0],
-            camera.get_intrinsics_matrices().to(depth).reshape(3, 3),
-            self.views.static.float() / 255.0,
-            self._depths,
-            torch.cat([view.viewmats for view in views]),
-            torch.cat([view.Ks for view in views]),
+    def seen(self, camera: Cameras) -> Bool[Tensor, "H W"]:
+        """Return the pixels of a camera that show what training views saw at rest: two of them at least, and
+        not much more often covered than at rest."""
+        if self._witnessed is None:
+            found = self._contributions()
+            self._witnessed = (found.share * found.witnessed)[:, None]
+        view = TrainingView(
+            self.time_of(camera),
+            viewmats_of(camera.camera_to_worlds.reshape(1, 3, 4)),
+            camera.get_intrinsics_matrices().to(self.device).reshape(1, 3, 3),
+            int(camera.width.item()),
+            int(camera.height.item()),
         )
-
-    def _depth_of(self, view: TrainingView) -> Float[Tensor, "H W"]:
-        gaussians = self.gaussians_at(view.time)
-        render, alpha, _ = self.rasterize_gaussians(
-            gaussians, view, gaussians.colors, sh_degree=self.config.sh_degree, render_mode="RGB+ED"
-        )
-        depth = render[0, ..., 3]
-        return torch.where(alpha[0, ..., 0] > 0, depth, depth.max())
+        share, _, _ = self.rasterize_gaussians(self.gaussians_at(view.time), view, self._witnessed)
+        return share[0, ..., 0] > _SEEN_SHARE
 
     def figures(self, scores: Sequence[FrameScore]) -> dict[str, Any]:
         """Return the figures that DAS3R's tables have, over all evaluation images, and what they rest on."""
@@ -620,7 +642,7 @@ class Das3rModel(GaussianModel):
             "mask_source": source.mask_source if self.config.use_masks else "none",
             "masks_refined": self.config.refine_masks,
             "camera_source": source.camera_source,
-            "regions_by": "ground truth" if "dynamic_mask" in source.truths else source.mask_source,
+            "regions_by": source.truth_source if "dynamic_mask" in source.truths else source.mask_source,
             "eval_pose_refine_steps": self.config.eval_pose_refine_steps,
             "focal_factor": float(self.views.focal_factor.detach()),
         }

@@ -1,25 +1,45 @@
-"""Which pixels some view saw at rest."""
+"""How much Gaussians show at rest: by a rasterisation whose blending weights are known."""
 
+from __future__ import annotations
+
+import pytest
 import torch
 
-from dyn3d_ns.models.das3r.coverage import seen_at_rest
-from tests.video.cards import PILLAR, WALL, CardClip
+from dyn3d_ns.models.das3r.coverage import contributions
+from dyn3d_ns.rendering import rasterize
 
 
-def test_what_is_hidden_or_moves_in_every_view_counts_as_unseen() -> None:
-    clip = CardClip((WALL, PILLAR), frames=3, camera_step=(0.3, 0, 0))
-    depths = [torch.from_numpy(depth) for depth in clip.depths]
-    viewmats = torch.from_numpy(clip.poses).inverse().float()
-    K = torch.from_numpy(clip.K).float()
-    K[:2, 2] += 0.5
-    static = torch.ones(2, 96, 128)
-    # The third view looks at what the first two have seen.
-    others = (static, depths[:2], viewmats[:2], K.repeat(2, 1, 1))
-    seen = seen_at_rest(depths[2], viewmats[2], K, *others)
-    beyond = 110 * 0.3 / 6  # the strip that comes in on the right, pixels on the wall
-    assert not seen[:, -int(beyond) + 1 :].any()
-    assert seen[10, 60:100].all()
-    hidden = ~seen[48, :120]
-    assert 0 < int(hidden.sum()) < 30, "wall that the pillar hid from both"
-    static[:, 20:30, :] = 0
-    assert not seen_at_rest(depths[2], viewmats[2], K, *others)[22:28].any()
+def scene() -> tuple[torch.Tensor, ...]:
+    """Return a small Gaussian before a larger one, and one that no view sees."""
+    means = torch.tensor([[0.0, 0, 2], [0.0, 0, 3], [0.0, 0, -5]])
+    quats = torch.tensor([[1.0, 0, 0, 0]]).repeat(3, 1)
+    scales = torch.tensor([0.02, 0.3, 0.1])[:, None].repeat(1, 3)
+    return means, quats, scales, torch.tensor([0.5, 0.9, 0.9])
+
+
+def render(view: int, channels: torch.Tensor) -> torch.Tensor:
+    K = torch.tensor([[[40.0, 0, 16], [0, 40.0, 16], [0, 0, 1]]])
+    viewmat = torch.eye(4)[None]
+    viewmat[0, 0, 3] = 0.1 * view
+    return rasterize(*scene(), channels, viewmat, K, 32, 32, packed=False)[0][0]
+
+
+def test_weights_add_up_to_what_is_covered() -> None:
+    static = [torch.ones(32, 32), torch.zeros(32, 32), torch.ones(32, 32)]
+    found = contributions(render, static, 3, torch.device("cpu"))
+    covered = sum(render(view, torch.ones(3, 1)).sum() for view in range(3))
+    assert float(found.total.sum()) == pytest.approx(float(covered), rel=1e-4)
+    assert found.views.tolist() == [2, 2, 0]
+    assert found.witnessed.tolist() == [True, True, False]
+    assert float(found.share[2]) == 1, "nobody knows of what no view shows"
+    assert 0.6 < float(found.share[1]) < 0.7, "at rest in two of three views that show it alike"
+
+
+def test_only_static_pixels_count_as_rest() -> None:
+    left = torch.zeros(32, 32)
+    left[:, :16] = 1
+    found = contributions(render, [left], 3, torch.device("cpu"))
+    assert float(found.share[1]) == pytest.approx(0.5, abs=0.02)
+    assert found.witnessed.tolist() == [False, False, False], "one view may be wrong"
+    none = contributions(render, [torch.zeros(32, 32)], 3, torch.device("cpu"))
+    assert none.at_rest.tolist() == [0, 0, 0] and float(none.total[0]) > 0

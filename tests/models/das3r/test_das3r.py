@@ -11,8 +11,10 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.eval_utils import eval_setup
 
 from dyn3d_ns.engine.trainer import DynamicTrainer
+from dyn3d_ns.geometry.cameras import project, to_camera
 from dyn3d_ns.rendering import rasterize
 from tests.models.das3r.conftest import FRAMES, Clip, train_on
+from tests.models.test_methods import small_config, train
 
 MIDDLE = 7
 
@@ -97,6 +99,41 @@ def test_the_movers_are_laid_over(trained: DynamicTrainer, card_clip: Clip) -> N
     wider = model.get_outputs_for_camera(wide)
     torch.testing.assert_close(wider["mask"][:, 20:-20], outputs["mask"], atol=1e-3, rtol=0)
     assert float(wider["mask"][:, :19].max()) == 0, "the recording says nothing of what lies beside it"
+
+
+def test_ghosts_of_what_masks_missed_fade(trained: DynamicTrainer) -> None:
+    """Gaussians that stand where all views see something move lose their staticness; others keep it."""
+    model = trained.pipeline.eval().model
+    static, maps = model.scene.params["static"].data.clone(), model.views.static.clone()
+    try:
+        model.scene.params["static"].data.fill_(4.0)
+        model._fade_what_never_rested()
+        assert float(model.scene.staticness.median()) > 0.8
+        model.views.static[:, 40:60, 50:80] = 0
+        model._fade_what_never_rested()
+        camera = model.view_of(7)
+        shown = project(to_camera(model.scene.params["means"].detach(), camera.viewmats[0]), camera.Ks[0])
+        away = (shown - torch.tensor([65.0, 50.0])).abs().max(1).values
+        assert float(model.scene.staticness[away < 4].median()) < 0.5
+        assert float(model.scene.staticness[away > 25].median()) > 0.8
+    finally:
+        model.scene.params["static"].data.copy_(static)
+        model.views.static.copy_(maps)
+
+
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(card_clip: Clip, tmp_path: Path) -> None:
+    """The second half is the same in one go and after a checkpoint, looks at the masks included."""
+    whole = train_on(card_clip.root, tmp_path / "whole", steps=40)
+    half = small_config("dyn3d-das3r-fast", card_clip.root, tmp_path / "half", 40)
+    half.pipeline.model.max_gaussians = 4000
+    half.steps_per_save, half.save_only_latest_checkpoint = 20, False
+    train(half)
+    again = small_config("dyn3d-das3r-fast", card_clip.root, tmp_path / "again", 40)
+    again.pipeline.model.max_gaussians = 4000
+    again.load_dir, again.load_step = half.get_checkpoint_dir(), 20
+    resumed = train(again)
+    for name, value in whole.pipeline.model.state_dict().items():
+        assert torch.equal(value, resumed.pipeline.model.state_dict()[name]), name
 
 
 def test_cameras_of_other_frames_follow_their_neighbours(trained: DynamicTrainer) -> None:
