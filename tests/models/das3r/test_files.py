@@ -10,6 +10,7 @@ import torch
 
 from dyn3d_ns.cli import das3r
 from dyn3d_ns.cli.main import main
+from dyn3d_ns.dataparsers.video import VideoDataParserConfig
 from dyn3d_ns.geometry.cameras import viewmats_of
 from dyn3d_ns.io.das3r_ply import read_das3r_ply
 from dyn3d_ns.rendering import rasterize
@@ -22,7 +23,9 @@ pytestmark = pytest.mark.slow
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("das3r")
     CardClip(frames=8, width=64, height=48).write(folder / "clip", "frames cameras depth masks")
-    return das3r.train(folder / "clip", folder / "trainings", "dyn3d-das3r-fast", 40, 0)
+    return das3r.train(
+        VideoDataParserConfig(data=folder / "clip"), folder / "trainings", "dyn3d-das3r-fast", 40, 0
+    )
 
 
 def test_the_files_hold_the_scene_and_its_cameras(config: Path, tmp_path: Path) -> None:
