@@ -28,7 +28,7 @@ def test_masks_that_cover_everything(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cover every pixel of every training frame.*use-masks False"):
         train_on(root, tmp_path / "out", steps=2)
     trainer = train_on(root, tmp_path / "out", steps=2, use_masks=False)
-    assert trainer.pipeline.model.views.static.float().mean() > 250
+    assert trainer.pipeline.model.views.static.float().mean() > 240
 
 
 def test_frames_without_a_static_pixel_are_named_and_teach_nothing(
