@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_output_file
+from dyn3d_ns.io.sequences import PREFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +82,7 @@ class Clean:
                 f"{' '.join(map(str, self.paths)) or 'nothing'}"
             )
         video, out = (self.paths[0] if len(self.paths) == 2 else None), self.paths[-1]
-        if video is not None and not video.exists() and ":" not in str(video):
+        if video is not None and not (video.exists() or str(video).startswith(PREFIXES)):
             raise CommandError(f"{video} does not exist; give a video file or a folder of images")
         written = (out, _beside(out, "_mask.mp4"))
         if video is not None and any(path.exists() and path.samefile(video) for path in written):
@@ -147,7 +148,7 @@ def recorded_images(footage: Footage, video: Path | None) -> Iterator[np.ndarray
     from dyn3d_ns.io.recognised import images_in
     from dyn3d_ns.video.frames.decode import Source
 
-    trained_on = video is None or (video.is_dir() and not images_in(video)) or ":" in str(video)
+    trained_on = video is None or (video.is_dir() and not images_in(video)) or str(video).startswith(PREFIXES)
     if trained_on:
         for path in footage.frames:
             yield read_image(path, alpha=False)

@@ -59,7 +59,7 @@ def parser_of(source: str, clip: Path) -> VideoDataParserConfig:
             clip = sequence.clip
         else:
             Process(source=source, out=clip).run()
-        estimated = {"data": sequence.folder.resolve(), "masks": "estimated", "clip": clip.resolve()}
+        estimated = {"data": sequence.folder.absolute(), "masks": "estimated", "clip": clip.absolute()}
         if isinstance(sequence, DavisSequence):
             return davis.DavisDataParserConfig(**estimated)
         assert isinstance(sequence, SintelSequence)
@@ -137,8 +137,9 @@ def train(
     config.data = config.pipeline.datamanager.data = parser.data
     config.pipeline.datamanager.dataparser = parser
     footage = parser.setup().open()
-    if eval_interval is not None:
-        parser.eval_interval = eval_interval or max(len(footage.frames), 2)
+    # A short video holds one frame out all the same.
+    most = max(len(footage.frames), 2)
+    parser.eval_interval = min(parser.eval_interval if eval_interval is None else eval_interval or most, most)
     config.timestamp = f"{config.max_num_iterations}-{parser.eval_interval}-{_fingerprint(footage)}"
     saved, last = config.get_base_dir() / "config.yml", None
     if saved.is_file() and any(config.get_checkpoint_dir().glob("step-*.ckpt")):
@@ -174,13 +175,17 @@ def load_scene(config_path: Path, test_mode: str = "inference") -> TrainedScene:
     from nerfstudio.utils.eval_utils import eval_setup
 
     from dyn3d_ns.cli.rig import load_config, require_checkpoint
+    from dyn3d_ns.dataparsers.video import VideoDataParser  # pyright: ignore[reportMissingImports]
 
     config = load_config(config_path)
     require_das3r(config, str(config_path))
     require_checkpoint(config)
     _, pipeline, _, step = eval_setup(config_path, test_mode=cast(Any, test_mode))
     pipeline = cast("DynamicPipeline", pipeline)
-    footage = cast(Any, pipeline.datamanager.dataparser).open()
+    parser = pipeline.datamanager.dataparser
+    if not isinstance(parser, VideoDataParser):
+        raise CommandError(f"{config_path} was trained on a {type(parser).__name__}, which reads no video")
+    footage = parser.open()
     return TrainedScene(pipeline, cast("Das3rModel", pipeline.model), footage, step + 1)
 
 

@@ -164,9 +164,12 @@ class DynamicPipeline(VanillaPipeline):
             return {}
         before = torch.eye(4, dtype=true.dtype).repeat(len(true), 1, 1)
         before[:, :3] = dataset.cameras.camera_to_worlds.cpu().to(true)
+        # Between two training frames there may be one that is held out.
+        gaps = torch.diff(torch.as_tensor(dataset.cameras.times).flatten().cpu().double())
+        in_a_row = (gaps > 0) & (gaps < 1.5 * gaps[gaps > 0].median()) if bool((gaps > 0).any()) else None
         return {
-            "pose": trajectory_errors(estimated.detach().cpu(), true),
-            "pose_before": trajectory_errors(before, true),
+            "pose": trajectory_errors(estimated.detach().cpu(), true, in_a_row=in_a_row),
+            "pose_before": trajectory_errors(before, true, in_a_row=in_a_row),
         }
 
     def _score_masks(self) -> dict[str, float] | None:

@@ -121,7 +121,7 @@ class FootagePriors(PriorSource):
     @property
     def mask_source(self) -> str:  # type: ignore[override]
         """Whose masks they are."""
-        return self.footage.mask_source
+        return self.footage.mask_source if "dynamic_mask" in self.names else "none"
 
     @property
     def truth_source(self) -> str:  # type: ignore[override]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dyn3d_ns.geometry.alignment import kabsch, umeyama
@@ -28,12 +28,15 @@ class TrajectoryErrors(TypedDict):
 
 
 def trajectory_errors(
-    estimated: Float[Tensor, "F 4 4"], true: Float[Tensor, "F 4 4"], with_scale: bool = True
+    estimated: Float[Tensor, "F 4 4"],
+    true: Float[Tensor, "F 4 4"],
+    with_scale: bool = True,
+    in_a_row: Bool[Tensor, "F-1"] | None = None,
 ) -> TrajectoryErrors:
     """Compare camera-to-world poses after the best similarity of their positions (Umeyama).
 
     A path without any extent has no scale and no rotation to align by: its first poses are laid on each
-    other.
+    other. ``in_a_row`` says which neighbours are frames in a row, for the relative errors; None for all.
 
     Raises:
         ValueError: the numbers of poses differ, or there are fewer than two.
@@ -44,8 +47,9 @@ def trajectory_errors(
     aligned, scale = _aligned(estimated, true, with_scale)
     length = float((true[1:, :3, 3] - true[:-1, :3, 3]).norm(dim=1).sum())
     away = (aligned[:, :3, 3] - true[:, :3, 3]).norm(dim=1)
-    step = _steps(aligned)
-    error = torch.linalg.inv(_steps(true)) @ step
+    error = torch.linalg.inv(_steps(true)) @ _steps(aligned)
+    if in_a_row is not None and bool(in_a_row.any()):
+        error = error[in_a_row]
     ate = float(away.square().mean().sqrt())
     return TrajectoryErrors(
         ate=ate,

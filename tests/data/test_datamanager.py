@@ -187,5 +187,5 @@ def test_damaged_image_is_named_before_the_first_step(tmp_path):
 
 def test_a_dataparser_without_times_and_splits_is_named(scene):
     config = DynamicDataManagerConfig(data=scene, dataparser=BlenderDataParserConfig())
-    with pytest.raises(DatasetError, match="end of the command: davis-data, dynamic-object-data, dynamicverse-data"):
+    with pytest.raises(DatasetError, match="end of the command: davis-data, dynamic-object-data"):
         config.setup(device="cpu", test_mode="val")

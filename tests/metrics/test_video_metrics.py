@@ -131,3 +131,19 @@ def test_depth_errors_count_only_what_is_known() -> None:
     }
     with pytest.raises(ValueError, match="no pixel"):
         DepthErrors().align()
+
+
+def test_relative_errors_of_frames_in_a_row() -> None:
+    """A drift of a tenth of a degree a frame counts once, though a frame between two others is left out."""
+    angles = torch.deg2rad(0.1 * torch.arange(6.0)).double()
+    drift = torch.eye(4).double().repeat(6, 1, 1)
+    drift[:, :3, :3] = so3_exp(angles[:, None] * torch.tensor([0.0, 1.0, 0.0]).double())
+    true = torch.eye(4).double().repeat(6, 1, 1)
+    true[:, 0, 3] = torch.arange(6.0)
+    kept = [0, 1, 2, 4, 5]
+    drift[:, :3, 3] = true[:, :3, 3]
+    a, b = drift[kept], true[kept]
+    everything = trajectory_errors(a, b)["rpe_rotation_degrees"]
+    in_a_row = torch.tensor([True, True, False, True])
+    assert trajectory_errors(a, b, in_a_row=in_a_row)["rpe_rotation_degrees"] == pytest.approx(0.1, abs=1e-6)
+    assert everything > 0.12

@@ -14,7 +14,7 @@ from dyn3d_ns.io.clip.types import Cameras, Flow, Tracks
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Footage, Prior, Truth
 from dyn3d_ns.io.footage.clip import ClipFootage
-from dyn3d_ns.io.footage.files import check_proportion, resized
+from dyn3d_ns.io.footage.files import check_aspect, check_proportion, resized
 from dyn3d_ns.io.recognised import images_in, natural_order
 from dyn3d_ns.io.sequences import Sequence
 
@@ -119,9 +119,14 @@ class SequenceFootage(Footage):
 
     @cached_property
     def _clean(self) -> list[Path]:
-        """Frames without what moves, if there is one for each."""
-        found = sorted(images_in(self.sequence.root / "ground_truth" / "clean"), key=natural_order)
-        return found if len(found) == len(self.frames) else []
+        """Frames without what moves, if there is one for each; the root's own are of its only sequence."""
+        folder = self.sequence.root / "ground_truth" / "clean"
+        own, alone = folder / self.sequence.name, len(list(self.sequence.folder.parent.iterdir())) == 1
+        found = sorted(images_in(own) or (images_in(folder) if alone else []), key=natural_order)
+        if len(found) != len(self.frames):
+            return []
+        check_aspect(found, self.size)
+        return found
 
     @property
     def truths(self) -> frozenset[Truth]:  # type: ignore[override]

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.cameras.lie_groups import exp_map_SO3xR3
+from nerfstudio.cameras.lie_groups import exp_map_SE3, exp_map_SO3xR3
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
@@ -28,10 +28,10 @@ from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.engine.schedule import Phase
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.seeds.depth_maps import depth_points, staticness_of_points
-from dyn3d_ns.gaussians.seeds.points import SeedPoints, ViewSet
+from dyn3d_ns.gaussians.seeds.points import SH_C0, SeedPoints, ViewSet
 from dyn3d_ns.gaussians.static import StaticnessScene, staticness_scene
 from dyn3d_ns.geometry.cameras import field_of_view, project, unproject, viewmats_of
-from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.errors import DatasetError, UserError
 from dyn3d_ns.io.footage.base import Prior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite, image_loss
@@ -53,6 +53,8 @@ _HARDLY_RESTS = 0.25
 """Part of a Gaussian that must show at rest for it to stay."""
 _FADED = -5.0
 """Logit of the staticness of what is taken out of the scene."""
+_CORRECTED = "corrected"
+"""Mark in the metadata of cameras that are as training has found them."""
 _ROUNDING = 1e-6
 """Difference of poses that are the same."""
 _LITTLE_RESTS = 0.1
@@ -133,6 +135,10 @@ class Das3rModel(GaussianModel):
     def phases(self) -> list[Phase]:
         """Return phases that end with a look at the masks, and a last one."""
         looks = self.config.looks if self.config.refine_masks else ()
+        if any(not a < b for a, b in zip((0.0, *looks), (*looks, 1.0), strict=True)):
+            raise UserError(
+                f"--pipeline.model.looks must be parts of the training that rise between 0 and 1, not {looks}"
+            )
         return [*(Phase(f"up to {look:g}", look) for look in looks), Phase("all", 1.0)]
 
     def network_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -142,13 +148,6 @@ class Das3rModel(GaussianModel):
             groups["shadows"] = [self.views.darkness]
         if self.config.refine_focal:
             groups["focal"] = [self.views.log_focal]
-        return groups
-
-    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the groups; staticness is none where it is not to be used."""
-        groups = super().get_param_groups()
-        if not self.config.use_staticness:
-            groups["static"][0].requires_grad_(False)
         return groups
 
     # Start
@@ -219,9 +218,11 @@ class Das3rModel(GaussianModel):
         if depths is not None and not self.config.random_init:
             seeds = depth_points(views, depths, static, self.config.max_gaussians, self._generator())
         if seeds is None:
+            background = self.eval_background.clone()
             super().seed(datamanager)
+            self.eval_background.copy_(background)
             positions = self.scene.params["means"].detach().cpu()
-            colors = 0.5 + 0.28209479 * self.scene.params["features_dc"].detach().cpu()
+            colors = 0.5 + SH_C0 * self.scene.params["features_dc"].detach().cpu()
             found = staticness_of_points(positions, views, static, depths)
             seeds = SeedPoints(positions, colors, found)
         self.scene = self.make_scene(seeds)
@@ -388,10 +389,12 @@ class Das3rModel(GaussianModel):
             return torch.zeros(len(views), 6, device=self.views.times.device)
         return self.camera_optimizer.pose_adjustment.detach()[views.to(self.views.times.device)]
 
-    @staticmethod
-    def _corrected(poses: Float[Tensor, "V 3 4"], adjustment: Float[Tensor, "V 6"]) -> Float[Tensor, "V 3 4"]:
+    def _corrected(
+        self, poses: Float[Tensor, "V 3 4"], adjustment: Float[Tensor, "V 6"]
+    ) -> Float[Tensor, "V 3 4"]:
         """Apply adjustments as the camera optimiser does: both parts in world axes."""
-        change = exp_map_SO3xR3(adjustment)
+        to_matrix = exp_map_SE3 if self.config.camera_optimizer.mode == "SE3" else exp_map_SO3xR3
+        change = to_matrix(adjustment)
         position = poses[..., 3:] + change[..., 3:]
         return torch.cat([change[..., :3] @ poses[..., :3], position], dim=-1)
 
@@ -419,7 +422,10 @@ class Das3rModel(GaussianModel):
         """Correct the camera of any frame of the video by what training found before and after its time."""
         around, part = self.views.neighbours(self.time_of(camera))
         both = self._adjustment(around)
-        adjustment = (1 - part) * both[:1] + part * both[1:]
+        return self._with_adjustment(camera, (1 - part) * both[:1] + part * both[1:])
+
+    def _with_adjustment(self, camera: Cameras, adjustment: Float[Tensor, "1 6"]) -> Cameras:
+        """Return a camera with its pose adjusted and the focal length as training found it."""
         poses = self._corrected(camera.camera_to_worlds.reshape(1, 3, 4), adjustment)
         factor = float(self.views.focal_factor.detach()) if self.config.refine_focal else 1.0
         return Cameras(
@@ -432,7 +438,7 @@ class Das3rModel(GaussianModel):
             height=camera.height,
             camera_type=camera.camera_type,
             times=camera.times,
-            metadata=camera.metadata,
+            metadata={**(camera.metadata or {}), _CORRECTED: True},
         )
 
     def _fit_pose(self, camera: Cameras, batch: dict[str, Any]) -> Float[Tensor, "1 3 4"]:
@@ -471,15 +477,20 @@ class Das3rModel(GaussianModel):
 
     def get_outputs(self, camera: Cameras) -> dict[str, Any]:
         """Render a camera; one that a training image came with is taken as it is by now."""
-        if not self.training and self._is_given(camera):
-            camera = self.corrected_camera(camera)
+        if not self.training and not (camera.metadata or {}).get(_CORRECTED, False):
+            view = self._given_view(camera)
+            if view is not None:
+                camera = self._with_adjustment(camera, self._adjustment(torch.tensor([view])))
         return super().get_outputs(camera)
 
-    def _is_given(self, camera: Cameras) -> bool:
-        """Whether a camera is, but for rounding, one that training started with, at its time."""
-        around, part = self.views.neighbours(self.time_of(camera))
-        given = self.views.camera_to_worlds[around[round(part)]]
-        return bool((camera.camera_to_worlds.reshape(3, 4) - given).abs().max() < _ROUNDING)
+    def _given_view(self, camera: Cameras) -> int | None:
+        """Return the training view that came with a camera's pose, the nearest in time where several did."""
+        poses = self.views.camera_to_worlds
+        same = (poses - camera.camera_to_worlds.reshape(1, 3, 4)).abs().amax((1, 2)) < _ROUNDING
+        if not bool(same.any()):
+            return None
+        away = (self.views.times - self.time_of(camera)).abs()
+        return int(torch.where(same, away, torch.inf).argmin())
 
     def camera_path(self) -> CameraPath | None:
         """Return the cameras of the training views for the viewer, None before there are any."""
@@ -592,7 +603,7 @@ class Das3rModel(GaussianModel):
         shown = quantize(outputs["rgb"])
         found: dict[str, float | RegionError] = {}
         mask = batch.get("dynamic_mask")
-        if mask is not None:
+        if mask is not None and not bool(mask.all()):
             rests = ~mask.to(shown.device)
             truth = composite(batch["image"].to(shown.device), self.eval_background)
             errors = ((shown - truth) * rests).double().square().mean((0, 1))
@@ -640,7 +651,7 @@ class Das3rModel(GaussianModel):
             "clean_psnr_movers": pooled_region_psnr(scores, "clean_movers"),
             "clean_psnr_seen": pooled_region_psnr(scores, _SEEN),
             "mask_source": source.mask_source if self.config.use_masks else "none",
-            "masks_refined": self.config.refine_masks,
+            "masks_refined": self.config.refine_masks and bool(self.config.looks),
             "camera_source": source.camera_source,
             "regions_by": source.truth_source if "dynamic_mask" in source.truths else source.mask_source,
             "eval_pose_refine_steps": self.config.eval_pose_refine_steps,

@@ -84,7 +84,17 @@ class Das3rPaperModel(Das3rModel):
     """Gaussian of each pixel of the training views, -1 where there is none; int32 [V, H, W]."""
 
     def populate_modules(self) -> None:
-        """Build a scene, which the training images will replace."""
+        """Build a scene, which the training images will replace.
+
+        Raises:
+            UserError: an option asks for what the released code does not do.
+        """
+        c = self.config
+        asked = [name for name in ("refine_masks", "refine_focal", "shadows") if getattr(c, name)]
+        asked += ["densify"] * (c.densify != "none") + ["use_staticness"] * (not c.use_staticness)
+        if asked:
+            options = ", ".join(f"--pipeline.model.{name.replace('_', '-')}" for name in asked)
+            raise UserError(f"dyn3d-das3r-paper does as the released code; {options}: take dyn3d-das3r")
         super().populate_modules()
         self.register_buffer("birth", torch.zeros(self.num_train_data, 0, 0, dtype=torch.int32))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dyn3d_ns.io.errors import DatasetError, EmptySplitError
+from dyn3d_ns.io.errors import DatasetError, EmptySplitError, UserError
 from tests.models.das3r.conftest import train_on
 from tests.video.cards import CardClip
 
@@ -67,3 +67,17 @@ def test_without_depth_it_starts_on_points_whose_staticness_the_views_tell(tmp_p
     root = truth.write(tmp_path / "cards", "frames cameras masks").root
     trainer = train_on(root, tmp_path / "out", steps=2)
     assert len(trainer.pipeline.model.scene) > 50
+
+
+def test_looks_that_do_not_rise(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    for looks in ((0.5, 0.3), (0.0, 0.5), (1.0,)):
+        with pytest.raises(UserError, match="pipeline.model.looks must be parts"):
+            train_on(root, tmp_path / "out", steps=2, looks=looks)
+
+
+def test_a_report_names_no_masks_where_there_are_none(tmp_path: Path) -> None:
+    root = CardClip(frames=12, width=48, height=36).write(tmp_path / "cards", "frames cameras depth").root
+    figures = train_on(root, tmp_path / "out", steps=2).pipeline.get_average_eval_image_metrics()
+    assert figures["mask_source"] == figures["regions_by"] == "none"
+    assert "static_psnr" not in figures

@@ -101,6 +101,41 @@ def test_the_movers_are_laid_over(trained: DynamicTrainer, card_clip: Clip) -> N
     assert float(wider["mask"][:, :19].max()) == 0, "the recording says nothing of what lies beside it"
 
 
+def test_a_focal_length_is_corrected_once(trained: DynamicTrainer) -> None:
+    model = trained.pipeline.eval().model
+    kept, poses = model.views.log_focal.data.clone(), model.camera_optimizer.pose_adjustment.data.clone()
+    try:
+        model.views.log_focal.data.fill_(0.05)
+        model.camera_optimizer.pose_adjustment.data.zero_()
+        given = frame_camera(trained, MIDDLE)
+        once = model.corrected_camera(given)
+        assert float(once.fx) == pytest.approx(1.0513 * float(given.fx), rel=1e-3)
+        shown = model.get_outputs_for_camera(given)["rgb"]
+        assert torch.equal(shown, model.get_outputs_for_camera(once)["rgb"])
+        late = frame_camera(trained, MIDDLE)
+        late.times = torch.ones_like(late.times)
+        assert torch.equal(shown, model.get_outputs_for_camera(late)["rgb"]), "a camera held while time runs"
+    finally:
+        model.views.log_focal.data.copy_(kept)
+        model.camera_optimizer.pose_adjustment.data.copy_(poses)
+
+
+def test_poses_are_those_of_training_in_either_mode(trained: DynamicTrainer) -> None:
+    model = trained.pipeline.eval().model
+    optimizer = model.camera_optimizer
+    kept, mode = optimizer.pose_adjustment.data.clone(), optimizer.config.mode
+    try:
+        for optimizer.config.mode in ("SO3xR3", "SE3"):
+            optimizer.pose_adjustment.data.copy_(0.1 * torch.ones_like(kept))
+            camera = frame_camera(trained, 2)
+            camera.metadata = {"cam_idx": 2}
+            trains = optimizer.apply_to_camera(camera)
+            torch.testing.assert_close(model.estimated_poses()[2:3, :3], trains, atol=1e-5, rtol=0)
+    finally:
+        optimizer.config.mode = mode
+        optimizer.pose_adjustment.data.copy_(kept)
+
+
 def test_ghosts_of_what_masks_missed_fade(trained: DynamicTrainer) -> None:
     """Gaussians that stand where all views see something move lose their staticness; others keep it."""
     model = trained.pipeline.eval().model

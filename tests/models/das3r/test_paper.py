@@ -100,6 +100,12 @@ def test_it_loads_and_evaluates(paper: DynamicTrainer) -> None:
     assert torch.equal(pipeline.model.birth, paper.pipeline.model.birth)
 
 
+def test_what_it_does_not_do_is_refused(small_clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="refine-masks, --pipeline.model.densify: take dyn3d-das3r"):
+        options = {"refine_masks": True, "densify": "mcmc"}
+        train_on(small_clip, tmp_path, "dyn3d-das3r-paper", steps=2, **options)
+
+
 def test_it_needs_depth(tmp_path: Path, card_clip: Clip) -> None:
     root = CardClip(frames=12, width=48, height=36).write(tmp_path / "cards", "frames cameras masks").root
     with pytest.raises(UserError, match="starts from depth maps"):
