@@ -47,7 +47,7 @@ from dyn3d_ns.viewer.frame_cameras import CameraPath, FrameCameras
 _SEEN = "clean_seen"
 _SAME_POSE = 1e-3
 """Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
-_SEEN_SHARE = 0.4
+_SEEN_SHARE = 0.5
 """Part of what a pixel shows that must have been seen at rest."""
 _HARDLY_RESTS = 0.25
 """Part of a Gaussian that must show at rest for it to stay."""
@@ -623,11 +623,9 @@ class Das3rModel(GaussianModel):
 
     @torch.no_grad()
     def seen(self, camera: Cameras) -> Bool[Tensor, "H W"]:
-        """Return the pixels of a camera that show what training views saw at rest: two of them at least, and
-        not much more often covered than at rest."""
+        """Return the pixels of a camera that show what at least two training views saw at rest."""
         if self._witnessed is None:
-            found = self._contributions()
-            self._witnessed = (found.share * found.witnessed)[:, None]
+            self._witnessed = self._contributions().witnessed.float()[:, None]
         view = TrainingView(
             self.time_of(camera),
             viewmats_of(camera.camera_to_worlds.reshape(1, 3, 4)),
