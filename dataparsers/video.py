@@ -230,21 +230,12 @@ class VideoDataParser(DataParser):
         if self._raw_points is None or not self.config.load_points:
             return None
         xyz, rgb = self._raw_points
-        static = self._footage.points_static(self._middle)
-        if static is not None:
-            found = self._footage.points(self._middle)
-            static = None if found is None else static[np.isfinite(found[0]).all(axis=1)]
         if len(xyz) > self.config.max_points:
             chosen = np.random.default_rng(0).choice(len(xyz), self.config.max_points, replace=False)
             xyz, rgb = xyz[chosen], rgb[chosen]
-            static = None if static is None else static[chosen]
         transform, scale = self._world
         xyz = (xyz @ transform[:3, :3].T + transform[:3, 3]) * scale
-        return ScenePoints(
-            torch.from_numpy(xyz).float(),
-            torch.from_numpy(rgb.copy()),
-            None if static is None else torch.from_numpy(static),
-        )
+        return ScenePoints(torch.from_numpy(xyz).float(), torch.from_numpy(rgb.copy()))
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:

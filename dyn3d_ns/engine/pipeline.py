@@ -28,7 +28,7 @@ from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import FrameScore, RegionError, eval_results, region_errors, summarize
 from dyn3d_ns.metrics.image import load_lpips, mse, quantize, ssim
-from dyn3d_ns.metrics.masks import mask_scores
+from dyn3d_ns.metrics.masks import contour_accuracy, mask_scores, region_similarity
 from dyn3d_ns.metrics.trajectory import TrajectoryErrors, trajectory_errors
 
 Lpips = Callable[[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"]], float]
@@ -179,12 +179,14 @@ class DynamicPipeline(VanillaPipeline):
         source = scene_of(dataset.metadata).priors
         if masks is None or "dynamic_mask" not in source.truths:
             return None
-        pairs = (
-            (mask.cpu().numpy(), mask_to(source.true_mask(i), (mask.shape[1], mask.shape[0])))
-            for i, mask in enumerate(masks)
-            if source.has_true_mask(i)
-        )
-        return mask_scores(pairs)
+        regions, contours = [], []
+        for i, mask in enumerate(masks):
+            if source.has_true_mask(i):
+                estimated = mask.cpu().numpy()
+                true = mask_to(source.true_mask(i), estimated.shape[::-1])
+                regions.append(region_similarity(estimated, true))
+                contours.append(contour_accuracy(estimated, true))
+        return mask_scores(regions, contours) if regions else None
 
     def _clock(self) -> float:
         if torch.device(self.device).type == "cuda":

@@ -26,8 +26,6 @@ class ScenePoints(NamedTuple):
 
     xyz: Float[Tensor, "P 3"]
     rgb: UInt8[Tensor, "P 3"]
-    static: Float[Tensor, "P"] | None = None
-    """How likely each rests, in 0..1; None where nobody says."""
 
 
 @dataclass(frozen=True)

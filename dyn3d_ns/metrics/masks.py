@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -32,17 +33,19 @@ def contour_accuracy(estimated: Bool[np.ndarray, "H W"], true: Bool[np.ndarray, 
     return 2.0 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
-def mask_scores(
-    pairs: Iterable[tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]],
-) -> dict[str, float]:
-    """Return the means over (estimated, true) masks of J and F, their mean, and the part with J over 0.5."""
-    found = np.array([[region_similarity(a, b), contour_accuracy(a, b)] for a, b in pairs])
-    region, contour = found.mean(axis=0)
+def mask_scores(regions: Sequence[float], contours: Sequence[float]) -> dict[str, float]:
+    """Return the means over frames of J and F, their mean, and the part of the frames with J over 0.5.
+
+    Args:
+        regions: J of each frame.
+        contours: F of each frame.
+    """
+    region, contour = fmean(regions), fmean(contours)
     return {
-        "j_mean": float(region),
-        "f_mean": float(contour),
-        "jf_mean": float((region + contour) / 2),
-        "j_recall": float((found[:, 0] > 0.5).mean()),
+        "j_mean": region,
+        "f_mean": contour,
+        "jf_mean": (region + contour) / 2,
+        "j_recall": fmean(float(j > 0.5) for j in regions),
     }
 
 

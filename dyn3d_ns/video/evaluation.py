@@ -12,7 +12,7 @@ from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.ground_truth import SintelTruth
 from dyn3d_ns.metrics.depth import Alignment, DepthErrors
 from dyn3d_ns.metrics.flow import FlowErrors
-from dyn3d_ns.metrics.masks import contour_accuracy, id_stability, region_similarity
+from dyn3d_ns.metrics.masks import contour_accuracy, id_stability, mask_scores, region_similarity
 from dyn3d_ns.metrics.trajectory import focal_error_percent, trajectory_errors
 
 
@@ -111,8 +111,7 @@ def _masks(workspace: Workspace, truth: SintelTruth, frames: list[int]) -> dict[
             wanted.append(truth.instances(frame))
             found.append(_nearest(labels, wanted[-1].shape))
     return {
-        "j_mean": float(np.mean(j)),
-        "f_mean": float(np.mean(f)),
+        **mask_scores(j, f),
         "id_stability": id_stability(found, wanted) if wanted else None,
         "j_per_frame": j,
     }

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dyn3d_ns.gaussians.seeds.points import SeedPoints, ViewSet
-from dyn3d_ns.geometry.cameras import from_camera, project, to_camera, unproject
+from dyn3d_ns.gaussians.seeds.points import SeedPoints, ViewSet, pixels_of
+from dyn3d_ns.geometry.cameras import from_camera, unproject
 
 _SAME_DEPTH = 0.05
 """Part of a view's depth by which a point may differ from it and still be what the view sees."""
@@ -90,13 +90,10 @@ def staticness_of_points(
     total, seen = torch.zeros(len(points)), torch.zeros(len(points))
     height, width = static.shape[1:]
     for i in range(len(static)):
-        local = to_camera(points, views.viewmats[i])
-        column, row = torch.floor(project(local, views.Ks[i])).long().unbind(-1)
-        inside = (local[:, 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+        row, column, inside, away = pixels_of(points, views.viewmats[i], views.Ks[i], height, width)
         if depths is not None:
             depth = depths[i, row, column]
-            inside &= (depth <= 0) | ((local[:, 2] - depth).abs() < _SAME_DEPTH * depth)
+            inside &= (depth <= 0) | ((away - depth).abs() < _SAME_DEPTH * depth)
         total += static[i, row, column] * inside
         seen += inside
     return torch.where(seen > 0, total / seen.clamp_min(1), torch.ones_like(total))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -70,6 +70,25 @@ def random_points(box: Float[Tensor, "2 3"], count: int, generator: torch.Genera
     return SeedPoints(box[0] + unit * (box[1] - box[0]), torch.rand(count, 3, generator=generator))
 
 
+def pixels_of(
+    points: Float[Tensor, "N 3"],
+    viewmats: Float[Tensor, "*C 4 4"],
+    Ks: Float[Tensor, "*C 3 3"],
+    height: int,
+    width: int,
+) -> tuple[Int64[Tensor, "*C N"], Int64[Tensor, "*C N"], Bool[Tensor, "*C N"], Float[Tensor, "*C N"]]:
+    """Return the pixels that points fall on in views.
+
+    Returns:
+        Row and column, kept within the picture; whether the point lies in front of the camera and within the
+        picture; its planar depth.
+    """
+    local = to_camera(points, viewmats)
+    column, row = torch.floor(project(local, Ks)).long().unbind(-1)
+    inside = (local[..., 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return row.clamp(0, height - 1), column.clamp(0, width - 1), inside, local[..., 2]
+
+
 def sample_views(
     points: Float[Tensor, "N 3"], views: ViewSet
 ) -> tuple[Float[Tensor, "C N D"], Float[Tensor, "C N"]]:
@@ -79,11 +98,9 @@ def sample_views(
         Pixel values in 0..1, and 1 where the point lies in front of the camera and within the picture.
     """
     height, width = views.images.shape[1:3]
-    cam = to_camera(points, views.viewmats)
-    col, row = torch.floor(project(cam, views.Ks)).long().unbind(-1)
-    inside = (cam[..., 2] > 1e-3) & (col >= 0) & (col < width) & (row >= 0) & (row < height)
+    row, column, inside, _ = pixels_of(points, views.viewmats, views.Ks, height, width)
     index = torch.arange(len(views.images))[:, None]
-    values = views.images[index, row.clamp(0, height - 1), col.clamp(0, width - 1)]
+    values = views.images[index, row, column]
     return values.float() / 255.0, inside.float()
 
 

@@ -97,10 +97,6 @@ class Footage:
         """Read a cloud in the cameras' world to start from, what moves as it lies in frame ``middle``."""
         return None
 
-    def points_static(self, middle: int) -> Float32[np.ndarray, "P"] | None:
-        """Read how likely each point of :meth:`points` rests, in [0, 1]; None where nobody says."""
-        return None
-
     @property
     def truths(self) -> frozenset[Truth]:
         """Which ground truth there is."""

@@ -110,15 +110,6 @@ class ClipFootage(Footage):
             np.concatenate((self._fused.static_rgbs, colors)),
         )
 
-    def points_static(self, middle: int) -> Float32[np.ndarray, "P"] | None:
-        """Return 1 for static points and 0 for moving ones."""
-        points = self.points(middle)
-        if points is None:
-            return None
-        count = len(points[0])
-        resting = count if self._fused is None else len(self._fused.static_points)
-        return (np.arange(count) < resting).astype(np.float32)
-
     @cached_property
     def _fused(self) -> FusedScene | None:
         return self.clip.fused()

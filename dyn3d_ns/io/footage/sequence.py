@@ -113,10 +113,6 @@ class SequenceFootage(Footage):
         """Read the clip's points."""
         return self.clip.points(middle)
 
-    def points_static(self, middle: int) -> Float32[np.ndarray, "P"] | None:
-        """Read which of the clip's points rest."""
-        return self.clip.points_static(middle)
-
     @cached_property
     def _clean(self) -> list[Path]:
         """Frames without what moves, if there is one for each; the root's own are of its only sequence."""

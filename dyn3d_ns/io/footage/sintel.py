@@ -130,10 +130,6 @@ class SintelFootage(SequenceFootage):
         """Read the clip's points with the clip's cameras; there are none in the world of the true ones."""
         return None if self.true_cameras_used else super().points(middle)
 
-    def points_static(self, middle: int) -> Float32[np.ndarray, "P"] | None:
-        """Read which of the clip's points rest."""
-        return None if self.true_cameras_used else super().points_static(middle)
-
     @property
     def truths(self) -> frozenset[Truth]:  # type: ignore[override]
         """What the ground truth has, whatever is trained with."""

@@ -129,7 +129,6 @@ def test_colmap(tmp_path: Path, truth: CardClip) -> None:
     assert points is not None
     assert np.allclose(np.sort(points[0], axis=0), np.sort(world_points(), axis=0))
     assert (points[1] == [10, 20, 30]).all()
-    assert footage.points_static(0) is None
 
 
 def test_colmap_masks_by_stem_and_images_elsewhere(tmp_path: Path, truth: CardClip) -> None:
