@@ -154,13 +154,14 @@ def train(
 
 
 def _fingerprint(footage: Footage) -> str:
-    """Return a name for what a training rests on: frames, cameras and masks."""
+    """Return a name for what a training rests on: frames, cameras, masks and depth."""
     cameras = footage.cameras()
     digest = hashlib.sha256(cameras.camera_to_worlds.tobytes() + cameras.Ks.tobytes())
     for i, path in enumerate(footage.frames):
         digest.update(path.read_bytes())
-        if "motion" in footage.names:
-            digest.update(footage.motion(i).tobytes())
+        for name, read in (("motion", footage.motion), ("depth", footage.depth)):
+            if name in footage.names:
+                digest.update(read(i).tobytes())
     return digest.hexdigest()[:10]
 
 

@@ -116,7 +116,7 @@ class Priors:
         if "flow" in self.names:
             found |= _flow_to(self._source.flow(image), size)
         if "depth" in self.names or "disparity" in self.names:
-            depth = _nearest(self._source.depth(image), size)[..., None]
+            depth = nearest_to(self._source.depth(image), size)[..., None]
             known = depth > 0
             if "depth" in self.names:
                 found["depth"] = depth
@@ -136,7 +136,7 @@ class Priors:
         return found._replace(xy=found.xy * scale)
 
 
-def _nearest(values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> Shaped[np.ndarray, "H W *c"]:
+def nearest_to(values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> Shaped[np.ndarray, "H W *c"]:
     """Take the nearest pixel, centre by centre; OpenCV's own nearest goes by their corners."""
     (height, width), (to_width, to_height) = values.shape[:2], size
     if (width, height) == size:
@@ -149,7 +149,7 @@ def _nearest(values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> Sha
 def mask_to(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """Take any True pixel that an output pixel covers, or the nearest one where the mask is enlarged."""
     if mask.shape[1] <= size[0] or mask.shape[0] <= size[1]:
-        return _nearest(mask, size)
+        return nearest_to(mask, size)
     return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 1e-6
 
 
@@ -169,7 +169,7 @@ def _flow_to(found: FlowPrior | None, size: tuple[int, int]) -> dict[str, np.nda
         return {"flow": flow, "flow_valid": valid, "flow_to": np.array(-1)}
     scale = np.array([width / found.flow.shape[1], height / found.flow.shape[0]], np.float32)
     return {
-        "flow": _nearest(found.flow, size) * scale,
-        "flow_valid": _nearest(found.valid, size)[..., None],
+        "flow": nearest_to(found.flow, size) * scale,
+        "flow_valid": nearest_to(found.valid, size)[..., None],
         "flow_to": np.array(found.to),
     }

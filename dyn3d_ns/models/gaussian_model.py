@@ -300,17 +300,21 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
             **options,
         )
 
+    def view_through(self, camera: Cameras) -> TrainingView:
+        """Return a camera as the rasteriser takes it."""
+        return TrainingView(
+            self.time_of(camera),
+            viewmats_of(camera.camera_to_worlds.reshape(1, 3, 4)),
+            camera.get_intrinsics_matrices().to(self.device).reshape(1, 3, 3),
+            int(camera.width.item()),
+            int(camera.height.item()),
+        )
+
     def get_outputs(self, camera: Cameras) -> dict[str, Any]:
         """Render a camera at its time: a training image, or every output of the method."""
         if self.training:
             return self.get_training_outputs(camera)
-        view = TrainingView(
-            self.time_of(camera),
-            viewmats_of(camera.camera_to_worlds),
-            camera.get_intrinsics_matrices().to(self.device),
-            int(camera.width.item()),
-            int(camera.height.item()),
-        )
+        view = self.view_through(camera)
         gaussians = self.gaussians_at(view.time)
         if self.crop_box is not None:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).squeeze(-1))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.data.priors import Priors, _flow_to, _nearest, area_to, mask_to
+from dyn3d_ns.data.priors import Priors, _flow_to, area_to, mask_to, nearest_to
 from dyn3d_ns.data.rays import RayDataManager, RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
@@ -227,8 +227,8 @@ def test_rays_bring_the_priors_of_their_pixels(clip: tuple[CardClip, Path]) -> N
 
 def test_resampling_takes_centres_and_mixes_nothing() -> None:
     values = np.arange(6, dtype=np.float32)[None].repeat(2, 0)
-    assert _nearest(values, (3, 1)).tolist() == [[1, 3, 5]]
-    assert _nearest(values[:, :2], (6, 1)).tolist() == [[0, 0, 0, 1, 1, 1]]
+    assert nearest_to(values, (3, 1)).tolist() == [[1, 3, 5]]
+    assert nearest_to(values[:, :2], (6, 1)).tolist() == [[0, 0, 0, 1, 1, 1]]
     mask = np.zeros((6, 6), bool)
     mask[2, 3] = True
     assert np.argwhere(mask_to(mask, (2, 2))).tolist() == [[0, 1]]

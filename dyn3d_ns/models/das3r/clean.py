@@ -17,9 +17,6 @@ from dyn3d_ns.models.das3r.compose import Composed, ComposeSettings, compose, la
 from dyn3d_ns.models.das3r.masks import widen
 from dyn3d_ns.models.das3r.model import Das3rModel
 
-_COVERAGE_SIDE = 320
-"""Longer side at which it is looked up which surfaces some frame saw, pixels: that goes through all views."""
-
 
 @dataclass
 class Rendered:
@@ -84,7 +81,7 @@ class CleanFrames:
         image = recorded.astype(np.float32) / 255
         rendered = self.render(frame, width, height)
         static = area_to(self.static(frame), (width, height))
-        known = rendered.solid & self._seen(frame, width, height)
+        known = rendered.solid & self.model.seen(self._camera(frame, width, height)).cpu().numpy()
         composed = compose(image, rendered.image, static, known, self.settings, everything)
         if keep:
             ids = np.isin(self.labels(frame), keep)
@@ -115,23 +112,17 @@ class CleanFrames:
         views = self.model.views
         view = self._views.get(frame)
         if view is not None:
-            return views.weight(view)[..., 0].cpu().numpy()
+            return self._trained(view)
         height, width = views.static.shape[1:]
         if not ("motion" in self.footage.names and self.model.config.use_masks):
             # Nobody looked at this frame: what moved in the frames around it may move here.
             around, _ = views.neighbours(self.model.time_of(self._cameras[frame]))
-            return np.minimum(*(views.weight(int(i))[..., 0].cpu().numpy() for i in around))
+            return np.minimum(*(self._trained(int(i)) for i in around))
         motion = torch.from_numpy(area_to(self.footage.motion(frame), (width, height)))
-        margin = round(self.model.config.mask_margin * max(height, width))
-        return (1 - widen(motion[None], margin)[0]).numpy()
+        return (1 - widen(motion[None], self.model.margin(height, width))[0]).numpy()
 
-    @torch.no_grad()
-    def _seen(self, frame: int, width: int, height: int) -> Bool[np.ndarray, "H W"]:
-        scale = min(1.0, _COVERAGE_SIDE / max(width, height))
-        w, h = max(round(width * scale), 1), max(round(height * scale), 1)
-        camera = self._camera(frame, w, h)
-        seen = self.model.seen(camera).cpu().numpy()
-        return ~mask_to(~seen, (width, height))
+    def _trained(self, view: int) -> Float32[np.ndarray, "h w"]:
+        return self.model.static_of(view)[..., 0].clamp(0, 1).detach().cpu().numpy()
 
     def _camera(self, frame: int, width: int, height: int) -> Cameras:
         camera = self._cameras[frame].to(self.model.device)

@@ -10,63 +10,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.cameras.lie_groups import exp_map_SE3, exp_map_SO3xR3
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.data.dataset import DynamicDataset
-from dyn3d_ns.data.priors import Priors
+from dyn3d_ns.data.priors import Priors, nearest_to
 from dyn3d_ns.engine.schedule import Phase
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.seeds.depth_maps import depth_points, staticness_of_points
 from dyn3d_ns.gaussians.seeds.points import SH_C0, SeedPoints, ViewSet
 from dyn3d_ns.gaussians.static import StaticnessScene, staticness_scene
-from dyn3d_ns.geometry.cameras import field_of_view, project, unproject, viewmats_of
-from dyn3d_ns.io.errors import DatasetError, UserError
+from dyn3d_ns.geometry.cameras import viewmats_of
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.footage.base import Prior
+from dyn3d_ns.io.images import resize_area
 from dyn3d_ns.io.scene_metadata import scene_of
-from dyn3d_ns.losses.photometric import composite, image_loss
-from dyn3d_ns.metrics.evaluation import FrameScore, RegionError, pooled_region_psnr, region_errors
-from dyn3d_ns.metrics.image import psnr_of_mse, quantize, ssim
+from dyn3d_ns.losses.photometric import composite
+from dyn3d_ns.metrics.evaluation import FrameScore, RegionError
+from dyn3d_ns.metrics.image import quantize
+from dyn3d_ns.models.das3r.cameras import RefinedCamerasConfig, RefinedCamerasModel
+from dyn3d_ns.models.das3r.checks import tell_what_is_odd
 from dyn3d_ns.models.das3r.coverage import Contributions, contributions
 from dyn3d_ns.models.das3r.masks import MaskSettings, residual, robust_scale, second_look, widen
-from dyn3d_ns.models.das3r.movers import join, movers_of_frame
-from dyn3d_ns.models.das3r.views import TrainingViews
-from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, TrainingView
-from dyn3d_ns.viewer.frame_cameras import CameraPath, FrameCameras
+from dyn3d_ns.models.das3r.movers import join, looked_up, movers_of_frame
+from dyn3d_ns.models.das3r.scoring import clean_scores, overall, static_scores
+from dyn3d_ns.models.gaussian_model import TrainingView
 
-_SEEN = "clean_seen"
 _SAME_POSE = 1e-3
 """Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
 _SEEN_SHARE = 0.5
 """Part of what a pixel shows that must have been seen at rest."""
+_UNMASKED = 0.1
+"""How likely a pixel moves, before any look, where nobody made masks."""
 _HARDLY_RESTS = 0.25
 """Part of a Gaussian that must show at rest for it to stay."""
 _FADED = -5.0
 """Logit of the staticness of what is taken out of the scene."""
-_CORRECTED = "corrected"
-"""Mark in the metadata of cameras that are as training has found them."""
-_ROUNDING = 1e-6
-"""Difference of poses that are the same."""
-_LITTLE_RESTS = 0.1
-"""Part of the pixels that must be static for a training without a warning."""
-_STANDS_STILL = 1e-6
-"""Distance in world units within which all cameras are at one place."""
 _DRAW_EVERY = 100
 """Steps between two drawings of the cameras in the viewer."""
 
 
 @dataclass
-class Das3rModelConfig(GaussianModelConfig):
+class Das3rModelConfig(RefinedCamerasConfig):
     """Settings of the static scene behind what moves."""
 
     _target: type = field(default_factory=lambda: Das3rModel)
@@ -75,16 +65,6 @@ class Das3rModelConfig(GaussianModelConfig):
     """Densification strategy of gsplat; none, since movers that a mask misses would be fitted with it."""
     ssim_weight: float = 0.2
     """Weight of structural dissimilarity beside the absolute error, 0..1."""
-    camera_optimizer: CameraOptimizerConfig = field(
-        default_factory=lambda: CameraOptimizerConfig(
-            mode="SO3xR3", trans_l2_penalty=1e-4, rot_l2_penalty=1e-4
-        )
-    )
-    """Refinement of the training cameras' poses along with the scene."""
-    pose_psnr_gate: float = 18.0
-    """PSNR over the static pixels of a view from which on its pose is refined, dB."""
-    refine_focal: bool = True
-    """Refine the focal length, one factor for all views."""
     use_masks: bool = True
     """Start from the motion that the video's masks show; without it everything counts as static at first."""
     use_staticness: bool = True
@@ -104,12 +84,9 @@ class Das3rModelConfig(GaussianModelConfig):
     """Weight of that darkness and of its steps."""
     start_opacity: float = 0.3
     """Opacity to start from, 0..1."""
-    eval_pose_refine_steps: int = 0
-    """Steps in which the pose of an evaluation image is refined on its static pixels before it is compared;
-    the report states their number."""
 
 
-class Das3rModel(GaussianModel):
+class Das3rModel(RefinedCamerasModel):
     """Gaussians that rest, with what each training view needs to be compared with them."""
 
     config: Das3rModelConfig
@@ -118,11 +95,10 @@ class Das3rModel(GaussianModel):
     def populate_modules(self) -> None:
         """Build the scene, and room for what belongs to the views."""
         super().populate_modules()
-        self.views = TrainingViews(self.num_train_data)
         self._dataset: DynamicDataset | None = None
+        self._motion: Tensor | None = None
         self._witnessed: Tensor | None = None
         self._movers: tuple[int, Gaussians | None] = (-1, None)
-        self.frame_cameras = FrameCameras(self.camera_path)
 
     def make_scene(self, seeds: SeedPoints) -> StaticnessScene:
         """Put round Gaussians on the seed points."""
@@ -162,11 +138,11 @@ class Das3rModel(GaussianModel):
         asked: tuple[Prior, ...] = ("motion", "depth") if self.config.use_masks else ("depth",)
         priors = Priors(dataset, [name for name in asked if name in there])
         maps = [priors.of(i) for i in range(len(dataset))]
-        motion = torch.zeros(images.shape[:3])
-        if "motion" in priors.names:
-            motion = torch.stack([found["motion"][..., 0] for found in maps])
-        static = 1 - widen(motion, self._margin(images.shape))
-        self._tell_what_is_odd(dataset, static)
+        known = "motion" in priors.names
+        self._motion = torch.stack([found["motion"][..., 0] for found in maps]) if known else None
+        motion = torch.zeros(images.shape[:3]) if self._motion is None else self._motion
+        static = 1 - widen(motion, self.margin(*images.shape[1:3]))
+        tell_what_is_odd(dataset, static)
         cameras = dataset.cameras
         times = cameras.times
         assert times is not None
@@ -174,38 +150,6 @@ class Das3rModel(GaussianModel):
         depths = torch.stack([m["depth"][..., 0] for m in maps]) if "depth" in priors.names else None
         views = ViewSet(viewmats_of(cameras.camera_to_worlds).cpu(), self.views.Ks.cpu(), images)
         self._start_on(views, static, depths, datamanager)
-
-    @staticmethod
-    def _tell_what_is_odd(dataset: DynamicDataset, static: Float[Tensor, "V H W"]) -> None:
-        """Say what the scene cannot be learned from, before training starts.
-
-        Raises:
-            DatasetError: the masks leave nothing.
-        """
-        rests = (static > 0.5).float().mean((1, 2))
-        where = Path(dataset.image_filenames[0]).parent
-        if float(rests.max()) == 0:
-            raise DatasetError(
-                f"the masks of {where} cover every pixel of every training frame, so nothing static is left "
-                "to learn from; give other masks, or train with --pipeline.model.use-masks False"
-            )
-        empty = [Path(dataset.image_filenames[i]).name for i in (rests == 0).nonzero()[:, 0]]
-        if empty:
-            CONSOLE.print(
-                f"[bold yellow]{len(empty)} of {len(rests)} training frames have no static pixel and teach "
-                f"nothing: {', '.join(empty[:5])}{', …' if len(empty) > 5 else ''}"
-            )
-        elif float(rests.mean()) < _LITTLE_RESTS:
-            CONSOLE.print(
-                f"[bold yellow]Only {100 * float(rests.mean()):.1f} % of the pixels of {where} are static by "
-                "their masks: expect holes, or train with --pipeline.model.use-masks False"
-            )
-        places = dataset.cameras.camera_to_worlds[:, :, 3]
-        if float((places - places[0]).abs().max()) < _STANDS_STILL:
-            CONSOLE.print(
-                f"[bold yellow]The camera of {where} does not move: there is no parallax, so depth is a "
-                "guess. What is behind what moves is learned all the same, as far as it is ever uncovered."
-            )
 
     def _start_on(
         self,
@@ -228,30 +172,11 @@ class Das3rModel(GaussianModel):
         self.scene = self.make_scene(seeds)
         self.to(self.eval_background.device)
 
-    def _margin(self, shape: Sequence[int]) -> int:
-        return round(self.config.mask_margin * max(shape[1:3]))
+    def margin(self, height: int, width: int) -> int:
+        """Return by how many pixels what moves is widened in images of a size."""
+        return round(self.config.mask_margin * max(height, width))
 
     # Training
-
-    def _training_view(self, camera: Cameras) -> TrainingView:
-        """Return the view with its pose and focal length as they are by now.
-
-        A pose has no gradient until its view is explained well enough. Scaling the first two camera axes by
-        a factor is the same as scaling the focal lengths, and has a gradient.
-        """
-        view = super()._training_view(camera)
-        index, viewmats = self._index(camera), view.viewmats
-        if viewmats.requires_grad and float(self.views.psnr[index]) < self.config.pose_psnr_gate:
-            viewmats = viewmats.detach()
-        if self.config.refine_focal:
-            factor = self.views.focal_factor
-            one = torch.ones_like(factor)
-            viewmats = viewmats * torch.cat([factor, factor, one, one])[:, None]
-        return view._replace(viewmats=viewmats)
-
-    @staticmethod
-    def _index(camera: Cameras) -> int:
-        return int((camera.metadata or {})["cam_idx"])
 
     def get_training_outputs(self, camera: Cameras) -> dict[str, Any]:
         """Render a training camera over the images' mean, in the shade that its view lies in."""
@@ -268,10 +193,6 @@ class Das3rModel(GaussianModel):
         """Return how static each pixel is."""
         return self.static_of(int(batch["image_idx"]))
 
-    def static_of(self, view: int) -> Float[Tensor, "H W 1"]:
-        """Return how static each pixel of a training view is, its weight in the loss."""
-        return self.views.weight(view)
-
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -282,15 +203,6 @@ class Das3rModel(GaussianModel):
         if self.config.camera_optimizer.mode != "off":
             self._note_psnr(outputs, batch)
         return losses
-
-    @torch.no_grad()
-    def _note_psnr(self, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
-        shown = outputs["render"] + (1 - outputs["accumulation"]) * outputs["background"]
-        truth = composite(batch["image"].to(shown.device), outputs["background"])
-        weight = self.static_of(outputs["view"]).clamp(0, 1)
-        if float(weight.sum()) >= 1:
-            error = float(((shown - truth).square() * weight).sum() / (3 * weight.sum()))
-            self.views.psnr[outputs["view"]] = psnr_of_mse(error)
 
     def after_step(self, step: int) -> None:
         """Densify, and let an open viewer draw the cameras as they are by now."""
@@ -309,19 +221,16 @@ class Das3rModel(GaussianModel):
         """Set how static each pixel of the training views is by what the scene leaves unexplained."""
         dataset, masks = self._dataset, self.config.masks
         assert dataset is not None
-        priors = Priors(
-            dataset, [n for n in ("motion",) if self.config.use_masks and n in self._prior_names()]
-        )
         errors, weights = [], []
         for i in range(len(dataset)):
             truth = torch.from_numpy(dataset.get_numpy_image(i)).to(self.device).float() / 255.0
             errors.append(residual(self.render_view(i), truth[..., :3], masks.window))
-            weights.append(self.views.weight(i)[..., 0])
+            weights.append(self.static_of(i)[..., 0])
         scale = robust_scale(torch.stack(errors), torch.stack(weights))
-        margin = self._margin(self.views.static.shape)
+        margin = self.margin(*self.views.static.shape[1:])
         for i, error in enumerate(errors):
-            motion = priors.of(i).get("motion", torch.full((*error.shape, 1), 0.1))[..., 0]
-            moves = second_look(motion.to(error), error, scale, masks)
+            prior = torch.full_like(error, _UNMASKED) if self._motion is None else self._motion[i].to(error)
+            moves = second_look(prior, error, scale, masks)
             self.views.set_static(i, 1 - widen(moves, margin))
         if self.config.use_staticness:
             self._fade_what_never_rested()
@@ -347,10 +256,12 @@ class Das3rModel(GaussianModel):
         static = (self.static_of(i)[..., 0].detach() for i in range(len(self.views.times)))
         return contributions(render, static, len(gaussians), self.views.times.device)
 
-    def _prior_names(self) -> frozenset[Prior]:
-        return scene_of(self.kwargs["metadata"]).priors.names
-
-    # The frames' cameras
+    def evaluation_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
+        """Return how static the pixels of an evaluation image are by its masks; None without such."""
+        if "motion" not in batch:
+            return None
+        motion = batch["motion"].to(self.device)[None, ..., 0]
+        return (1 - widen(motion, self.margin(*motion.shape[1:]))[0])[..., None]
 
     @torch.no_grad()
     def render_view(self, view: int) -> Float[Tensor, "H W 3"]:
@@ -365,146 +276,7 @@ class Das3rModel(GaussianModel):
             image = image * self.views.light(view, found.height, found.width)
         return image.clamp(0, 1)
 
-    @torch.no_grad()
-    def view_of(self, view: int) -> TrainingView:
-        """Return a training camera with pose and focal length as they are by now."""
-        height, width = self.views.static.shape[1:]
-        poses = self._refined(torch.tensor([view]))
-        return TrainingView(
-            float(self.views.times[view]), viewmats_of(poses), self._refined_Ks(view), width, height
-        )
-
-    def _refined_Ks(self, view: int) -> Float[Tensor, "1 3 3"]:
-        Ks = self.views.Ks[view : view + 1].clone()
-        Ks[:, (0, 1), (0, 1)] *= self.views.focal_factor.detach()
-        return Ks
-
-    def _refined(self, views: Tensor) -> Float[Tensor, "V 3 4"]:
-        """Return camera-to-world poses of training views, OpenGL axes."""
-        poses = self.views.camera_to_worlds[views.to(self.views.times.device)]
-        return self._corrected(poses, self._adjustment(views))
-
-    def _adjustment(self, views: Tensor) -> Float[Tensor, "V 6"]:
-        if self.config.camera_optimizer.mode == "off":
-            return torch.zeros(len(views), 6, device=self.views.times.device)
-        return self.camera_optimizer.pose_adjustment.detach()[views.to(self.views.times.device)]
-
-    def _corrected(
-        self, poses: Float[Tensor, "V 3 4"], adjustment: Float[Tensor, "V 6"]
-    ) -> Float[Tensor, "V 3 4"]:
-        """Apply adjustments as the camera optimiser does: both parts in world axes."""
-        to_matrix = exp_map_SE3 if self.config.camera_optimizer.mode == "SE3" else exp_map_SO3xR3
-        change = to_matrix(adjustment)
-        position = poses[..., 3:] + change[..., 3:]
-        return torch.cat([change[..., :3] @ poses[..., :3], position], dim=-1)
-
-    def estimated_poses(self) -> Float[Tensor, "V 4 4"] | None:
-        """Return the refined poses; None where they are not refined."""
-        if self.config.camera_optimizer.mode == "off":
-            return None
-        poses = torch.eye(4).repeat(len(self.views.times), 1, 1)
-        poses[:, :3] = self._refined(torch.arange(len(poses))).cpu()
-        return poses
-
-    @torch.no_grad()
-    def estimated_camera(self, camera: Cameras, batch: dict[str, Any]) -> Cameras:
-        """Correct the camera of a recorded image as those of the training images around it were.
-
-        With ``eval_pose_refine_steps`` its pose is then fitted to the static pixels of the image.
-        """
-        camera = self.corrected_camera(camera)
-        if self.config.eval_pose_refine_steps and "image" in batch:
-            camera.camera_to_worlds = self._fit_pose(camera, batch)
-        return camera
-
-    @torch.no_grad()
-    def corrected_camera(self, camera: Cameras) -> Cameras:
-        """Correct the camera of any frame of the video by what training found before and after its time."""
-        around, part = self.views.neighbours(self.time_of(camera))
-        both = self._adjustment(around)
-        return self._with_adjustment(camera, (1 - part) * both[:1] + part * both[1:])
-
-    def _with_adjustment(self, camera: Cameras, adjustment: Float[Tensor, "1 6"]) -> Cameras:
-        """Return a camera with its pose adjusted and the focal length as training found it."""
-        poses = self._corrected(camera.camera_to_worlds.reshape(1, 3, 4), adjustment)
-        factor = float(self.views.focal_factor.detach()) if self.config.refine_focal else 1.0
-        return Cameras(
-            camera_to_worlds=poses.reshape(camera.camera_to_worlds.shape),
-            fx=camera.fx * factor,
-            fy=camera.fy * factor,
-            cx=camera.cx,
-            cy=camera.cy,
-            width=camera.width,
-            height=camera.height,
-            camera_type=camera.camera_type,
-            times=camera.times,
-            metadata={**(camera.metadata or {}), _CORRECTED: True},
-        )
-
-    def _fit_pose(self, camera: Cameras, batch: dict[str, Any]) -> Float[Tensor, "1 3 4"]:
-        """Fit a pose to the static pixels of its image, with the scene as it is."""
-        view = TrainingView(
-            self.time_of(camera),
-            viewmats_of(camera.camera_to_worlds),
-            camera.get_intrinsics_matrices().to(self.device),
-            int(camera.width.item()),
-            int(camera.height.item()),
-        )
-        image, gaussians = batch["image"].to(self.device), self.gaussians_at(view.time)
-        weight = None
-        if "motion" in batch:
-            moves = widen(batch["motion"].to(self.device)[None, ..., 0], self._margin((0, *image.shape[:2])))
-            weight = (1 - moves[0])[..., None]
-        poses = camera.camera_to_worlds.reshape(1, 3, 4)
-        with torch.enable_grad():
-            adjustment = torch.zeros(1, 6, device=self.device, requires_grad=True)
-            steps = self.config.eval_pose_refine_steps
-            optimizer = torch.optim.Adam([adjustment], lr=1e-3)
-            decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-            for _ in range(steps):
-                moved = view._replace(viewmats=viewmats_of(self._corrected(poses, adjustment)))
-                render, alpha, _ = self.rasterize_gaussians(
-                    gaussians, moved, gaussians.colors, sh_degree=self.config.sh_degree
-                )
-                loss = image_loss(render[0], alpha[0], image, self.eval_background, weight=weight)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                decay.step()
-        return self._corrected(poses, adjustment.detach()).reshape(camera.camera_to_worlds.shape)
-
     # What is shown
-
-    def get_outputs(self, camera: Cameras) -> dict[str, Any]:
-        """Render a camera; one that a training image came with is taken as it is by now."""
-        if not self.training and not (camera.metadata or {}).get(_CORRECTED, False):
-            view = self._given_view(camera)
-            if view is not None:
-                camera = self._with_adjustment(camera, self._adjustment(torch.tensor([view])))
-        return super().get_outputs(camera)
-
-    def _given_view(self, camera: Cameras) -> int | None:
-        """Return the training view that came with a camera's pose, the nearest in time where several did."""
-        poses = self.views.camera_to_worlds
-        same = (poses - camera.camera_to_worlds.reshape(1, 3, 4)).abs().amax((1, 2)) < _ROUNDING
-        if not bool(same.any()):
-            return None
-        away = (self.views.times - self.time_of(camera)).abs()
-        return int(torch.where(same, away, torch.inf).argmin())
-
-    def camera_path(self) -> CameraPath | None:
-        """Return the cameras of the training views for the viewer, None before there are any."""
-        height = self.views.static.shape[1]
-        if height == 0:
-            return None
-        refined = self._refined(torch.arange(len(self.views.times)))
-        focal = float(self._refined_Ks(0)[0, 1, 1])
-        return CameraPath(
-            self.views.times.double().cpu().numpy(),
-            self.views.camera_to_worlds.double().cpu().numpy(),
-            refined.double().cpu().numpy(),
-            field_of_view(focal, height),
-        )
 
     def more_outputs(
         self, gaussians: Gaussians, view: TrainingView, ready: Mapping[str, Tensor]
@@ -546,8 +318,8 @@ class Das3rModel(GaussianModel):
         source = scene_of(self.kwargs["metadata"]).priors
         own = self.view_of(frame)
         if own.viewmats.allclose(view.viewmats, atol=_SAME_POSE):
-            image = _resized(torch.from_numpy(source.image(frame)).to(rgb) / 255.0, own.height, own.width)
-            both = _looked_up(torch.cat([image, 1 - self.views.weight(frame)], dim=-1), own, view)
+            image = torch.from_numpy(resize_area(source.image(frame), own.width, own.height)).to(rgb) / 255.0
+            both = looked_up(torch.cat([image, 1 - self.static_of(frame)], dim=-1), own, view)
             mask = both[..., 3:]
             return mask * both[..., :3] + (1 - mask) * rgb, mask
         movers = self._movers_of(frame)
@@ -568,14 +340,11 @@ class Das3rModel(GaussianModel):
             found = None
             if "depth" in source.names:
                 own = self.view_of(frame)
-                size = (own.height, own.width)
-                image = _resized(torch.from_numpy(source.image(frame)).float(), *size)
-                depth = torch.from_numpy(np.ascontiguousarray(source.depth(frame)))[..., None]
-                depth = torch.nn.functional.interpolate(depth.permute(2, 0, 1)[None], size=size)[0, 0]
+                size = (own.width, own.height)
                 found = movers_of_frame(
-                    image.round().to(torch.uint8).to(self.device),
-                    self.views.static[frame] < 128,
-                    depth.to(self.device),
+                    torch.from_numpy(resize_area(source.image(frame), *size)).to(self.device),
+                    self.static_of(frame)[..., 0] < 0.5,
+                    torch.from_numpy(nearest_to(source.depth(frame), size)).to(self.device),
                     own.viewmats[0],
                     own.Ks[0],
                 )
@@ -592,33 +361,24 @@ class Das3rModel(GaussianModel):
 
     def estimated_masks(self) -> Iterator[Bool[Tensor, "H W"]]:
         """Return where the training views move, without the margin around it."""
-        margin = self._margin(self.views.static.shape)
-        for static in self.views.static:
-            yield -widen(-(1 - static.float()[None] / 255.0), margin)[0] > 0.5
+        margin = self.margin(*self.views.static.shape[1:])
+        for view in range(len(self.views.times)):
+            moves = 1 - self.static_of(view).detach()[None, ..., 0]
+            yield -widen(-moves, margin)[0] > 0.5
 
     def score(
         self, camera: Cameras, batch: dict[str, Any], outputs: dict[str, Any]
     ) -> dict[str, float | RegionError]:
         """Return the paper's static PSNR, and errors against the clean plate where there is one."""
         shown = quantize(outputs["rgb"])
-        found: dict[str, float | RegionError] = {}
-        mask = batch.get("dynamic_mask")
-        if mask is not None and not bool(mask.all()):
-            rests = ~mask.to(shown.device)
+        mask, found = batch.get("dynamic_mask"), {}
+        moves = None if mask is None else mask.to(shown.device)
+        if moves is not None:
             truth = composite(batch["image"].to(shown.device), self.eval_background)
-            errors = ((shown - truth) * rests).double().square().mean((0, 1))
-            found["static_psnr_das3r"] = sum(psnr_of_mse(float(e)) for e in errors) / 3
-            found["static_ssim"] = ssim(shown, torch.where(rests, truth, shown))
+            found |= static_scores(shown, truth, moves)
         if "clean" in batch:
-            clean = batch["clean"].to(shown.device).float() / 255.0
-            nothing = torch.zeros_like(shown[..., :1], dtype=torch.bool)
-            found["clean"] = region_errors(shown, clean, nothing)["static"]
-            split = region_errors(shown, clean, mask)
-            if "dynamic" in split:
-                found["clean_movers"] = split["dynamic"]
-            seen = region_errors(shown, clean, ~self.seen(camera)[..., None])
-            if "static" in seen:
-                found[_SEEN] = seen["static"]
+            clean = composite(batch["clean"].to(shown.device), self.eval_background)
+            found |= clean_scores(shown, clean, moves, self.seen(camera)[..., None])
         return found
 
     @torch.no_grad()
@@ -626,28 +386,15 @@ class Das3rModel(GaussianModel):
         """Return the pixels of a camera that show what at least two training views saw at rest."""
         if self._witnessed is None:
             self._witnessed = self._contributions().witnessed.float()[:, None]
-        view = TrainingView(
-            self.time_of(camera),
-            viewmats_of(camera.camera_to_worlds.reshape(1, 3, 4)),
-            camera.get_intrinsics_matrices().to(self.device).reshape(1, 3, 3),
-            int(camera.width.item()),
-            int(camera.height.item()),
-        )
+        view = self.view_through(camera)
         share, _, _ = self.rasterize_gaussians(self.gaussians_at(view.time), view, self._witnessed)
         return share[0, ..., 0] > _SEEN_SHARE
 
     def figures(self, scores: Sequence[FrameScore]) -> dict[str, Any]:
         """Return the figures that DAS3R's tables have, over all evaluation images, and what they rest on."""
         source = scene_of(self.kwargs["metadata"]).priors
-        paper = [s.extra["static_psnr_das3r"] for s in scores if "static_psnr_das3r" in s.extra]
-        structure = [s.extra["static_ssim"] for s in scores if "static_ssim" in s.extra]
         return {
-            "static_psnr": pooled_region_psnr(scores, "static"),
-            "static_psnr_das3r": sum(paper) / len(paper) if paper else None,
-            "static_ssim": sum(structure) / len(structure) if structure else None,
-            "clean_psnr": pooled_region_psnr(scores, "clean"),
-            "clean_psnr_movers": pooled_region_psnr(scores, "clean_movers"),
-            "clean_psnr_seen": pooled_region_psnr(scores, _SEEN),
+            **overall(scores),
             "mask_source": source.mask_source if self.config.use_masks else "none",
             "masks_refined": self.config.refine_masks and bool(self.config.looks),
             "camera_source": source.camera_source,
@@ -655,28 +402,3 @@ class Das3rModel(GaussianModel):
             "eval_pose_refine_steps": self.config.eval_pose_refine_steps,
             "focal_factor": float(self.views.focal_factor.detach()),
         }
-
-
-def _looked_up(
-    image: Float[Tensor, "H W C"], own: TrainingView, view: TrainingView
-) -> Float[Tensor, "H2 W2 C"]:
-    """Show an image in a view of the same pose with other intrinsics; zero outside of the image."""
-    rows, columns = torch.meshgrid(torch.arange(view.height), torch.arange(view.width), indexing="ij")
-    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(image) + 0.5
-    rays = unproject(pixels, torch.ones_like(pixels[:, 0]), view.Ks[0])
-    size = pixels.new_tensor([own.width, own.height])
-    places = (2 * project(rays, own.Ks[0]) / size - 1).reshape(1, view.height, view.width, 2)
-    planes = image.permute(2, 0, 1)[None]
-    found = torch.nn.functional.grid_sample(planes, places, mode="bilinear", align_corners=False)
-    return found[0].permute(1, 2, 0)
-
-
-def _resized(image: Float[Tensor, "H W C"], height: int, width: int) -> Float[Tensor, "H2 W2 C"]:
-    if image.shape[:2] == (height, width):
-        return image
-    planes = image.permute(2, 0, 1)[None]
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    mode = "area" if shrinks else "bilinear"
-    align = None if shrinks else False
-    resized = torch.nn.functional.interpolate(planes, size=(height, width), mode=mode, align_corners=align)
-    return resized[0].permute(1, 2, 0)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.seeds.points import SH_C0
-from dyn3d_ns.geometry.cameras import from_camera, unproject
+from dyn3d_ns.geometry.cameras import from_camera, project, unproject
+from dyn3d_ns.models.gaussian_model import TrainingView
 
 _OPACITY = 0.95
 
@@ -56,3 +57,17 @@ def join(static: Gaussians, movers: Gaussians) -> Gaussians:
         torch.cat([static.opacities, movers.opacities]),
         torch.cat([static.colors, colors]),
     )
+
+
+def looked_up(
+    image: Float[Tensor, "H W C"], own: TrainingView, view: TrainingView
+) -> Float[Tensor, "H2 W2 C"]:
+    """Show an image in a view of the same pose with other intrinsics; zero outside of the image."""
+    rows, columns = torch.meshgrid(torch.arange(view.height), torch.arange(view.width), indexing="ij")
+    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(image) + 0.5
+    rays = unproject(pixels, torch.ones_like(pixels[:, 0]), view.Ks[0])
+    size = pixels.new_tensor([own.width, own.height])
+    places = (2 * project(rays, own.Ks[0]) / size - 1).reshape(1, view.height, view.width, 2)
+    planes = image.permute(2, 0, 1)[None]
+    found = torch.nn.functional.grid_sample(planes, places, mode="bilinear", align_corners=False)
+    return found[0].permute(1, 2, 0)

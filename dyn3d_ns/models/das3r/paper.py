@@ -157,15 +157,6 @@ class Das3rPaperModel(Das3rModel):
             colors = _colors(colors, directions, degree)
         return super().rasterize_gaussians(gaussians, view, colors, **options)
 
-    def train(self, mode: bool = True) -> Das3rPaperModel:
-        """Switch between training and evaluation, for which the weights become the views' maps."""
-        if not mode and len(self.birth) and self.birth.shape[1]:
-            with torch.no_grad():
-                for view in range(len(self.birth)):
-                    self.views.set_static(view, self.static_of(view)[..., 0])
-        super().train(mode)
-        return self
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         birth = state_dict.get(prefix + "birth")
         if birth is not None:

@@ -43,9 +43,9 @@ def test_every_figure_of_the_tables_is_measured(config: Path, tmp_path: Path) ->
     run(BIN / "ns-eval", "--load-config", config, "--output-path", report)
     results = json.loads(report.read_text())["results"]
     assert results["mask_source"] == results["camera_source"] == results["regions_by"] == "ground truth"
-    assert results["clean_psnr"] > 20 and results["clean_psnr_seen"] > 20
+    assert results["clean_psnr"] > 20 and results["clean_seen_psnr"] > 20
     assert results["clean_psnr"] == pytest.approx(results["interp_clean_psnr"])
-    assert results["clean_psnr_movers"] > results["interp_dynamic_psnr"] + 5, "movers are not in the scene"
+    assert results["clean_movers_psnr"] > results["interp_dynamic_psnr"] + 5, "movers are not in the scene"
     assert results["static_psnr_das3r"] > results["static_psnr"] > 20
     assert results["masks_j_mean"] > 0.7 and results["masks_j_recall"] == 1
     assert results["masks_jf_mean"] == pytest.approx((results["masks_j_mean"] + results["masks_f_mean"]) / 2)
