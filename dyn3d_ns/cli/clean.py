@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_output_file
-from dyn3d_ns.io.sequences import PREFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +75,8 @@ class Clean:
 
     def _arguments(self) -> tuple[Path | None, Path]:
         """Return video and output, checked."""
+        from dyn3d_ns.io.sequences import PREFIXES
+
         if len(self.paths) not in (1, 2) or (len(self.paths) == 1 and self.config is None):
             raise CommandError(
                 "give VIDEO and OUT.mp4, in this order (with --config OUT.mp4 may stand alone); got "
@@ -146,6 +147,7 @@ def recorded_images(footage: Footage, video: Path | None) -> Iterator[np.ndarray
     from dyn3d_ns.io.clip.folder import ClipFolder
     from dyn3d_ns.io.images import read_image
     from dyn3d_ns.io.recognised import images_in
+    from dyn3d_ns.io.sequences import PREFIXES
     from dyn3d_ns.video.frames.decode import Source
 
     trained_on = video is None or (video.is_dir() and not images_in(video)) or str(video).startswith(PREFIXES)
