@@ -38,7 +38,7 @@ dyn3d_das3r = preset(
 dyn3d_das3r_fast = preset(
     "dyn3d-das3r-fast",
     "dyn3d-das3r with 40k Gaussians: two CPU cores, minutes.",
-    3_000,
+    4_000,
     Das3rModelConfig(max_gaussians=40_000),
     RATES,
     data=_video(),

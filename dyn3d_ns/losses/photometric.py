@@ -171,6 +171,8 @@ def image_loss(
         counts = recorded_image(weight, background, factor)
         counted = recorded_image(weight * composite(image, background), background, factor)
         shown = render + (1 - alpha) * background
+        # Exactly none: SSIM's windows reach further, and its rounding is enough for Adam to take full steps.
+        shown = torch.where(counts > 0, shown, shown.detach())
         truth = counted + (1 - counts) * shown.detach()
         error = (shown - truth).abs().mean()
         if not ssim_weight:

@@ -47,3 +47,15 @@ def test_a_block_is_compared_with_the_mean_of_what_counts_in_it() -> None:
     assert float(image_loss(render, alpha, image, background, 2, weight=weight)) < 1e-6
     brighter = float(image_loss(render + 0.2, alpha, image, background, 2, weight=weight))
     assert abs(brighter - 0.5 * 0.2) < 1e-6
+
+
+def test_a_pixel_without_weight_has_no_gradient_at_all() -> None:
+    """Adam steps as far by rounding errors as by slopes, where there are no others."""
+    render, alpha, image, background = make(1)
+    weight = torch.ones(12, 14, 1)
+    weight[:, 5:] = 0.0
+    render.requires_grad_(), alpha.requires_grad_()
+    for ssim_weight in (0.0, 0.2):
+        loss = image_loss(render, alpha, image, background, 1, ssim_weight, weight)
+        for slope in torch.autograd.grad(loss, (render, alpha)):
+            assert (slope[:, 5:] == 0).all() and (slope[:, :5] != 0).any()

@@ -43,6 +43,8 @@ from dyn3d_ns.models.gaussian_model import TrainingView
 
 _SAME_POSE = 1e-3
 """Difference of world-to-camera matrices below which a view is that of the frame's own camera."""
+_COUNTS = 0.15
+"""Staticness above which a pixel counts in the loss."""
 _SEEN_SHARE = 0.5
 """Part of what a pixel shows that must have been seen at rest."""
 _UNMASKED = 0.1
@@ -69,11 +71,11 @@ class Das3rModelConfig(RefinedCamerasConfig):
     """Start from the motion that the video's masks show; without it everything counts as static at first."""
     use_staticness: bool = True
     """Let each Gaussian's staticness multiply its opacity."""
-    mask_margin: float = 0.006
+    mask_margin: float = 0.005
     """Part of the image's longer side by which what moves is widened."""
     refine_masks: bool = True
-    """Look at the masks again, twice, once the static scene explains what rests."""
-    looks: tuple[float, ...] = (0.3, 0.55)
+    """Look at the masks again once the static scene explains what rests."""
+    looks: tuple[float, ...] = (0.3, 0.55, 0.8)
     """Parts of the training after which the masks are looked at again, rising."""
     masks: MaskSettings = field(default_factory=MaskSettings)
     """Settings of that."""
@@ -190,8 +192,13 @@ class Das3rModel(RefinedCamerasModel):
         return outputs
 
     def image_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
-        """Return how static each pixel is."""
-        return self.static_of(int(batch["image_idx"]))
+        """Return how static each pixel is, and nothing for what surely moves.
+
+        A small weight is not enough: where no view sees the ground, nothing pulls the other way, and Adam
+        goes as far by small gradients as by large ones.
+        """
+        static = self.static_of(int(batch["image_idx"]))
+        return static * (static > _COUNTS)
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None

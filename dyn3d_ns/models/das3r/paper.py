@@ -57,7 +57,7 @@ class Das3rPaperModelConfig(Das3rModelConfig):
     mask_margin: float = 0.0
     """Part of the image's longer side by which what moves is widened."""
     refine_masks: bool = False
-    """Look at the masks again, twice, once the static scene explains what rests."""
+    """Look at the masks again once the static scene explains what rests."""
     shadows: bool = False
     """Let each training view be darkened by a coarse map of its own."""
 

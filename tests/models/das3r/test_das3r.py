@@ -136,6 +136,24 @@ def test_poses_are_those_of_training_in_either_mode(trained: DynamicTrainer) -> 
         optimizer.pose_adjustment.data.copy_(kept)
 
 
+def test_what_surely_moves_teaches_nothing(trained: DynamicTrainer) -> None:
+    """Where no view sees the ground, however small a weight would bring the mover back: Adam has no scale."""
+    model, view = trained.pipeline.model, 2
+    batch = trained.pipeline.datamanager.cached_train[view]
+    camera = frame_camera(trained, view)
+    camera.metadata = {"cam_idx": view}
+    kept = model.views.static.clone()
+    try:
+        model.train()
+        for static, teaches in ((0.12, False), (0.3, True)):
+            model.views.static[view] = round(255 * static)
+            loss = model.get_loss_dict(model(camera), batch)["image"]
+            (slope,) = torch.autograd.grad(loss, model.scene.params["features_dc"])
+            assert bool((slope != 0).any()) == teaches, f"{static} static"
+    finally:
+        model.views.static.copy_(kept)
+
+
 def test_ghosts_of_what_masks_missed_fade(trained: DynamicTrainer) -> None:
     """Gaussians that stand where all views see something move lose their staticness; others keep it."""
     model = trained.pipeline.eval().model
