@@ -129,11 +129,31 @@ class _KernelCache(FunctionCache):
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 
 
+def _untraced(compile_kernel: Callable) -> Callable:
+    """Let a compilation, or its loading from the cache, come to its end.
+
+    Nerfstudio's viewer breaks a rendering off by a trace function that raises at the next line of Python. In
+    the midst of Numba that leaves a kernel half made, and in a callback of LLVM the exception is lost.
+    """
+
+    @functools.wraps(compile_kernel)
+    def run(*args: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return compile_kernel(*args, **options)
+        finally:
+            sys.settrace(tracer)
+
+    return run
+
+
 def kernel(function: Callable) -> Any:
     """Compile a function of arrays and numbers, on first use, to run without the GIL and without
     allocating."""
     dispatcher: Any = njit(**_OPTIONS)(function)
     dispatcher._cache = _KernelCache(function)
+    dispatcher.compile = _untraced(dispatcher.compile)
     return dispatcher
 
 

@@ -25,6 +25,17 @@ hits = sum(colors._backward.stats.cache_hits.values())
 print(hits, jit.cache_folder())
 """
 
+# As Nerfstudio's viewer breaks a rendering off: an exception at the next line of Python, here one of Numba's.
+BREAKING_OFF = """
+import sys
+PLACES = ("numba.core.compiler", "numba.core.caching", "llvmlite")
+def tracer(frame, event, arg):
+    if event == "line" and frame.f_globals.get("__name__", "").startswith(PLACES):
+        raise RuntimeError("broken off")
+    return tracer
+sys.settrace(tracer)
+"""
+
 
 def _python(package_root: Path, code: str = RENDER, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code with the package that lies in package_root, without this process's own cache folder."""
@@ -170,3 +181,16 @@ def test_two_processes_may_compile_at_once(installed: Path, tmp_path: Path) -> N
     ]
     assert [process.wait(timeout=600) for process in both] == [0, 0]
     assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix not in (".nbi", ".nbc")]
+
+
+def test_a_kernel_is_made_whole_while_a_rendering_is_broken_off(
+    compiled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Whether it is compiled or loaded; what calls it is still traced afterwards."""
+    root, cache = compiled
+    call = RENDER[RENDER.index("colors._backward(0") : RENDER.index("assert out")]
+    code = RENDER.replace(call, f"{BREAKING_OFF}{call}assert sys.gettrace() is tracer\nsys.settrace(None)\n")
+    for folder, loaded in ((tmp_path, "0"), (cache, "1")):
+        done = _python(root, code, DYN3D_CACHE_DIR=str(folder))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(loaded) and "broken off" not in done.stderr
