@@ -173,7 +173,7 @@ class VideoDataParser(DataParser):
             raise EmptySplitError(
                 f"{self._footage.root}: of {len(times)} frames none is left to "
                 + ("evaluate on" if "train" in splits else "train on")
-                + "; change --eval-interval or --t-obs"
+                + "; change --eval-interval (2 holds out every second frame) or --t-obs"
             )
         return splits
 

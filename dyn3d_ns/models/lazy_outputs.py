@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+import torch
+
 
 class LazyOutputs(MutableMapping[str, Any], dict[str, Any]):  # pyright: ignore[reportGeneralTypeIssues]
     """Outputs of a model whose rarer images cost nothing until the viewer or a render asks for them.
 
+    They are made without gradients, as those at hand were: who looks at one may stand outside of ``no_grad``.
     The keys are known from the start, so that they can be listed in a menu. It is a ``dict``, which holds the
     makers of the other images in their places; the mixin reads every value through ``[]``.
     """
@@ -22,7 +25,8 @@ class LazyOutputs(MutableMapping[str, Any], dict[str, Any]):  # pyright: ignore[
     def __getitem__(self, name: str) -> Any:
         value = dict.__getitem__(self, name)
         if isinstance(value, _Unmade):
-            value = self[name] = value.make()
+            with torch.no_grad():
+                value = self[name] = value.make()
         return value
 
     def __iter__(self) -> Iterator[str]:

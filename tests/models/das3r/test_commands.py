@@ -58,10 +58,11 @@ def test_every_figure_of_the_tables_is_measured(config: Path, tmp_path: Path) ->
 
 def test_the_movers_are_rendered_over_the_static_scene(config: Path, card_clip: Clip, tmp_path: Path) -> None:
     names = ("rgb", "composite", "mask", "staticness")
-    options = ("--split", "train", "--image-format", "png", "--rendered-output-names", *names)
+    options = ("--split", "train+test", "--image-format", "png")
     run(BIN / "ns-render", "dataset", "--load-config", config, "--output-path", tmp_path, *options)
     pictures = {name: sorted((tmp_path / "train" / name).glob("*.png")) for name in names}
     assert all(len(found) == FRAMES - 2 for found in pictures.values())
+    assert len(list((tmp_path / "test" / "composite").glob("*.png"))) == 2, "the frames held out as well"
     shown, laid_over = (np.asarray(Image.open(pictures[name][3])).astype(float) for name in names[:2])
     hidden = card_clip.recorded.labels[3] > 0
     recorded, clean = (c.images[3].astype(float) for c in (card_clip.recorded, card_clip.clean))

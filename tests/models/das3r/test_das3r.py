@@ -91,6 +91,7 @@ def test_the_movers_are_laid_over(trained: DynamicTrainer, card_clip: Clip) -> N
     camera.camera_to_worlds = aside
     moved = model.get_outputs_for_camera(camera)
     assert not torch.equal(moved["composite"], moved["rgb"])
+    assert not moved["composite"].requires_grad, "`ns-render dataset` turns each output into NumPy"
     assert 0.5 < float(moved["mask"].mean() / outputs["mask"].mean()) < 1.5, (
         "they stand where their depth says"
     )
