@@ -31,8 +31,9 @@ class CleanScene:
 class Clean:
     """Write a video without what moves in it: processed, trained and rendered in one command.
 
-    Beside OUT.mp4 there will be OUT_mask.mp4, white where no frame shows what is behind and the surroundings
-    were continued; OUT_clip, the processed video; and OUT_training. Run it again to go on where it stopped.
+    Beside OUT.mp4 there will be OUT_mask.mp4, white where the surroundings were continued, since training
+    learned nothing of what is behind; OUT_clip, the processed video; and OUT_training. Run it again to go on
+    where it stopped.
     """
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[VIDEO] OUT.mp4")]
@@ -127,7 +128,7 @@ class Clean:
                 raise CommandError(f"{video} has more than the {count} frames of the training")
         print(
             f"{out}: {done} frames of {size[0]}x{size[1]} at {fps:.4g} per second, without sound\n"
-            f"{mask_out}: white where no frame shows what is behind, {100 * filled / done:.1f} % of all"
+            f"{mask_out}: white where the surroundings were continued, {100 * filled / done:.1f} % of all"
         )
 
 
