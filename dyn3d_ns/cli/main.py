@@ -17,6 +17,7 @@ from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
 from dyn3d_ns.cli.process import Process
 from dyn3d_ns.cli.segment import Segment
+from dyn3d_ns.cli.stream import Stream
 from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
 from dyn3d_ns.plain_errors import EXIT_STATUS, explanation, traceback_wanted
@@ -58,6 +59,10 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d export das3r --load-config CONFIG --output-dir exported
 15. DAS3R's tables over sequences of your own choice, beside the published figures:
    dyn3d bench das3r clips/camel clips/dog --output bench
+16. What is in a stream of deltas, whether all of it is whole, and frames 10 to 39 as one of their own:
+   dyn3d stream info CONFIG
+   dyn3d stream verify CONFIG
+   dyn3d stream cut CONFIG --frames 10 39 --output part
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -73,6 +78,7 @@ Command = (
     | Annotated[Info, Plain, tyro.conf.subcommand("info")]
     | Annotated[Clean, Plain, tyro.conf.subcommand("clean")]
     | Annotated[Bench, Plain, tyro.conf.subcommand("bench")]
+    | Annotated[Stream, Plain, tyro.conf.subcommand("stream")]
 )
 
 

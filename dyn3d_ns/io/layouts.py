@@ -11,6 +11,8 @@ from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import recognise_transforms
 from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, images_in
 from dyn3d_ns.io.sequences import recognise_davis, recognise_sintel
+from dyn3d_ns.io.stream.header import HEADER_NAME
+from dyn3d_ns.io.stream.reader import StreamReader
 from dyn3d_ns.io.trajectories import recognise_colmap
 
 
@@ -66,6 +68,15 @@ def _training(path: Path) -> Recognised | None:
     return _training_of(path / "config.yml") if (path / "config.yml").is_file() else None
 
 
+def _stream(path: Path) -> Recognised | None:
+    if not (path / HEADER_NAME).is_file():
+        return None
+    reader = StreamReader(path)
+    planned = reader.header.planned_frames
+    facts = {"frames": f"{reader.num_frames()} of {planned}", "fps": f"{reader.header.fps:g}"}
+    return Recognised(f"stream ({reader.header.kind})", facts, use=[f"dyn3d stream info {path}"])
+
+
 def _training_of(config: Path) -> Recognised:
     steps = sorted(p.name for p in (config.parent / "nerfstudio_models").glob("step-*.ckpt"))
     missing = [] if steps else ["checkpoints (nerfstudio_models/step-*.ckpt)"]
@@ -107,6 +118,7 @@ def _frames(path: Path) -> Recognised | None:
 
 _FOLDERS: tuple[Callable[[Path], Recognised | None], ...] = (
     _training,
+    _stream,
     recognise_clip,
     recognise_sintel,
     recognise_davis,

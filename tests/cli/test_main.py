@@ -45,6 +45,7 @@ def test_every_command_has_an_example() -> None:
         "eval-video",
         "clean",
         "bench",
+        "stream",
     }
     assert {example.split()[1] for example in EXAMPLES} == commands
 

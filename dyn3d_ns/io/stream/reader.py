@@ -74,6 +74,13 @@ class StreamReader:
         count = whole_frames(parts)
         return sorted(frame for part, frame in parts if part is Part.KEY and frame < count)
 
+    def stray(self) -> list[str]:
+        """Return the names of parts after the last whole frame but those of the frame being written."""
+        parts = list_parts(self.folder)
+        count = whole_frames(parts)
+        late = sorted((frame, part.name_of(frame)) for part, frame in parts if frame > count)
+        return [name for _, name in late]
+
     def sizes(self) -> StreamSizes:
         """Return the bytes of every part of the whole frames.
 

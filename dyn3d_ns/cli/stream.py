@@ -1,0 +1,146 @@
+"""`dyn3d stream`: what is in a stream, whether it is whole, and a part of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from dyn3d_ns.io.stream.reader import StreamReader
+
+DAMAGED = 1
+"""Exit status of `dyn3d stream verify` for a stream that is not as it was written."""
+
+StreamPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STREAM")]
+
+
+@dataclass
+class StreamInfo:
+    """Say what is in a stream: frames, keyframes and bytes."""
+
+    stream: StreamPath
+    """Folder of a stream, or the folder or config.yml of the training that writes it."""
+
+    def run(self) -> None:
+        """Print the description."""
+        from dyn3d_ns.io.stream.header import find_stream
+        from dyn3d_ns.io.stream.reader import StreamReader
+
+        reader = StreamReader(find_stream(self.stream))
+        for name, value in facts(reader).items():
+            print(f"{name:22} {value}")
+
+
+@dataclass
+class VerifyStream:
+    """Check every checksum of a stream and decode all its planes; exit status 1 if anything is damaged."""
+
+    stream: StreamPath
+    """Folder of a stream, or the folder or config.yml of the training that writes it."""
+
+    def run(self) -> None:
+        """Print what is damaged.
+
+        Raises:
+            SystemExit: something is damaged (status 1).
+        """
+        from rich.progress import track
+
+        from dyn3d_ns.io.errors import DatasetError
+        from dyn3d_ns.io.stream.header import find_stream
+        from dyn3d_ns.io.stream.reader import StreamReader
+
+        reader = StreamReader(find_stream(self.stream))
+        count, keyframes = reader.num_frames(), set(reader.keyframes())
+        damaged = []
+        frames = range(max(count, 1))
+        for frame in track(frames, "Checking", transient=True, disable=count < 100):
+            reads = [reader.delta] if frame else [lambda _: reader.init()]
+            reads += [reader.key] if frame in keyframes else []
+            for read in reads:
+                try:
+                    read(frame)
+                except DatasetError as error:
+                    damaged.append(frame)
+                    print(error, file=sys.stderr)
+        if stray := reader.stray():
+            damaged.append(count)
+            print(
+                f"{reader.folder}: {', '.join(stray)} cannot be played: frame {count} is missing",
+                file=sys.stderr,
+            )
+        if damaged:
+            print(f"{reader.folder}: the first damaged frame is {damaged[0]}", file=sys.stderr)
+            raise SystemExit(DAMAGED)
+        print(f"{reader.folder}: {count} frames and {len(keyframes)} keyframes are whole")
+
+
+@dataclass
+class CutStream:
+    """Cut a range of frames out of a stream; what it shows stays the same bit for bit."""
+
+    stream: StreamPath
+    """Folder of a stream, or the folder or config.yml of the training that writes it."""
+    frames: tuple[int, int]
+    """First and last frame to keep, counted from 0."""
+    output: Path
+    """Folder for the new stream."""
+
+    def run(self) -> None:
+        """Write the new stream."""
+        from rich.progress import track
+
+        from dyn3d_ns.cli.errors import require_writable
+        from dyn3d_ns.io.stream.cut import cut_stream
+        from dyn3d_ns.io.stream.decoders import decoder_of
+        from dyn3d_ns.io.stream.header import find_stream
+        from dyn3d_ns.io.stream.reader import StreamReader
+
+        reader = StreamReader(find_stream(self.stream))
+        decoder = decoder_of(reader.header)
+        require_writable(self.output, "--output")
+        first, last = self.frames
+        written = cut_stream(reader, decoder, first, last, self.output)
+        for _ in track(
+            written, "Writing", total=last - first + 1, transient=True, disable=last - first < 100
+        ):
+            pass
+        print(f"{self.output}: {last - first + 1} frames, {StreamReader(self.output).sizes().total} bytes")
+
+
+@dataclass
+class Stream:
+    """Look into a stream of deltas, check it, or cut a part out of it."""
+
+    what: (
+        Annotated[StreamInfo, tyro.conf.subcommand("info")]
+        | Annotated[VerifyStream, tyro.conf.subcommand("verify")]
+        | Annotated[CutStream, tyro.conf.subcommand("cut")]
+    )
+
+    def run(self) -> None:
+        """Run the command."""
+        self.what.run()
+
+
+def facts(reader: StreamReader) -> dict[str, str]:
+    """Return what there is to say about a stream; bytes are those of its files, headers included."""
+    header, count = reader.header, reader.num_frames()
+    found = {"kind": header.kind, "frames": f"{count} of {header.planned_frames}", "fps": f"{header.fps:g}"}
+    found |= {f"decoder {name}": str(value) for name, value in header.decoder.items()}
+    if not count:
+        return found
+    sizes = reader.sizes()
+    found["keyframes"] = ", ".join(map(str, sizes.keys)) or "none"
+    found["bytes of frame 0"] = str(sizes.init)
+    found["bytes of deltas"] = str(sum(sizes.deltas))
+    found["bytes of keyframes"] = str(sum(sizes.keys.values()))
+    found["bytes a frame"] = f"{sizes.per_frame:.0f}"
+    if sizes.deltas:
+        found["without frame 0"] = f"{sizes.per_later_frame:.0f}"
+        found["without keyframes too"] = f"{sum(sizes.deltas) / len(sizes.deltas):.0f}"
+    return found

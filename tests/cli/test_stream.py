@@ -1,0 +1,148 @@
+"""`dyn3d stream`: what it says, what it finds damaged, and what it cuts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_stream import ToyDecoder, write_toy
+
+from dyn3d_ns.cli.main import main
+from dyn3d_ns.io.layouts import describe
+from dyn3d_ns.io.stream import decoders
+from dyn3d_ns.io.stream.player import StreamPlayer
+from dyn3d_ns.io.stream.reader import StreamReader
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A training's folder with a stream in it."""
+    write_toy(tmp_path / "run/stream")
+    (tmp_path / "run/config.yml").write_text("")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Streams of kind `toy` can be decoded."""
+    monkeypatch.setattr(decoders, "_registered", {})
+    decoders.register_decoder("toy", lambda header: ToyDecoder())
+    yield
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Return what was printed, by the names at the left."""
+    rows = [line for line in capsys.readouterr().out.splitlines() if "  " in line]
+    return {name.strip(): value.strip() for name, _, value in (row.partition("  ") for row in rows)}
+
+
+@pytest.mark.parametrize("given", ["stream", "", "config.yml"])
+def test_info_counts_frames_and_bytes(run: Path, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stream", "info", str(run / given)]) == 0
+    found = lines(capsys)
+    sizes = {path.name: path.stat().st_size for path in (run / "stream").iterdir()}
+    deltas = [size for name, size in sizes.items() if name.endswith("delta")]
+    keys = [size for name, size in sizes.items() if name.endswith("key")]
+    assert found["kind"] == "toy" and found["frames"] == "23 of 23" and found["fps"] == "25"
+    assert found["keyframes"] == "5, 10, 15, 20" and found["decoder columns"] == "2"
+    assert int(found["bytes of frame 0"]) == sizes["000000.init"]
+    assert int(found["bytes of deltas"]) == sum(deltas) and int(found["bytes of keyframes"]) == sum(keys)
+    total = sizes["000000.init"] + sum(deltas) + sum(keys)
+    assert int(found["bytes a frame"]) == round(total / 23)
+    assert int(found["without frame 0"]) == round((sum(deltas) + sum(keys)) / 22)
+    assert int(found["without keyframes too"]) == round(sum(deltas) / 22)
+
+
+def test_info_of_a_folder_recognises_a_stream(run: Path) -> None:
+    found = describe(run / "stream")
+    assert found.layout == "stream (toy)" and found.facts["frames"] == "23 of 23"
+    assert f"dyn3d stream info {run / 'stream'}" in found.use
+
+
+def test_a_whole_stream_is_verified(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stream", "verify", str(run)]) == 0
+    assert "23 frames and 4 keyframes are whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("broken", "first"),
+    [(["000000.init"], 0), (["000015.key"], 15), (["000017.delta", "000010.key", "000011.delta"], 10)],
+)
+def test_what_is_damaged_is_named_and_the_status_is_1(
+    run: Path, broken: list[str], first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in broken:
+        content = bytearray((run / "stream" / name).read_bytes())
+        content[-6] ^= 1
+        (run / "stream" / name).write_bytes(content)
+    with pytest.raises(SystemExit) as stop:
+        main(["stream", "verify", str(run)])
+    assert stop.value.code == 1
+    errors = capsys.readouterr().err
+    assert f"the first damaged frame is {first}\n" in errors
+    assert all(f"{name}: frame {int(name[:6])} is damaged" in errors for name in broken)
+
+
+@pytest.mark.parametrize(("gone", "first"), [("000009.delta", 9), ("000000.init", 0)])
+def test_a_gap_is_damage(run: Path, gone: str, first: int, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "stream" / gone).unlink()
+    with pytest.raises(SystemExit) as stop:
+        main(["stream", "verify", str(run)])
+    assert stop.value.code == 1 and f"the first damaged frame is {first}\n" in capsys.readouterr().err
+
+
+def test_the_key_of_the_frame_being_written_is_no_damage(run: Path) -> None:
+    (run / "stream/000022.delta").unlink()
+    (run / "stream/000022.key").write_bytes(b"")
+    assert main(["stream", "verify", str(run)]) == 0
+
+
+def test_what_is_no_stream_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("info", "verify"):
+        assert main(["stream", command, str(tmp_path)]) == 2
+        assert "there is no stream at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("first", "last"), [(7, 21), (0, 22), (10, 10), (5, 6)])
+def test_a_cut_shows_the_same_from_anywhere(
+    run: Path, tmp_path: Path, first: int, last: int, toys: None
+) -> None:
+    output = tmp_path / "part"
+    arguments = ["--frames", str(first), str(last), "--output", str(output)]
+    assert main(["stream", "cut", str(run), *arguments]) == 0
+    whole, part = StreamReader(run / "stream"), StreamReader(output)
+    assert part.num_frames() == part.header.planned_frames == last - first + 1
+    assert part.keyframes() == [key - first for key in (5, 10, 15, 20) if first < key <= last]
+    assert part.header.frame_times == whole.header.frame_times[first : last + 1]
+    wanted = StreamPlayer(whole, ToyDecoder())
+    for frame in range(last - first, -1, -1):
+        assert np.array_equal(StreamPlayer(part, ToyDecoder()).seek(frame), wanted.seek(first + frame))
+
+
+def test_a_cut_of_everything_is_the_stream(run: Path, tmp_path: Path, toys: None) -> None:
+    assert main(["stream", "cut", str(run), "--frames", "0", "22", "--output", str(tmp_path / "part")]) == 0
+    for path in (run / "stream").iterdir():
+        assert (tmp_path / "part" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("first", "last"), [("5", "23"), ("9", "8"), ("-1", "3")])
+def test_frames_that_are_not_there_are_refused(
+    run: Path, tmp_path: Path, first: str, last: str, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stream", "cut", str(run), "--frames", first, last, "--output", str(tmp_path / "part")]) == 2
+    assert "it has frames 0 to 22" in capsys.readouterr().err
+    assert not (tmp_path / "part/stream.json").exists()
+
+
+def test_a_cut_onto_a_stream_is_refused(run: Path, toys: None, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--frames", "1", "2", "--output", str(run / "stream")]
+    assert main(["stream", "cut", str(run), *arguments]) == 2
+    assert "holds a stream already" in capsys.readouterr().err
+    assert main(["stream", "verify", str(run)]) == 0
+
+
+def test_a_kind_that_nothing_decodes_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stream", "cut", str(run), "--frames", "1", "2", "--output", str(run / "part")]) == 2
+    assert "decodes streams of kind 'toy'" in capsys.readouterr().err
