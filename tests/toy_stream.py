@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -58,6 +61,16 @@ def frozen(state: np.ndarray) -> np.ndarray:
 
 def write_toy(folder: Path, frames: int = 23, every: int = 5, seed: int = 0) -> list[np.ndarray]:
     """Write a stream with a key every so many frames (0: none) and return the true states."""
+    made, states = _make_toy(frames, every, seed)
+    shutil.copytree(Path(made.name) / "s", folder)
+    return states
+
+
+@lru_cache
+def _make_toy(frames: int, every: int, seed: int) -> tuple[TemporaryDirectory[str], list[np.ndarray]]:
+    """Write a stream once for all tests: each part is flushed to the disk, which takes its time."""
+    made = TemporaryDirectory()
+    folder = Path(made.name) / "s"
     random, toy = np.random.default_rng(seed), ToyDecoder()
     times = tuple(np.linspace(0, 1, frames).tolist())
     writer = StreamWriter.create(folder, StreamHeader("toy", 25.0, times, {"columns": 2}))
@@ -70,4 +83,4 @@ def write_toy(folder: Path, frames: int = 23, every: int = 5, seed: int = 0) -> 
         states.append(toy.advance(states[-1], delta))
         key = toy.to_key(states[0], states[-1]) if every and frame % every == 0 else None
         writer.write_frame(frame, delta, key)
-    return states
+    return made, states

@@ -27,11 +27,12 @@ from dyn3d_ns.io.stream.tokens import (
 )
 
 CODEC_VERSION = 1
-DEFAULT_MAX_ELEMENTS = 1 << 26
-"""Elements that all planes together may have, unless the caller says otherwise: a mask of 512 x 512 x 256."""
+DEFAULT_MAX_ELEMENTS = 1 << 28
+"""Elements that all planes may have together, if the caller names no limit: 3.5 masks of 768 x 768 x 128."""
 
 _DTYPES = tuple(np.dtype(name) for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2"))
 """In the order of their codes."""
+_MAX_PLANES = 256
 _MAX_DIMENSIONS = 8
 _BLOCK = 1 << 20
 """Values that are decoded at a time, so that little more memory is needed than for the planes."""
@@ -73,8 +74,10 @@ def encode_planes(planes: Mapping[str, np.ndarray]) -> bytes:
         planes: Arrays of bool, int8 to int64, uint8 or uint16, of any shape but (), within int32's range.
 
     Raises:
-        ValueError: a name is empty, or longer than 255 bytes, or an array cannot be stored.
+        ValueError: there are more than 256, a name is empty or too long, or an array cannot be stored.
     """
+    if len(planes) > _MAX_PLANES:
+        raise ValueError(f"there may be {_MAX_PLANES} planes, got {len(planes)}")
     coder = new_encoder()
     header, raw = [varint(len(planes))], [np.zeros(0, np.uint8)]
     for name, array in planes.items():
@@ -185,7 +188,9 @@ def _read_header(reader: ByteReader, max_elements: int) -> list[_Plane]:
     """Return the planes' headers, with every number checked."""
     planes: dict[str, _Plane] = {}
     left = max_elements
-    for _ in range(reader.varint()):
+    if (count := reader.varint()) > _MAX_PLANES:
+        raise DamagedFileError(f"{count} planes are more than the {_MAX_PLANES} that can be")
+    for _ in range(count):
         plane = _read_plane(reader, left)
         if plane.name in planes:
             raise DamagedFileError(f"plane {plane.name!r} is there twice")

@@ -13,6 +13,8 @@ from dyn3d_ns.io.stream.codec import DEFAULT_MAX_ELEMENTS, decode_planes
 from dyn3d_ns.io.stream.header import HEADER_NAME, StreamHeader, read_header
 from dyn3d_ns.io.stream.parts import Part, list_parts, unpack_part, whole_frames
 
+_SPARE = 1 << 20
+
 
 @dataclass(frozen=True)
 class StreamSizes:
@@ -141,6 +143,9 @@ class StreamReader:
     def _read(self, part: Part, frame: int) -> dict[str, np.ndarray]:
         path = self.folder / part.name_of(frame)
         try:
+            # No value takes more than eight bytes, and no header nearly as many as the spare ones.
+            if path.stat().st_size > 8 * self.max_elements + _SPARE:
+                raise DamagedFileError(f"{path}: frame {frame} is damaged: no part is that large")
             content = path.read_bytes()
         except FileNotFoundError as error:
             raise self._missing(part, frame) from error

@@ -180,6 +180,15 @@ def test_a_newer_codec_is_named() -> None:
         decode_planes(with_checksum(b"\x09" + encode_planes({})[1:-4]))
 
 
+def test_too_many_planes_are_refused() -> None:
+    many = {str(number): np.zeros(0, np.int8) for number in range(257)}
+    with pytest.raises(ValueError, match="got 257"):
+        encode_planes(many)
+    forged = bytearray(encode_planes({}))
+    with pytest.raises(DamagedFileError, match="257 planes"):
+        decode_planes(with_checksum(bytes([*forged[:1], 0x81, 0x02])))
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [

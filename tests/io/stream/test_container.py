@@ -38,10 +38,17 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "stream"
+    write(folder)
+    return folder
+
+
 @pytest.fixture
-def stream(tmp_path: Path) -> Path:
-    write(tmp_path / "stream")
-    return tmp_path / "stream"
+def stream(written: Path, tmp_path: Path) -> Path:
+    """A stream of a test's own."""
+    return shutil.copytree(written, tmp_path / "stream")
 
 
 def test_what_was_written_is_read(stream: Path) -> None:
@@ -246,6 +253,13 @@ def test_other_files_and_names_count_for_nothing(stream: Path) -> None:
 def test_planes_above_the_limit_are_refused(stream: Path) -> None:
     with pytest.raises(DamagedFileError, match="frame 2 is damaged: plane 'x' has shape"):
         StreamReader(stream, max_elements=49).delta(2)
+
+
+def test_a_file_too_large_for_any_part_is_not_read(stream: Path) -> None:
+    with open(stream / "000002.delta", "r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DamagedFileError, match=r"000002\.delta: frame 2 is damaged: no part is that large"):
+        StreamReader(stream).delta(2)
 
 
 def test_a_rewritten_frame_has_another_stamp(stream: Path) -> None:
