@@ -32,6 +32,8 @@ from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Batch = dict[str, Any]
+_MAX_SLICES = 1000
+"""Cameras of single images that are kept of a recording, whose length knows no bound."""
 
 
 @dataclass
@@ -68,7 +70,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     """Hand out one camera with its time and its image per step.
 
     Every image is decoded once, in threads, and kept as uint8 in ordinary memory or, with
-    ``cache_images = "gpu"``, on the device. Cameras are sliced once. The cameras handed out are shallow
+    ``cache_images = "gpu"``, on the device; those of a recording are decoded as they are asked for, and not
+    kept. Cameras are sliced once. The cameras handed out are shallow
     copies, so that a caller may rescale them; images are shared and must not be written to.
     """
 
@@ -83,6 +86,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         cache_images, config.cache_images = config.cache_images, "cpu"
         super().__init__(config, *args, **kwargs)
         config.cache_images = cache_images
+        # With "test", `ns-render dataset` writes the training images as well.
+        self.train_dataset.shown_only = self.test_mode != "test"
         self.train_cameras = self.train_dataset.cameras.to(self.device)
         self._train_slices: dict[int, Cameras] = {}
         self._eval_slices: dict[int, Cameras] = {}
@@ -177,6 +182,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         if self.sampling is not None:
             self.time_range = self.sampling(step).window or (0.0, 1.0)
         index = self.train_sampling.next()
+        if self.train_dataset.frames is not None and len(self._train_slices) >= _MAX_SLICES:
+            self._train_slices.clear()
         if index not in self._train_slices:
             self._train_slices[index] = self.train_cameras[index : index + 1]
         return _fresh(self._train_slices[index], index), self._batch(
@@ -206,12 +213,16 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         moved = None if on_device is None else on_device.get(index)
         if moved is None:
             moved = {k: v.to(self.device) for k, v in batch.items() if isinstance(v, Tensor)}
-            if on_device is not None and self.config.cache_images == "gpu" and moved["image"].is_cuda:
+            if on_device is not None and self._keeps_on_device and moved["image"].is_cuda:
                 on_device[index] = moved
         batch.update(moved)
         if self.config.cache_images_type == "float32":
             batch["image"] = moved["image"].float() / 255.0
         return batch
+
+    @cached_property
+    def _keeps_on_device(self) -> bool:
+        return self.config.cache_images == "gpu" and self.train_dataset.frames is None
 
     @property
     def fixed_indices_eval_dataloader(self) -> Sequence[tuple[Cameras, Batch]]:  # type: ignore[override]

@@ -20,20 +20,27 @@ class DynamicDataset(InputDataset):
     """Images as 8-bit arrays with as many channels as the scene has: four if it has transparency.
 
     Images larger than their cameras are area-averaged on premultiplied alpha. Decoded images stay in
-    memory up to ``max_cache_bytes``; later ones are decoded whenever they are asked for.
+    memory up to ``max_cache_bytes``; later ones are decoded whenever they are asked for. A recording that
+    decodes its own images (``SceneMetadata.frames``) is asked for each, and nothing of it is kept here.
     """
 
     max_cache_bytes: float = float("inf")
+    shown_only: bool = False
+    """Whether items are only looked at, as the viewer's thumbnails are: those that would take decoding a
+    recording are left grey."""
 
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
         super().__init__(dataparser_outputs, scale_factor)
-        self.has_alpha = scene_of(dataparser_outputs.metadata).has_alpha
+        scene = scene_of(dataparser_outputs.metadata)
+        self.has_alpha, self.frames = scene.has_alpha, scene.frames
         self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
         self._decoded: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "H W C"]:
         """Return an image; the array is shared with the cache and must not be written to."""
+        if self.frames is not None:
+            return resize_area(self.frames.image(image_idx), *self._sizes[image_idx])
         image = self._decoded.get(image_idx)
         if image is None:
             image = resize_area(
@@ -57,6 +64,9 @@ class DynamicDataset(InputDataset):
         Stock colour mapping takes four channels for features. Training and evaluation use `get_data`,
         which keeps the alpha.
         """
+        if self.shown_only and self.frames is not None and not self.frames.is_ready(image_idx):
+            width, height = self._sizes[image_idx]
+            return {"image_idx": image_idx, "image": torch.full((height, width, 3), 0.5)}
         item = self.get_data(image_idx, image_type="uint8")
         # NumPy, since torch's threads cost more than they give on hundreds of small images.
         values = self.get_numpy_image(image_idx).astype(np.float32) / 255.0
@@ -65,11 +75,15 @@ class DynamicDataset(InputDataset):
         return item
 
     def estimate_bytes(self) -> int:
-        """Return the memory that all decoded images take."""
+        """Return the memory that decoded images take once all were asked for."""
+        if self.frames is not None:
+            return 0
         return sum(w * h for w, h in self._sizes) * (4 if self.has_alpha else 3)
 
     def preload(self, description: str, max_workers: int | None = None) -> None:
-        """Decode all images in threads behind a progress bar."""
+        """Decode all images that are kept, in threads behind a progress bar."""
+        if self.frames is not None:
+            return
         missing = [i for i in range(len(self)) if i not in self._decoded]
         if not missing:
             return

@@ -14,6 +14,7 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from dyn3d_ns.io.footage.base import Prior, Truth
+from dyn3d_ns.io.frame_source import FrameSource, JoinedFrames
 from dyn3d_ns.io.priors import FlowPrior, PriorSource, TrackPrior
 from dyn3d_ns.io.scene_metadata import SceneMetadata, scene_of
 from dyn3d_ns.timeline import Timeline
@@ -62,8 +63,15 @@ def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
         camera_ids=torch.cat(ids),
         has_alpha=any(scene.has_alpha for scene in scenes),
         priors=JoinedPriors(tuple(scene.priors for scene in scenes), tuple(np.cumsum([0, *counts]).tolist())),
+        frames=_join_frames(scenes),
         scene_ids=torch.repeat_interleave(torch.arange(len(scenes)), torch.tensor(counts)),
     )
+
+
+def _join_frames(scenes: Sequence[SceneMetadata]) -> FrameSource | None:
+    """Join what gives images; scenes come from one dataparser, so that all have it or none."""
+    sources = [scene.frames for scene in scenes if scene.frames is not None]
+    return JoinedFrames(sources, [len(scene.splits) for scene in scenes]) if sources else None
 
 
 @dataclass(frozen=True)

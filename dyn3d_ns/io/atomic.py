@@ -12,11 +12,12 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an exception.
 
-    The data are flushed to the disk before the rename. On an exception, a full disk included, the
-    temporary file is removed and ``path`` stays as it was.
+    The data are flushed to the disk before the rename; without ``durable`` they are not, so that a power cut
+    may leave less, for who checks what he reads and can make it again. On an exception, a full disk included,
+    the temporary file is removed and ``path`` stays as it was.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -27,12 +28,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         # mkstemp makes files private; give the result what a plain open() would have given.
         temporary.chmod(0o666 & ~_umask())
-        _fsync(temporary)
+        if durable:
+            _fsync(temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _fsync_folder(target.parent)
+    if durable:
+        _fsync_folder(target.parent)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.frame_source import FrameSource
 from dyn3d_ns.io.priors import PriorSource
 from dyn3d_ns.timeline import Split, Timeline
 
@@ -50,6 +51,8 @@ class SceneMetadata:
     """Camera-to-world poses to measure estimated ones by; None where the cameras are estimates themselves."""
     scene_ids: Int64[Tensor, "N"] | None = None
     """Which of several scenes each image shows; None where there is one."""
+    frames: FrameSource | None = None
+    """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the dictionary for ``DataparserOutputs``."""

@@ -1,0 +1,1 @@
+"""Recordings: several synchronised static cameras, in the layouts that are published."""

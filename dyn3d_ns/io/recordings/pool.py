@@ -1,0 +1,327 @@
+"""Images of a recording when they are asked for: from memory, from the store, or decoded, ahead of need."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError
+from dyn3d_ns.io.recordings.base import Decode, RecordedCamera, Recording
+from dyn3d_ns.io.recordings.pixels import PixelMap
+from dyn3d_ns.io.recordings.store import FrameStore
+from dyn3d_ns.io.recordings.synchrony import SynchronyCheck
+
+_KEEP = 3
+"""Moments that stay in memory."""
+_LOOK_AHEAD = 6
+"""Moments that are decoded before they are asked for; the first of them goes into memory."""
+_SHORT_WAY = 30
+"""Frames that decoding on passes over, rather than seeking anew."""
+_POLL_SECONDS = 0.1
+Seen = Callable[[int, UInt8[np.ndarray, "H W 3"]], None]
+
+
+class FramePool:
+    """Images of all cameras, shared by the splits of a dataset and by threads.
+
+    A video is decoded once, from its beginning to its end, and what comes by is stored. While moments are
+    asked for one after another, threads decode the next ones. In memory there are the images of a few
+    moments, however long the recording is.
+    """
+
+    def __init__(
+        self, recording: Recording, pixels: PixelMap, store: FrameStore, start: int, stop: int
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            recording: Cameras and readers.
+            pixels: From frames to images.
+            store: Where images are kept; those of files that train as they are, are not.
+            start: Frame of the recording that is moment 0.
+            stop: Frame after the last.
+        """
+        self.recording, self.start, self.num_moments = recording, start, stop - start
+        names = [camera.name for camera in recording.cameras]
+        self._check = SynchronyCheck(names, self.num_moments)
+        self._cameras = [
+            _CameraImages(camera, i, pixels, store, start) for i, camera in enumerate(recording.cameras)
+        ]
+        self._memory = _Moments(_KEEP)
+        workers = max(1, min(len(names), (os.cpu_count() or 1) // 2))
+        self._todo: Iterator[tuple[int, int]] = iter(())
+        self._ahead_lock = threading.Lock()
+        self._workers, self._working, self._asked = workers, 0, -1
+        self._threads: list[threading.Thread] = []
+        # Also at the end of the process, before modules that decoders need are gone.
+        self._close_files = weakref.finalize(self, _close_all, self._cameras)
+
+    def image(self, camera: int, moment: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Return an image of a camera; shared, not to be written to.
+
+        Raises:
+            DatasetError: it cannot be decoded, or is not recorded yet.
+        """
+        self._look_ahead(moment)
+        return self._load(camera, moment)
+
+    def path(self, camera: int, moment: int) -> Path:
+        """Return the file that holds an image, or will once it is decoded."""
+        return self._cameras[camera].path(moment)
+
+    def is_ready(self, camera: int, moment: int) -> bool:
+        """Return whether an image can be had without decoding others before it."""
+        return self._memory.get(camera, moment) is not None or self._cameras[camera].is_ready(moment)
+
+    def latest(self) -> int:
+        """Return how many moments are recorded by now."""
+        return min(max(self.recording.available() - self.start, 0), self.num_moments)
+
+    def wait(self, moment: int, timeout: float) -> bool:
+        """Wait until a moment is recorded, at most so many seconds; return whether it is.
+
+        Raises:
+            ValueError: there will be none.
+        """
+        if not 0 <= moment < self.num_moments:
+            raise ValueError(f"moment {moment} of {self.num_moments}")
+        end = time.monotonic() + timeout
+        while self.latest() <= moment:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_POLL_SECONDS, left))
+        return True
+
+    def close(self) -> None:
+        """Stop decoding ahead, wait for what is under way, and close the files."""
+        with self._ahead_lock:
+            self._todo = iter(())
+        for thread in self._threads:
+            thread.join()
+        self._close_files()
+
+    def _load(self, camera: int, moment: int, keep: bool = True) -> UInt8[np.ndarray, "H W 3"]:
+        found = self._memory.get(camera, moment)
+        if found is not None:
+            return found
+        images = self._cameras[camera]
+        with images.lock:
+            found = self._memory.get(camera, moment)
+            if found is None:
+                found = images.read(moment, lambda at, image: self._synchrony(camera, at, image))
+            if keep:
+                self._memory.put(camera, moment, found)
+        return found
+
+    def _synchrony(self, camera: int, moment: int, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        for warning in self._check.add(camera, moment, image):
+            print(f"{self.recording.root}: {warning}", file=sys.stderr)
+
+    def _look_ahead(self, moment: int) -> None:
+        """Have threads decode what comes next, where moments are asked for in their order."""
+        with self._ahead_lock:
+            before, self._asked = self._asked, moment
+            if moment != before + 1:
+                return
+            last = min(moment + _LOOK_AHEAD, self.num_moments - 1)
+            cameras = range(len(self._cameras))
+            self._todo = ((c, m) for m in range(moment + 1, last + 1) for c in cameras)
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            for _ in range(self._workers - self._working):
+                self._working += 1
+                self._threads.append(threading.Thread(target=self._decode_ahead, name="decode"))
+                self._threads[-1].start()
+
+    def _decode_ahead(self) -> None:
+        """Decode until nothing is left to do, or the process ends."""
+        while True:
+            with self._ahead_lock:
+                task = next(self._todo, None)
+                if task is None or not threading.main_thread().is_alive():
+                    self._working -= 1
+                    return
+                next_one = task[1] == self._asked + 1
+            # What fails ahead of need fails again, and says so, where it is asked for.
+            with suppress(DatasetError):
+                self._decode(*task, keep=next_one)
+
+    def _decode(self, camera: int, moment: int, keep: bool) -> None:
+        images = self._cameras[camera]
+        if not self.recording.cameras[camera].frames.is_there(self.start + moment):
+            return
+        if keep or (images.stores and not images.is_stored(moment)):
+            self._load(camera, moment, keep)
+
+
+class SplitFrames:
+    """The images of a split: a camera and a moment each. A :class:`FrameSource`."""
+
+    def __init__(self, pool: FramePool, cameras: Int[np.ndarray, "N"], moments: Int[np.ndarray, "N"]) -> None:
+        self.pool, self._cameras, self._moments = pool, cameras.tolist(), moments.tolist()
+
+    def __deepcopy__(self, memo: dict) -> SplitFrames:
+        """Return itself: Nerfstudio copies metadata, and threads and files are shared."""
+        return self
+
+    def image(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Return an image at the size of its camera; shared, not to be written to."""
+        return self.pool.image(self._cameras[index], self._moments[index])
+
+    def is_ready(self, index: int) -> bool:
+        """Return whether an image can be had without decoding others before it."""
+        return self.pool.is_ready(self._cameras[index], self._moments[index])
+
+    def latest(self) -> int:
+        """Return how many moments are recorded by now, whole in all cameras."""
+        return self.pool.latest()
+
+    def wait(self, moment: int, timeout: float) -> bool:
+        """Wait until a moment is recorded, at most so many seconds; return whether it is."""
+        return self.pool.wait(moment, timeout)
+
+    def path(self, index: int) -> Path:
+        """Return the file that holds an image, or will once it is decoded."""
+        return self.pool.path(self._cameras[index], self._moments[index])
+
+
+class _Moments:
+    """Images of the moments used last."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep, self._lock = keep, threading.Lock()
+        self._moments: OrderedDict[int, dict[int, np.ndarray]] = OrderedDict()
+
+    def get(self, camera: int, moment: int) -> np.ndarray | None:
+        with self._lock:
+            found = self._moments.get(moment)
+            if found is None:
+                return None
+            self._moments.move_to_end(moment)
+            return found.get(camera)
+
+    def put(self, camera: int, moment: int, image: np.ndarray) -> None:
+        with self._lock:
+            self._moments.setdefault(moment, {})[camera] = image
+            self._moments.move_to_end(moment)
+            while len(self._moments) > self._keep:
+                self._moments.popitem(last=False)
+
+
+def _close_all(cameras: Sequence[_CameraImages]) -> None:
+    for camera in cameras:
+        camera.close()
+
+
+class _CameraImages:
+    """Images of one camera; :meth:`read` is called with the lock held."""
+
+    def __init__(
+        self, camera: RecordedCamera, index: int, pixels: PixelMap, store: FrameStore, start: int
+    ) -> None:
+        self.lock = threading.Lock()
+        self._camera, self._index, self._pixels, self._store, self._start = (
+            camera,
+            index,
+            pixels,
+            store,
+            start,
+        )
+        self.stores = camera.frames.sequential or pixels.changes
+        """Whether images are stored; files that train as they are, are read."""
+        self._frames: Generator[Decode, None, None] | None = None
+        self._next = 0
+
+    def path(self, moment: int) -> Path:
+        frame = self._start + moment
+        own = self._camera.frames.path(frame)
+        return self._stored(moment) if own is None else own
+
+    def close(self) -> None:
+        with self.lock:
+            if self._frames is not None:
+                self._frames.close()
+            self._frames = None
+
+    def is_stored(self, moment: int) -> bool:
+        return self._store.has(self._stored(moment))
+
+    def is_ready(self, moment: int) -> bool:
+        frames = self._camera.frames
+        if not frames.is_there(self._start + moment):
+            return False
+        return not frames.sequential or self.is_stored(moment)
+
+    def read(self, moment: int, seen: Seen) -> UInt8[np.ndarray, "H W 3"]:
+        """Return an image; ``seen(moment, image)`` is called with it and with those that came by."""
+        frames, frame = self._camera.frames, self._start + moment
+        if not frames.is_there(frame):
+            raise DatasetError(
+                f"frame {frame} of {self._camera.name} is not recorded yet, or not whole; wait for it"
+            )
+        image = self._store.read(self._stored(moment)) if self.stores else None
+        if image is not None:
+            seen(moment, image)
+            return image
+        if not frames.sequential:
+            image = self._make(next(frames.frames_from(frame)), moment)
+            seen(moment, image)
+            return image
+        return self._decode_to(moment, seen)
+
+    def _decode_to(self, moment: int, seen: Seen) -> UInt8[np.ndarray, "H W 3"]:
+        first = moment
+        # What comes by on the way is stored, unless room is so scarce that it would not stay.
+        while first > 0 and not self._store.evicted and not self.is_stored(first - 1):
+            first -= 1
+        frames, self._frames = self._frames, None
+        if frames is None or not first - _SHORT_WAY <= self._next <= moment:
+            self._next = first
+            frames = self._camera.frames.frames_from(self._start + first)
+        for decode in frames:
+            at, self._next = self._next, self._next + 1
+            if at == moment or not self.is_stored(at):
+                image = self._make(decode, at)
+                seen(at, image)
+                if at == moment:
+                    self._frames = frames
+                    return image
+        raise DamagedFileError(
+            f"{self._camera.frames.source} ends after {self._start + self._next} frames and says that it has "
+            f"{self._camera.frames.num_frames}; use --frame-end {self._start + self._next}, or restore it"
+        )
+
+    def _make(self, decode: Decode, moment: int) -> UInt8[np.ndarray, "H W 3"]:
+        image = self._pixels.apply(self._index, decode())
+        if self.stores:
+            self._store.write(self._stored(moment), image)
+        return image
+
+    def _stored(self, moment: int) -> Path:
+        frame = self._start + moment
+        return self._store.path(self._camera.name, frame, self._camera.frames.stamp(frame))
+
+
+def camera_of(names: Sequence[str], asked: str | None) -> int:
+    """Return the number of the camera that is meant by a name or a number; the first if None.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if asked is None:
+        return 0
+    if asked in names:
+        return list(names).index(asked)
+    if asked.isdecimal() and int(asked) < len(names):
+        return int(asked)
+    raise DatasetError(f"no camera is named {asked}, or has that number; there are {', '.join(names)}")
