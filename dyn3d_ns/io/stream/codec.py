@@ -144,7 +144,7 @@ def _decode_plane(plane: _Plane, coder: Any, raw: RawBits) -> np.ndarray:
             found[places] = not plane.inverted
             last = int(places[-1])
         else:
-            limits = np.iinfo(plane.dtype)
+            limits = np.iinfo(plane.dtype if plane.dtype.itemsize < 8 else np.int32)
             if not limits.min <= values.min() <= values.max() <= limits.max:
                 raise DamagedFileError(f"plane {plane.name!r} holds values that are no {plane.dtype}")
             found[start : start + len(values)] = values

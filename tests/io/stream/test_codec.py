@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from io_stream_reference import decode as reference_decode
 
 from dyn3d_ns.io.errors import DamagedFileError
+from dyn3d_ns.io.stream.bits import varint, zigzag
 from dyn3d_ns.io.stream.codec import decode_planes, encode_planes
 
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16")
@@ -173,6 +174,18 @@ def test_more_elements_than_asked_for_are_refused() -> None:
     assert len(decode_planes(data, max_elements=1100)) == 2
     with pytest.raises(DamagedFileError, match=r"plane 'b' has shape \(10, 50\), but only 499"):
         decode_planes(data, max_elements=1099)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("int8", 127), ("uint16", 2**16 - 1), ("int64", 2**31 - 1)])
+def test_values_outside_their_type_are_refused(dtype: str, most: int) -> None:
+    whole = encode_planes({"x": np.full(3, most, dtype)})
+    # A constant plane's centre follows its name, type, shape and flags.
+    at, raised = 7, varint(zigzag(most + 1))
+    assert whole[at : at + len(raised)] == varint(zigzag(most))
+    with pytest.raises(
+        DamagedFileError, match=f"'x' holds values that are no {dtype}|'x' is damaged: its count"
+    ):
+        decode_planes(with_checksum(whole[:at] + raised + whole[at + len(raised) : -4]))
 
 
 def test_a_newer_codec_is_named() -> None:
