@@ -179,9 +179,10 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
 
     def next_train(self, step: int) -> tuple[Cameras, Batch]:
         """Return the camera (with its time) and the image of the next training step."""
+        asked = Sampling() if self.sampling is None else self.sampling(step)
         if self.sampling is not None:
-            self.time_range = self.sampling(step).window or (0.0, 1.0)
-        index = self.train_sampling.next()
+            self.time_range = asked.window or (0.0, 1.0)
+        index = self.train_sampling.next() if asked.image is None else asked.image
         if self.train_dataset.frames is not None and len(self._train_slices) >= _MAX_SLICES:
             self._train_slices.clear()
         if index not in self._train_slices:
@@ -229,17 +230,21 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         """Evaluation frames in the order of the dataset, moved to the device one at a time."""
         return _EvalFrames(self)
 
+    def train_indices_at(self, time_index: int) -> list[int]:
+        """Return the numbers of all training images of one recorded time; none if there are none."""
+        t = self.timeline.frame_times[time_index]
+        return ((self._times.double() - t).abs() <= TIME_EPS).nonzero().flatten().tolist()
+
     def images_at(self, time_index: int) -> tuple[Cameras, UInt8[Tensor, "C H W channels"]]:
         """Return cameras (on the device) and uint8 images of all training views at one recorded time.
 
         Raises:
             ValueError: No training view was recorded at that time.
         """
-        t = self.timeline.frame_times[time_index]
-        indices = ((self._times.double() - t).abs() <= TIME_EPS).nonzero().flatten()
+        indices = torch.tensor(self.train_indices_at(time_index))
         if len(indices) == 0:
             raise ValueError(
-                f"frame {time_index} (time {t:.4f}) has no training view; "
+                f"frame {time_index} (time {self.timeline.frame_times[time_index]:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
         images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]

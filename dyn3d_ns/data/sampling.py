@@ -25,6 +25,8 @@ class Sampling(NamedTuple):
     """First and last normalised time; None for all."""
     frame_weights: Float[Tensor, "F"] | None = None
     """How often each recorded time is drawn by a datamanager of rays; None for equally often."""
+    image: int | None = None
+    """The training image itself, by its number; None to draw one."""
 
 
 class TimeWindowSampler:

@@ -107,6 +107,7 @@ def _load_checkpoints_safely(ours: type) -> None:
         path = find_checkpoint(config.load_dir, config.load_step)
         state = load_checkpoint(path)
         pipeline.load_pipeline(state["pipeline"], state["step"])
+        pipeline.method.use_run_folder(path.parent.parent)
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 

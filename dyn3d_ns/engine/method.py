@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tyro.conf import Suppress
 
+from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.engine.schedule import Phase, Schedule
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -100,6 +102,33 @@ class DynamicMethod(Model):
     def plan(self, steps: int) -> None:
         """Set the schedule up for a training of so many steps."""
         self.schedule = Schedule(steps, self.phases())
+
+    def training_steps(self, configured: int) -> int:
+        """Return the steps that a training plans with, given ``max_num_iterations``, at which it stops."""
+        return configured
+
+    def sampling(self, step: int) -> Sampling:
+        """Return what may be drawn at a step; by default what its phase says."""
+        return self.schedule.sampling(step)
+
+    def use_run_folder(self, folder: Path) -> None:
+        """Take note of the folder of the training's run, in which a method may keep files of its own.
+
+        Called before a training starts and after a checkpoint was loaded.
+        """
+
+    def resume_step(self, step: int, earlier: Path) -> int:
+        """Return the step to go on with, given the one after the checkpoint's and the earlier run's folder."""
+        return step
+
+    def saves_after(self, step: int) -> bool:
+        """Return whether a checkpoint is to be written after a step, whatever the interval."""
+        return False
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to train on, though steps are left."""
+        return False
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Start on what the training images show; called once, before the optimizers are made."""

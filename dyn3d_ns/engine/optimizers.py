@@ -114,6 +114,47 @@ class HoldThenDecay(Scheduler):
         return _LeanSchedule(optimizer, lr_lambda=factor)
 
 
+@dataclass
+class PhaseDecayConfig(SchedulerConfig):
+    """Let the learning rate decay exponentially within each phase of the schedule, and begin anew with the
+    next."""
+
+    _target: type = field(default_factory=lambda: PhaseDecay)
+    """Class to instantiate."""
+    final: float = 0.1
+    """Factor of the rate at the end of a phase."""
+
+
+class PhaseDecay(Scheduler):
+    """Factor ``final`` to the power of the part of the phase gone by; needs :func:`follow_schedule`."""
+
+    config: PhaseDecayConfig
+    schedule: Schedule | None = None
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
+        """Make the schedule."""
+        final, schedule = self.config.final, self.schedule
+        if schedule is None:
+            raise ValueError("PhaseDecayConfig needs the phases of a schedule: use follow_schedule")
+        return _LeanSchedule(
+            optimizer, lr_lambda=lambda step: float(final ** schedule.part_of_phase(step))
+        )
+
+
+@dataclass
+class _FollowedConfig(PhaseDecayConfig):
+    """A decay within the phases of a schedule that is known."""
+
+    schedule: Schedule | None = None
+    """The training's schedule."""
+
+    def setup(self, **kwargs: Any) -> PhaseDecay:
+        """Make the scheduler."""
+        made = PhaseDecay(self)
+        made.schedule = self.schedule
+        return made
+
+
 class _LeanSchedule(LambdaLR):
     """LambdaLR without the bookkeeping of its step, which was the better part of ten small groups' time."""
 
@@ -140,5 +181,7 @@ def follow_schedule(optimizers: dict[str, Any], schedule: Schedule) -> dict[str,
             hold = schedule.last_begins if rates.hold is None else rates.hold
             last = schedule.steps if rates.max_steps is None else rates.max_steps
             rates = replace(rates, hold=hold, max_steps=last)
+        elif isinstance(rates, PhaseDecayConfig):
+            rates = _FollowedConfig(final=rates.final, schedule=schedule)
         followed[name] = {**group, "scheduler": rates}
     return followed

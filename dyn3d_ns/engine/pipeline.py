@@ -80,8 +80,8 @@ class DynamicPipeline(VanillaPipeline):
                 f"{type(self.method).__name__} learns from one scene, but --pipeline.datamanager.scenes "
                 "names more: leave that option out and train each scene by itself"
             )
-        self.method.plan(steps)
-        self.datamanager.sampling = self.method.schedule.sampling
+        self.method.plan(self.method.training_steps(steps))
+        self.datamanager.sampling = self.method.sampling
         self.method.seed(self.datamanager)
 
     def get_average_eval_image_metrics(

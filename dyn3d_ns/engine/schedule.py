@@ -7,6 +7,7 @@ parameter groups move, the learning rates when the last phase begins.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,6 +48,7 @@ class Schedule:
         if not ends or ends[-1] != 1.0 or any(a >= b for a, b in zip([0.0, *ends], ends, strict=False)):
             raise ValueError(f"phases must end one after the other, the last at 1, not at {ends}")
         self.steps, self.phases = steps, tuple(phases)
+        self._ends = ends
 
     def part(self, step: int) -> float:
         """Return the part of the training gone by before a step, 0 to 1."""
@@ -54,8 +56,10 @@ class Schedule:
 
     def at(self, step: int) -> Phase:
         """Return the phase that a step belongs to; steps after the last one belong to the last phase."""
-        part = self.part(step)
-        return next((phase for phase in self.phases if part < phase.until), self.phases[-1])
+        return self.phases[self._number(step)]
+
+    def _number(self, step: int) -> int:
+        return min(bisect_right(self._ends, self.part(step)), len(self.phases) - 1)
 
     def begins(self, step: int) -> bool:
         """Return whether a step is the first of its phase."""
@@ -64,6 +68,12 @@ class Schedule:
     def ends(self, step: int) -> bool:
         """Return whether a step is the last of its phase."""
         return step == self.steps - 1 or self.at(step) is not self.at(step + 1)
+
+    def part_of_phase(self, step: int) -> float:
+        """Return the part of its phase gone by before a step, 0 to 1."""
+        number = self._number(step)
+        begin, end = self._ends[number - 1] if number else 0.0, self._ends[number]
+        return min((self.part(step) - begin) / (end - begin), 1.0)
 
     @property
     def last_begins(self) -> float:
@@ -102,17 +112,43 @@ def _widening(
     return center - grown * (center - first), center + grown * (last - center)
 
 
-def frame_by_frame(times: Sequence[float], fresh_optimizers: bool = True) -> list[Phase]:
-    """Return a phase for each recorded time, as streaming trains: only its images, moments forgotten."""
-    return [
-        Phase(
-            f"frame {i}",
-            (i + 1) / len(times),
-            window=fixed_window(t, t),
-            fresh_optimizers=fresh_optimizers and i > 0,
-        )
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training of one frame, as streaming trains."""
+
+    name: str
+    steps: int
+    groups: frozenset[str] | None = None
+    """Parameter groups that move; None for all."""
+
+
+def frame_by_frame(times: Sequence[float], first: Stage, later: Sequence[Stage] = ()) -> list[Phase]:
+    """Return the phases of a training that sees one recorded time after another, as streaming trains.
+
+    Each sees the images of its time only, and the optimizers' moments are forgotten as it begins.
+
+    Args:
+        times: Recorded times.
+        first: What the first time goes through.
+        later: What each later time goes through; the same as the first if empty.
+    """
+    planned = [(_of_frame(0, first), times[0], first)]
+    planned += [
+        (_of_frame(i, stage), t, stage)
         for i, t in enumerate(times)
+        if i
+        for stage in (later or (first,))
     ]
+    total, gone, phases = sum(stage.steps for _, _, stage in planned), 0, []
+    for name, t, stage in planned:
+        gone += stage.steps
+        window = fixed_window(t, t)
+        phases.append(Phase(name, gone / total, window, groups=stage.groups, fresh_optimizers=gone > stage.steps))
+    return phases
+
+
+def _of_frame(number: int, stage: Stage) -> str:
+    return f"frame {number}, {stage.name}" if stage.name else f"frame {number}"
 
 
 def halved_until(phases: list[Phase], part: float) -> list[Phase]:

@@ -110,7 +110,9 @@ class DynamicTrainer(Trainer):
     def setup_optimizers(self) -> Optimizers:
         """Make the optimizers of the parameters as they are; the first time, let the method start before."""
         if not self._started:
+            self.method.use_run_folder(self.base_dir)
             cast(DynamicPipeline, self.pipeline).start(self.config.max_num_iterations)
+            self.config.max_num_iterations = min(self.config.max_num_iterations, self.method.schedule.steps)
             self._started = True
         rates = follow_schedule(self.config.optimizers, self.method.schedule)
         return Optimizers(rates, self.pipeline.get_param_groups())
@@ -205,7 +207,15 @@ class DynamicTrainer(Trainer):
         self._datamanager.set_state(state["datamanager"])
         self.method.load_training_state(state["model"])
         self._resume_rng = state["rng"]
+        self._go_on_at(self.method.resume_step(self._start_step, path.parent.parent))
         CONSOLE.print(f"Resuming at step {self._start_step} of {self.config.max_num_iterations} from {path}")
+
+    def _go_on_at(self, step: int) -> None:
+        """Go on at another step than the one after the checkpoint's, learning rates included."""
+        if step != self._start_step:
+            self._start_step = step
+            for scheduler in self.optimizers.schedulers.values():
+                scheduler.step(step)
 
     def _train_steps(self, stop: StopRequest) -> int:
         """Run the remaining steps and return the number of the step that would come next."""
@@ -235,8 +245,10 @@ class DynamicTrainer(Trainer):
             if evaluate:
                 with self.train_lock:
                     self.eval_iteration(step)
-            if step and step % config.steps_per_save == 0:
+            if (step and step % config.steps_per_save == 0) or self.method.saves_after(step):
                 self._try_to_save(step)
+            if self.method.done:
+                return step + 1
         return max(self._start_step, config.max_num_iterations)
 
     def _try_to_save(self, step: int) -> None:

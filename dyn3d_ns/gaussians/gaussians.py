@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -43,8 +43,8 @@ class Gaussians:
             return torch.zeros(len(self), dtype=torch.bool, device=self.means.device)
         return self.dynamic
 
-    def select(self, keep: Bool[Tensor, "N"]) -> Gaussians:
-        """Return the Gaussians for which ``keep`` is True."""
+    def select(self, keep: Bool[Tensor, "N"] | Int64[Tensor, "M"]) -> Gaussians:
+        """Return the Gaussians for which ``keep`` is True, or those of the given numbers."""
         return Gaussians(
             self.means[keep],
             self.quats[keep],
