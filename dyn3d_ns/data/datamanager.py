@@ -241,10 +241,11 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         Raises:
             ValueError: No training view was recorded at that time.
         """
+        t = self.timeline.frame_times[time_index]
         indices = torch.tensor(self.train_indices_at(time_index))
         if len(indices) == 0:
             raise ValueError(
-                f"frame {time_index} (time {self.timeline.frame_times[time_index]:.4f}) has no training view; "
+                f"frame {time_index} (time {t:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
         images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]

@@ -17,9 +17,11 @@ from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.stream.header import StreamHeader
 
 TURN_BITS = 12
-"""Rotation vectors count in 2**-12 radians, weights of the motion grid likewise."""
+"""Rotation vectors count in 2**-12 radians where they are computed with."""
+CELL_BITS = 9
+"""Turns of the motion grid's cells are stored in 2**-9 radians."""
 RESIDUAL_BITS = 7
-"""Residual turns count in 2**-7 radians."""
+"""Residual turns are stored in 2**-7 radians."""
 QUAT_BITS = 14
 """A quaternion of length one has 2**14 units."""
 ATTRIBUTES: dict[str, int] = {"scales": 3, "opacities": 1, "features_dc": 3}
@@ -37,13 +39,13 @@ class Lattice:
 
     means: int
     """World units."""
-    scales: int = 5
+    scales: int = 4
     """Natural logarithms of standard deviations."""
-    opacities: int = 3
+    opacities: int = 2
     """Logits."""
-    features_dc: int = 7
+    features_dc: int = 5
     """Spherical harmonics of degree 0."""
-    features_rest: int = 6
+    features_rest: int = 5
     """Those of higher degrees."""
     cells: tuple[int, ...] = ()
     """Sides of the motion grid's cells, coarse to fine, in steps of the means."""
@@ -59,7 +61,6 @@ class Lattice:
     def to_int(self, name: str, values: np.ndarray) -> Int32[np.ndarray, "*S"]:
         """Round values of an attribute to the lattice."""
         return np.rint(np.ldexp(values.astype(np.float64), self.bits(name))).astype(np.int32)
-
 
     def to_header(self) -> dict[str, int | str]:
         """Return the steps as a stream's header holds them."""
@@ -77,15 +78,19 @@ def decoder_of(header: StreamHeader) -> GaussianDecoder:
         steps = {f.name: int(found[f.name]) for f in fields(Lattice) if f.name != "cells"}
         cells = tuple(int(side) for side in str(found["cells"]).split())
     except (KeyError, ValueError) as error:
-        raise DamagedFileError(f"a stream of Gaussians whose header does not state its steps ({error})") from error
+        raise DamagedFileError(
+            f"a stream of Gaussians whose header does not state its steps ({error})"
+        ) from error
     if any(abs(step) > _MAX_BITS for step in steps.values()) or any(side < 1 for side in cells):
-        raise DamagedFileError(f"a stream of Gaussians whose header states steps of {steps} and cells of {cells}")
+        raise DamagedFileError(
+            f"a stream of Gaussians whose header states steps of {steps} and cells of {cells}"
+        )
     return GaussianDecoder(Lattice(**steps, cells=cells))
 
 
 @dataclass(frozen=True)
 class LatticeGaussians:
-    """All Gaussians at one frame, as integers; arrays are shared between frames and must not be written to."""
+    """All Gaussians at one frame, as integers; frames share arrays, which must not be written to."""
 
     means: Int32[np.ndarray, "N 3"]
     quats: Int32[np.ndarray, "N 4"]
@@ -233,7 +238,7 @@ def _motion_of(planes: Planes, count: int) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one level of the motion grid that hold something, and where each Gaussian lies in its own."""
+    """The occupied cells of one level of the motion grid, and where each Gaussian lies in its own."""
 
     of: Int64[np.ndarray, "M"]
     """Number of each Gaussian's cell."""
@@ -299,8 +304,9 @@ def carry(
     means, turn, first = start.means, np.zeros_like(start.turn), 0
     for level in levels:
         motion = grid[first : first + level.count][level.of]
-        means = means + motion[:, :3] + (np.cross(motion[:, 3:], level.offset) >> TURN_BITS)
-        turn = turn + motion[:, 3:]
+        around = motion[:, 3:] << (TURN_BITS - CELL_BITS)
+        means = means + motion[:, :3] + (np.cross(around, level.offset) >> TURN_BITS)
+        turn = turn + around
         first += level.count
     return Carried(means, turned(start.quats, turn), start.turn + turn)
 
@@ -324,9 +330,7 @@ def split(chosen: Bool[np.ndarray, "N"], by: Bool[np.ndarray, "N"]) -> tuple[np.
     return chosen[by], chosen[~by]
 
 
-def unsplit(
-    inside: np.ndarray, outside: np.ndarray, by: Bool[np.ndarray, "N"]
-) -> Bool[np.ndarray, "N"]:
+def unsplit(inside: np.ndarray, outside: np.ndarray, by: Bool[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
     """Put together what :func:`split` has parted.
 
     Raises:

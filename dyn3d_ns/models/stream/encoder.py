@@ -85,7 +85,8 @@ class StreamEncoder:
         Without images the frame is held as the one before.
         """
         detector, c, device = self.detector, self.config, self.known.device
-        images = detector.before if images is None else images
+        if images is None:
+            images = detector.before
         before = gaussians_of(self.state, self.decoder.lattice, device)
         fresh = detector.fresh(images)
         stale = detector.drifted(images)
@@ -106,6 +107,13 @@ class StreamEncoder:
         self._order = shuffled_rounds(len(views), generator)
         return len(views)
 
+    def settle(self) -> None:
+        """Round the motion grid and free the residuals around it; put new Gaussians where the error is."""
+        assert self.fit is not None
+        self.fit.settle()
+        if self.config.fit.renewed and self.views:
+            self.fit.renew(self.background, self.sh_degree, torch.Generator().manual_seed(self.frame + 1))
+
     def next_view(self) -> int | None:
         """Go on to the next view in which something changes, in shuffled rounds; return its camera."""
         self._at = next(self._order, None)
@@ -122,6 +130,7 @@ class StreamEncoder:
         """Return the frame's delta and go on to what a decoder makes of it."""
         assert self.fit is not None
         planes = self.fit.planes()
+        self.known &= torch.from_numpy(~self.fit.replaced).to(self.known.device)
         self.state = self.decoder.advance(self.state, planes)
         self.frame, self.fit = self.frame + 1, None
         return planes

@@ -30,7 +30,7 @@ from dyn3d_ns.gaussians.lattice import (
 )
 from dyn3d_ns.gaussians.scene import point_parameters
 from dyn3d_ns.gaussians.seeds.points import SeedPoints
-from dyn3d_ns.gaussians.streamed import StreamedScene, gaussians_of
+from dyn3d_ns.gaussians.streamed import StreamedScene
 from dyn3d_ns.geometry.cameras import project, to_camera, viewmats_of
 from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.player import StreamPlayer
@@ -102,6 +102,11 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         steps = {MOTION: self.config.motion_steps, RESIDUALS: self.config.residual_steps}
         return [Stage(name, steps[name], frozenset(GROUPS[name])) for name in GROUPS]
 
+    @property
+    def densify_steps(self) -> int:
+        """Steps of frame 0; later frames replace Gaussians on their own."""
+        return self.config.stream.first_steps
+
     def training_gaussians(self, t: float) -> Gaussians:
         """Return frame 0 with gradients, shaken where that is asked for."""
         gaussians = super().training_gaussians(t)
@@ -172,7 +177,7 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         fit = self.encoder.fit
         assert fit is not None
         if stage == RESIDUALS:
-            fit.settle()
+            self.encoder.settle()
         parameters = {
             "grid": fit.grid,
             "shift": fit.shift,

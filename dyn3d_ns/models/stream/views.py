@@ -76,6 +76,20 @@ class ChangedView:
         )
         return render[0], alpha[0]
 
+    def light(self, gaussians: Gaussians, weights: Float[Tensor, "h w D"]) -> Float[Tensor, "n D"]:
+        """Return the light of each of the view's Gaussians: its blending weights, summed over the pixels.
+
+        A rendering is linear in the Gaussians' channels: the slope of a weighted sum of its pixels by a
+        Gaussian's channel is the weighted sum of its blending weights.
+        """
+        with torch.enable_grad():
+            channels = torch.zeros(
+                len(gaussians), weights.shape[-1], device=weights.device, requires_grad=True
+            )
+            image, _ = self.render(gaussians, channels, None)
+            (slope,) = torch.autograd.grad((image * weights).sum(), channels)
+        return slope
+
 
 def tiles_of(mask: Bool[Tensor, "V H W"]) -> Bool[Tensor, "V h w"]:
     """Return which tiles hold a pixel of a mask."""
