@@ -172,6 +172,7 @@ def test_the_datamanager_keeps_nothing(recording: Path, tmp_path: Path) -> None:
 
 def test_thumbnails_decode_nothing(recording: Path, tmp_path: Path) -> None:
     data = manager(recording, cache_dir=tmp_path)
+    data.train_dataset.shown_only = True
     assert (data.train_dataset[9]["image"] == 0.5).all() and not list(tmp_path.rglob("*.png"))
     data.train_dataset.get_numpy_image(9)
     RIG.check(255 * data.train_dataset[9]["image"].numpy(), 2, 4)
@@ -179,6 +180,7 @@ def test_thumbnails_decode_nothing(recording: Path, tmp_path: Path) -> None:
 
 
 def test_ns_render_writes_true_training_images(recording: Path, tmp_path: Path) -> None:
+    """It asks the items of a datamanager that belongs to no pipeline."""
     data = manager(recording, "test", cache_dir=tmp_path)
     RIG.check(255 * data.train_dataset[9]["image"].numpy(), 2, 4)
 
@@ -199,6 +201,7 @@ def test_a_recording_that_is_still_being_made(tmp_path: Path) -> None:
     frames = frames_of(scene_of(data.train_dataset.metadata))
     assert data.timeline.num_frames == 4 and len(data.train_dataset) == 8
     assert frames.latest() == 2 and not frames.wait(2, 0.0) and not frames.is_ready(4)
+    data.train_dataset.shown_only = True
     assert (data.train_dataset[4]["image"] == 0.5).all(), "the viewer starts nevertheless"
     for i, name in enumerate(rig.names):
         rig.write_image(tmp_path / name / "images/0002.png", i, 2)
