@@ -27,6 +27,8 @@ _LOOK_AHEAD = 6
 """Moments that are decoded before they are asked for; the first of them goes into memory."""
 _SHORT_WAY = 30
 """Frames that decoding on passes over, rather than seeking anew."""
+_LONG_WAY = 60
+"""Frames whose decoding takes long enough to be said."""
 _POLL_SECONDS = 0.1
 Seen = Callable[[int, UInt8[np.ndarray, "H W 3"]], None]
 
@@ -288,6 +290,9 @@ class _CameraImages:
         if frames is None or not first - _SHORT_WAY <= self._next <= moment:
             self._next = first
             frames = self._camera.frames.frames_from(self._start + first)
+        if moment - self._next > _LONG_WAY:
+            source = self._camera.frames.source
+            print(f"decoding {source} up to frame {self._start + moment}, to be kept", file=sys.stderr)
         for decode in frames:
             at, self._next = self._next, self._next + 1
             if at == moment or not self.is_stored(at):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 """Last bytes of a file that is whole."""
 _FULL_CHROMA = 0x4 | 0x2000 | 0x4000 | 0x40000
-"""libswscale's BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP and ACCURATE_RND; PyAV 17 has no names for the others."""
+"""libswscale's BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP and ACCURATE_RND; PyAV 17 names only the first."""
 _MEND = "restore it from the original, or leave the camera out with --drop-cameras"
 
 
