@@ -86,8 +86,6 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         cache_images, config.cache_images = config.cache_images, "cpu"
         super().__init__(config, *args, **kwargs)
         config.cache_images = cache_images
-        # With "test", `ns-render dataset` writes the training images as well.
-        self.train_dataset.shown_only = self.test_mode != "test"
         self.train_cameras = self.train_dataset.cameras.to(self.device)
         self._train_slices: dict[int, Cameras] = {}
         self._eval_slices: dict[int, Cameras] = {}

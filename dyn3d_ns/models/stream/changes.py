@@ -48,7 +48,8 @@ class ChangeDetector:
             drift: Least difference from what was fitted that counts, likewise.
             noise: Times the median difference of a view, which is what its noise makes, added to that.
         """
-        self.before, self.fitted = images, images.clone()
+        self.before: Images = images
+        self.fitted: Images = images.clone()
         self.floor, self.drift, self.noise = floor, drift, noise
         height, width = images.shape[1:3]
         self.ages = torch.zeros_like(tiles_of(torch.zeros(len(images), height, width)), dtype=torch.int32)
