@@ -88,8 +88,7 @@ class StreamEncoder:
         if images is None:
             images = detector.before
         before = gaussians_of(self.state, self.decoder.lattice, device)
-        fresh = detector.fresh(images)
-        stale = detector.drifted(images)
+        fresh, stale = detector.fresh(images), detector.drifted(images)
         views = changed_views(self.rig, images, fresh, stale, before)
         light = touched(views, before)
         moved = torch.from_numpy(self.state.moving).to(device)
@@ -98,7 +97,14 @@ class StreamEncoder:
         moving |= moved & seen & (light.fresh > c.mover_stays * light.total)
         changed = (light.open > c.changer_share * light.total) & seen | moving
         self.fit = FrameFit(
-            self.state, before, self.decoder.lattice, moving, changed, views, self.footprint, c.fit
+            self.state,
+            before,
+            self.decoder.lattice,
+            moving,
+            changed,
+            views,
+            self.footprint,
+            c.fit,
         )
         self.fit.keep_rigid(self.neighbours, self.known)
         detector.fit(images, tiles_of(fresh | stale), self.frame + 1)

@@ -48,7 +48,7 @@ class FrameFitConfig:
     """Cost of a Gaussian that moves, however far."""
     rest_distance: float = 0.4
     """Motion at which half of that is paid, footprints."""
-    rigid_weight: float = 2e-3
+    rigid_weight: float = 5e-4
     """Weight of the squared change of distances between neighbours since frame 0, footprints."""
     neighbours: int = 8
     """Neighbours whose distances are kept."""
@@ -148,11 +148,12 @@ class FrameFit:
         self.grid_steps = np.zeros((count, 6), np.int64)
         self._settled = self.start
         self.shift, self.turn = self._free(len(self.rows), 3), self._free(len(self.rows), 3)
-        scene = {
-            name: torch.from_numpy(lattice.to_float(name, vars(state)[name])[self.changed]).to(self.device)
-            for name in ATTRIBUTES
-        }
-        self.scales, self.opacities, self.features_dc = (nn.Parameter(scene[n]) for n in ATTRIBUTES)
+        scene = (lattice.to_float(name, vars(state)[name])[self.changed] for name in ATTRIBUTES)
+        self.scales, self.opacities, self.features_dc = (
+            nn.Parameter(torch.from_numpy(values).to(self.device)) for values in scene
+        )
+        # What rests keeps its size: it is only passed before, or lit otherwise.
+        self._of_moving = torch.searchsorted(self.changed_rows, self.rows)
         self.views = views
         self.replaced = np.zeros(len(state), bool)
         self._in_views = [self._in_view(view, view.gaussians) for view in views]
@@ -271,6 +272,8 @@ class FrameFit:
         self.before.colors[places] = self.before.colors[sources]
         self._rows_now = torch.cat([self.rows, places])
         self._changed_now = torch.cat([self.changed_rows, places])
+        anew = torch.arange(len(places), device=self.device) + len(self.changed_rows)
+        self._of_moving = torch.cat([self._of_moving, anew])
         self._in_views = [
             self._in_view(view, torch.cat([view.gaussians[kept[view.gaussians]], places]))
             for view in self.views
@@ -299,7 +302,7 @@ class FrameFit:
         return Gaussians(
             moved(still.means, means),
             moved(still.quats, quats),
-            changed(still.scales, self.scales.exp()),
+            moved(still.scales, self.scales.index_select(0, self._of_moving).exp()),
             changed(still.opacities, opacities),
             colors,
         )
@@ -346,7 +349,6 @@ class FrameFit:
         for name, values in steps.items():
             planes[name] = rounded(values[:changes] - vars(self.state)[name][self.changed], zone)
             gate |= planes[name].any(axis=1)
-            planes[f"new_{name}"] = rounded(values[changes:], 0.5)
         for name in ATTRIBUTES:
             planes[name] = planes[name][gate]
         changed = np.zeros(len(self.state), bool)
@@ -356,6 +358,7 @@ class FrameFit:
         planes["new_means"] = self.lattice.to_int("means", _array(means[moves:]))
         planes["new_quats"] = self.lattice.to_int("quats", _array(normalize_quat(quats[moves:])))
         planes["new_features_rest"] = self.lattice.to_int("features_rest", _array(self._rest))
+        planes |= {f"new_{name}": rounded(values[changes:], 0.5) for name, values in steps.items()}
         return planes
 
 
