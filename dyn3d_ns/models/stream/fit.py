@@ -52,9 +52,9 @@ class FrameFitConfig:
     """Weight of the squared change of distances between neighbours since frame 0, footprints."""
     neighbours: int = 8
     """Neighbours whose distances are kept."""
-    renewed: int = 48
+    renewed: int = 16
     """Most Gaussians that a frame replaces: faint ones are put where the error is greatest."""
-    renew_error: float = 0.06
+    renew_error: float = 0.12
     """Mean error over a Gaussian's light, colours in 0..1, from which it is split with the help of one."""
     faint: float = 0.05
     """Opacity below which a Gaussian may be put elsewhere."""
@@ -215,7 +215,10 @@ class FrameFit:
 
     @torch.no_grad()
     def renew(self, background: Float[Tensor, "3"], sh_degree: int, generator: torch.Generator) -> None:
-        """Put faint Gaussians beside those in whose light the error is greatest, which are split by it."""
+        """Put faint Gaussians beside those at rest in whose light the error is greatest, and so split these.
+
+        What moves is left alone: a new part of it would have to learn its motion first.
+        """
         c, count = self.config, len(self.moving)
         mass, total = torch.zeros(count, device=self.device), torch.zeros(count, device=self.device)
         means, quats = self.placed()
@@ -230,7 +233,7 @@ class FrameFit:
             mass.index_add_(0, one.rows, light[:, 0])
             total.index_add_(0, one.rows, light[:, 1])
         changed, moving = (torch.from_numpy(m).to(self.device) for m in (self.changed, self.moving))
-        poor = changed & (mass > c.renew_error * total) & (total > _NOTABLE_TOTAL)
+        poor = changed & ~moving & (mass > c.renew_error * total) & (total > _NOTABLE_TOTAL)
         faint = (self.before.opacities < c.faint) & ~(changed | moving)
         number = min(c.renewed, int(poor.sum()), int(faint.sum()))
         if number:
