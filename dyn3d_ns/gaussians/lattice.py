@@ -16,6 +16,8 @@ from jaxtyping import Bool, Int, Int32, Int64
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.stream.header import StreamHeader
 
+KIND = "gaussians"
+"""Kind of these streams, as their header names it."""
 TURN_BITS = 12
 """Rotation vectors count in 2**-12 radians where they are computed with."""
 CELL_BITS = 9
