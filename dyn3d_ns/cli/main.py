@@ -64,8 +64,8 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d stream info CONFIG
    dyn3d stream verify CONFIG
    dyn3d stream cut CONFIG --frames 10 39 --output part
-17. Play a stream in the browser, also while its training is adding frames; a PLY of every fifth frame:
-   dyn3d play CONFIG
+17. Play a STREAM (its folder or CONFIG) in the browser, also while it is written; a PLY of every fifth frame:
+   dyn3d play STREAM
    dyn3d stream bake CONFIG --every 5 --output-dir splats
 """
 

@@ -16,6 +16,8 @@ FRAME_RATE = 30.0
 """Most times shown in a second by who shows them itself."""
 PANEL_RATE = 10.0
 """Most updates a second of the text and of the frame slider: they cost the browser more than the picture."""
+STEPS = {"Previous": -1, "Next": 1}
+"""Buttons that step, and by how many frames."""
 SPEEDS = {"0.1x": 0.1, "0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
 """Choices of the speed menu."""
 
@@ -132,7 +134,9 @@ class PlaybackPanel:
             self._now = server.gui.add_markdown(describe_time(timeline, playback.time))
             self._play = server.gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY_FILLED)
             self._pause = server.gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
-            self._step = server.gui.add_button_group("Step", ("Previous", "Next"))
+            self._step = server.gui.add_button_group("Step", tuple(STEPS))
+            # viser passes over a press of the button that was pressed last, of the first one at first.
+            self._step.value = ""
             # A slider of one place cannot be drawn; where there is one frame, all of it means that.
             self._frame = server.gui.add_slider(
                 "Frame", 0, max(last, 1), 1, timeline.frame_index(playback.time), marks=tuple(marks)
@@ -144,10 +148,16 @@ class PlaybackPanel:
             self._extent = server.gui.add_markdown(describe_timeline(timeline))
         self._play.on_click(lambda _: playback.play())
         self._pause.on_click(lambda _: playback.pause())
-        self._step.on_click(lambda _: playback.step(1 if self._step.value == "Next" else -1))
+        self._step.on_click(lambda event: self._step_frame(by_hand=event.client is not None))
         self._frame.on_update(lambda event: self._seek_frame(by_hand=event.client is not None))
         self._speed.on_update(lambda _: playback.clock.set_speed(SPEEDS[self._speed.value], playback.now()))
         self._loop.on_update(lambda _: playback.clock.set_loop(self._loop.value, playback.now()))
+
+    def _step_frame(self, by_hand: bool) -> None:
+        if by_hand:
+            frames = STEPS[self._step.value]
+            self._step.value = ""
+            self._playback.step(frames)
 
     def _seek_frame(self, by_hand: bool) -> None:
         timeline = self._playback.timeline

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dyn3d_ns.gaussians.lattice import Lattice
 from dyn3d_ns.geometry.cameras import flip_axes
@@ -20,6 +23,8 @@ from dyn3d_ns.viewer.painter import View
 from dyn3d_ns.viewer.stream_page import StreamPage
 from tests.gaussian_stream import BACKGROUND_COLOR, CAMERA_AT_START, BallStream, ball_at
 
+PICTURE = {"x": 0, "y": 0, "width": 420, "height": 600}
+"""What lies left of the panel."""
 HEIGHT = 80
 VIEW = View(flip_axes(CAMERA_AT_START.pose), 2 * math.atan(0.4), 1.5)
 """What the start camera sees."""
@@ -184,3 +189,75 @@ def test_a_stream_that_cannot_be_shown_is_one_sentence(
     write_header(tmp_path, StreamHeader(kind, 25.0, (0.0, 1.0), decoder))
     with pytest.raises(UserError, match=re.escape(said)):
         StreamPage(tmp_path, port=7240)
+
+
+def red_in_page(opened: Any) -> float | None:
+    """Return where the ball is in a browser's page, pixels from the left; None where it is not."""
+    png = opened.page.screenshot(clip=PICTURE)
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float64)
+    red = (picture[..., 0] > 150) & (picture[..., 1] < 100) & (picture[..., 2] < 100)
+    return float(np.nonzero(red)[1].mean()) if red.sum() > 50 else None
+
+
+def shows_frame(opened: Any, frame: int) -> Callable[[], bool]:
+    """Return whether a page of 780 x 600 pixels, as wide as what the start camera sees, shows a frame."""
+    wanted = column_of(frame) * 780 / 120
+
+    def condition() -> bool:
+        found = red_in_page(opened)
+        return found is not None and abs(found - wanted) < 8
+
+    return condition
+
+
+@pytest.mark.slow
+def test_in_two_browsers(tmp_path: Path, page, viewer_page_type) -> None:
+    """Seek, scrub backwards, follow a stream that grows, play; another browser looks on and leaves."""
+    stream = BallStream(tmp_path / "stream").grow(4)
+    served = StreamPage(stream.folder, port=7241)
+    other_context = page.context.browser.new_context(viewport={"width": 780, "height": 600})
+    try:
+        other = viewer_page_type.__new__(viewer_page_type)
+        opened = viewer_page_type.__new__(viewer_page_type)
+        opened.page, other.page = page, other_context.new_page()
+        for each in (opened, other):
+            each.page.goto(f"http://127.0.0.1:{served.server.get_port()}")
+            each.page.get_by_text("Time playback").wait_for()
+            each.wait_until(shows_frame(each, 0), "frame 0")
+        opened.press_on_slider("Frame", "End")
+        for each in (opened, other):
+            each.wait_until(shows_frame(each, 3), "frame 3")
+        opened.press_on_slider("Frame", "ArrowLeft")
+        opened.wait_until(shows_frame(opened, 2), "frame 2, backwards")
+        opened.click_text("Previous")
+        opened.wait_until(shows_frame(opened, 1), "frame 1, backwards")
+        assert opened.readout()[0] == 1
+        opened.page.get_by_label("Follow the newest frame").check()
+        opened.wait_until(shows_frame(opened, 3), "the newest frame")
+        stream.grow(7)
+        for each in (opened, other):
+            each.wait_until(shows_frame(each, 6), "the frame that has come")
+        opened.wait_until(lambda: opened.readout()[0] == 6, "its number")
+        opened.press_on_slider("Frame", "Home")
+        opened.wait_until(shows_frame(opened, 0), "frame 0 again")
+        assert not opened.page.get_by_label("Follow the newest frame").is_checked()
+        opened.press_on_slider("Frame", "End")
+        opened.wait_until(shows_frame(opened, 6), "the end of the slider that has grown")
+        assert page.get_by_text("7 of 12 frames are there.").is_visible()
+        other_context.close()
+        opened.choose("Speed", "0.1x")
+        opened.click("Play")
+        opened.wait_until(shows_frame(opened, 3), "time that runs over frame 3")
+        opened.click("Pause")
+        opened.wait_until(lambda: not served.playing, "pause")
+        stream.damage(4)
+        served._player._cache.clear()
+        opened.press_on_slider("Frame", "Home")
+        opened.press_on_slider("Frame", "ArrowRight")
+        for _ in range(3):
+            opened.press_on_slider("Frame", "ArrowRight")
+        opened.wait_until(shows_frame(opened, 3), "the last frame before damage")
+        assert page.get_by_text("000004.delta: frame 4 is damaged").is_visible()
+        assert len(served._painters) == 1, "who has left is drawn for no more"
+    finally:
+        served.stop()
