@@ -23,8 +23,8 @@ from dyn3d_ns.viewer.painter import View
 from dyn3d_ns.viewer.stream_page import StreamPage
 from tests.gaussian_stream import BACKGROUND_COLOR, CAMERA_AT_START, BallStream, ball_at
 
-PICTURE = {"x": 0, "y": 0, "width": 420, "height": 600}
-"""What lies left of the panel."""
+PICTURE = {"x": 0, "y": 0, "width": 420, "height": 530}
+"""What lies left of the panel and above the drawn axes."""
 HEIGHT = 80
 VIEW = View(flip_axes(CAMERA_AT_START.pose), 2 * math.atan(0.4), 1.5)
 """What the start camera sees."""
