@@ -22,6 +22,7 @@ from dyn3d_ns.engine.schedule import Stage
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.lattice import (
     ATTRIBUTES,
+    KIND,
     GaussianDecoder,
     Lattice,
     LatticeGaussians,
@@ -33,6 +34,7 @@ from dyn3d_ns.gaussians.seeds.points import SeedPoints
 from dyn3d_ns.gaussians.streamed import StreamedScene
 from dyn3d_ns.geometry.cameras import project, to_camera, viewmats_of
 from dyn3d_ns.io.stream.header import StreamHeader
+from dyn3d_ns.io.stream.look import BACKGROUND, CAMERA
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig
 from dyn3d_ns.models.stream.encoder import EncoderConfig, StreamEncoder
@@ -145,8 +147,8 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         self._start_encoder(decoder, decoder.start(planes), images)
         times = self.timeline.frame_times
         background = " ".join(repr(c) for c in self.eval_background.tolist())
-        header = lattice.to_header() | {"background": background}
-        return StreamHeader("gaussians", self.timeline.fps, times, header), planes
+        header = lattice.to_header() | {BACKGROUND: background, CAMERA: self.rig.start_camera().to_text()}
+        return StreamHeader(KIND, self.timeline.fps, times, header), planes
 
     def _start_encoder(self, decoder: GaussianDecoder, initial: LatticeGaussians, images: Images) -> None:
         self._initial = initial

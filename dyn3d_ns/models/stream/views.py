@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from dyn3d_ns.gaussians import Gaussians
-from dyn3d_ns.geometry.cameras import project, to_camera
+from dyn3d_ns.geometry.cameras import flip_axes, project, to_camera
+from dyn3d_ns.io.stream.look import StartCamera
 from dyn3d_ns.rendering import rasterize
 
 TILE = 16
@@ -33,6 +34,12 @@ class Rig:
 
     def __len__(self) -> int:
         return len(self.viewmats)
+
+    def start_camera(self) -> StartCamera:
+        """Return the first camera, at which viewers start."""
+        pose = flip_axes(torch.linalg.inv(self.viewmats[0].double())[:3]).cpu().numpy()
+        (fx, _, cx), (_, fy, cy) = self.Ks[0, :2].tolist()
+        return StartCamera(pose, fx, fy, cx, cy, self.width, self.height)
 
 
 @dataclass(frozen=True)
