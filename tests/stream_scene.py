@@ -51,7 +51,9 @@ def draw(camera: int, frame: int, light: float = 1.0) -> np.ndarray:
     rays = np.stack([(u - SIZE / 2) / FOCAL, (v - SIZE / 2) / FOCAL, np.ones_like(u)], -1) @ c2w[:3, :3].T
     eye = c2w[:3, 3]
     wall = eye + (WALL - eye[2]) / rays[..., 2:] * rays
-    stripes = 0.5 + 0.22 * np.sin(5 * wall[..., :1] + [0, 2, 4]) + 0.2 * np.sin(6 * wall[..., 1:2] + [1, 0, 3])
+    stripes = (
+        0.5 + 0.22 * np.sin(5 * wall[..., :1] + [0, 2, 4]) + 0.2 * np.sin(6 * wall[..., 1:2] + [1, 0, 3])
+    )
     image = light * stripes
     offset, direction = eye - center(frame), rays / np.linalg.norm(rays, axis=-1, keepdims=True)
     b = direction @ offset

@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from dyn3d_ns.cli.bench_stream import BenchStream
 from dyn3d_ns.cli.errors import CommandError, require_writable
 
 if TYPE_CHECKING:
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Bench:
+class BenchDas3r:
     """Process, train and evaluate sequences, and print DAS3R's tables with our column beside.
 
     Run it again to go on where it stopped: what is done is not done again. A sequence that fails is reported,
     and the others go on; the exit status is then 2.
     """
 
-    what: Annotated[Literal["das3r"], tyro.conf.Positional]
-    """Whose tables."""
     sequences: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SEQUENCES")]
     """What `dyn3d process` takes, or folders that it made; the last part of each is its name, and a name of
     DAS3R's tables puts it into them."""
@@ -102,6 +101,20 @@ class Bench:
         result.figures = plain_figures(scene.pipeline.get_average_eval_image_metrics())
         result.frames, result.steps = len(scene.model.views.times), scene.step
         write_json(kept, {"figures": result.figures, "frames": result.frames, "steps": result.steps})
+
+
+@dataclass
+class Bench:
+    """Run methods end to end and put the figures beside published ones."""
+
+    what: (
+        Annotated[BenchDas3r, tyro.conf.subcommand("das3r")]
+        | Annotated[BenchStream, tyro.conf.subcommand("stream")]
+    )
+
+    def run(self) -> None:
+        """Run the benchmark."""
+        self.what.run()
 
 
 def sequence_names(sequences: tuple[str, ...]) -> list[str]:

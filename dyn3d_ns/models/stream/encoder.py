@@ -26,6 +26,8 @@ class EncoderConfig:
 
     fit: FrameFitConfig = field(default_factory=FrameFitConfig)
     """Settings of the fit itself."""
+    gate: bool = True
+    """Change only what the images say has changed; everything may move and change otherwise, to compare."""
     change_floor: float = 6.0
     """Least difference from the frame before that counts as a change, levels of 255, were there no noise."""
     drift_floor: float = 4.0
@@ -89,6 +91,8 @@ class StreamEncoder:
             images = detector.before
         before = gaussians_of(self.state, self.decoder.lattice, device)
         fresh, stale = detector.fresh(images), detector.drifted(images)
+        if not c.gate:
+            fresh = stale = torch.ones_like(fresh)
         views = changed_views(self.rig, images, fresh, stale, before)
         light = touched(views, before)
         moved = torch.from_numpy(self.state.moving).to(device)

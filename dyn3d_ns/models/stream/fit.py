@@ -58,7 +58,7 @@ class FrameFitConfig:
     """Mean error over a Gaussian's light, colours in 0..1, from which it is split with the help of one."""
     faint: float = 0.05
     """Opacity below which a Gaussian may be put elsewhere."""
-    dead_zone: float = 0.6
+    dead_zone: float = 0.8
     """Residuals below this part of a step are not stored; 0.5 rounds."""
 
 
@@ -197,7 +197,9 @@ class FrameFit:
     def carried(self) -> tuple[Float[Tensor, "M 3"], Float[Tensor, "M 4"]]:
         """Return where the grid leads what moves, with gradients."""
         (means, quats), cells = self.start, self.grid * self._units
-        turn, first = torch.zeros_like(means), 0
+        # The sum keeps a grid without cells a part of the graph.
+        turn, first = torch.zeros_like(means) + 0.0 * cells.sum(), 0
+        means = means + turn
         for level, of, offset in zip(self.levels, self._cells, self._offsets, strict=True):
             motion = cells[first : first + level.count].index_select(0, of)
             means = means + motion[:, :3] + torch.linalg.cross(motion[:, 3:], offset)
