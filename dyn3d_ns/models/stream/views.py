@@ -18,6 +18,8 @@ TILE = 16
 """Pixels along the side of the squares that are fitted or left alone as a whole."""
 REACH = 3.0
 """Standard deviations to which a Gaussian shows."""
+_MAX_SLANT = 3.0
+"""Largest secant of the angle from the middle of the image; the rasteriser bounds it more tightly."""
 _LOW_PASS = 6.0
 """Pixels that the rasteriser's low-pass filter and the loss's neighbourhood may add to that."""
 
@@ -152,7 +154,9 @@ def reaching(rig: Rig, view: int, tiles: Bool[Tensor, "h w"], gaussians: Gaussia
     points = to_camera(gaussians.means, rig.viewmats[view])
     depth = points[:, 2]
     center = project(points, K, rig.near)
-    radius = REACH * gaussians.scales.amax(1) * K[0, 0] / depth.clamp_min(rig.near) + _LOW_PASS
+    # Away from the middle of the image depth shows as well, by the tangent of the angle.
+    slant = (points.norm(dim=1) / depth.clamp_min(rig.near)).clamp_max(_MAX_SLANT)
+    radius = REACH * gaussians.scales.amax(1) * K[0, 0] / depth.clamp_min(rig.near) * slant + _LOW_PASS
     # Tiles within a rectangle are counted by four look-ups into their running sum.
     summed = F.pad(tiles.long().cumsum(0).cumsum(1), (1, 0, 1, 0))
     limit = torch.tensor([tiles.shape[1], tiles.shape[0]], device=center.device)
