@@ -91,7 +91,8 @@ class ChangeDetector:
 
 def blurred(values: Float[Tensor, "V H W"]) -> Float[Tensor, "V H W"]:
     """Average over small squares."""
-    return F.avg_pool2d(values[:, None], _BLUR, 1, _BLUR // 2)[:, 0]
+    along = F.avg_pool2d(values[:, None], (1, _BLUR), 1, (0, _BLUR // 2))
+    return F.avg_pool2d(along, (_BLUR, 1), 1, (_BLUR // 2, 0))[:, 0]
 
 
 def changed_views(

@@ -113,7 +113,9 @@ def pixels_of(tiles: Bool[Tensor, "*V h w"], height: int, width: int) -> Bool[Te
 
 def grown(mask: Bool[Tensor, "V H W"], radius: int) -> Bool[Tensor, "V H W"]:
     """Widen a mask by a number of pixels to all sides."""
-    return F.max_pool2d(mask.float()[:, None], 2 * radius + 1, 1, radius)[:, 0] > 0
+    size = 2 * radius + 1
+    along = F.max_pool2d(mask.float()[:, None], (1, size), 1, (0, radius))
+    return F.max_pool2d(along, (size, 1), 1, (radius, 0))[:, 0] > 0
 
 
 def changed_view(
