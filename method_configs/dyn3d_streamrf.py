@@ -13,6 +13,8 @@ from dyn3d_ns.models.stream.method import StreamSettings
 
 FIRST = {"density": (30.0, 0.02), "sh": (1e-2, 0.02)}
 """Learning rate and its factor at the end, of frame 0's groups."""
+FAST = {"density": (2.0, 0.1), "sh": (1e-2, 0.1)}
+"""The same where frame 0 starts near surfaces."""
 LATER = {
     "pilot_density": (1.0, 1.0),
     "pilot_sh": (1e-2, 0.1),
@@ -53,18 +55,22 @@ dyn3d_streamrf_fast = _streamed(
     "dyn3d-streamrf-fast",
     "dyn3d-streamrf with a smaller grid: two CPU cores, ten minutes for 40 frames of 320x240.",
     StreamRFModelConfig(
-        stream=StreamSettings(first_steps=2_000),
-        reso=((96, 64, 48), (192, 128, 96), (384, 256, 96)),
+        stream=StreamSettings(first_steps=1_000),
+        reso=((160, 96, 64), (320, 192, 96)),
+        upsamp_parts=(0.35,),
+        surface_points=60_000,
         batch_size=4096,
         pilot=PassConfig(
-            n_iters=40,
-            batch_size=4096,
+            n_iters=30,
+            batch_size=2048,
             lambda_tv=5e-3,
             lambda_tv_sh=5e-2,
+            sh_keep_thres=0.2,
+            sh_prune_thres=0.04,
             dilate_rate_before=1,
             dilate_rate_after=1,
         ),
-        full=PassConfig(n_iters=60, batch_size=4096),
+        full=PassConfig(n_iters=60, batch_size=4096, dilate_rate_after=1),
     ),
-    FIRST | LATER,
+    FAST | LATER,
 )

@@ -15,7 +15,7 @@ from dyn3d_ns.rendering.voxel_kernels import rms_step
 
 
 class TouchedRMSprop(torch.optim.Optimizer):
-    """Numbers whose gradient is exactly 0 keep their value and their mean square; the first is taken whole."""
+    """Numbers whose gradient is 0 keep their value and mean square; the first square is taken whole."""
 
     def __init__(
         self,

@@ -30,10 +30,13 @@ class VoxelGrid(nn.Module):
         self.register_buffer("index", index)
         self.density = nn.Parameter(torch.full((len(index),), density, device=index.device))
         self.colors = nn.Parameter(torch.zeros(len(index), COLORS, device=index.device))
+        self.register_buffer("occupied", torch.full_like(index, density > 0, dtype=torch.bool))
         self._drawn: Voxels | None = None
 
     shape: Tensor
     index: Tensor
+    occupied: Tensor
+    """Which voxels had density when that was last looked at; rays pass by where none had."""
 
     @property
     def size(self) -> Shape:
@@ -50,9 +53,12 @@ class VoxelGrid(nn.Module):
 
     def voxels(self, fresh: bool = False) -> Voxels:
         """Return the grid as it is rendered, all of its voxels trained; fresh: with a new occupancy."""
+        if fresh:
+            self.occupied = self.density.detach() > 0
         if fresh or self._drawn is None:
             slots = torch.arange(len(self), dtype=torch.int32, device=self.index.device)
-            self._drawn = voxels_of(self.size, self.index, self.density.detach(), self.colors.detach(), slots)
+            values = self.density.detach(), self.colors.detach()
+            self._drawn = voxels_of(self.size, self.index, *values, slots, self.occupied)
         return self._drawn
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
@@ -60,7 +66,7 @@ class VoxelGrid(nn.Module):
         if f"{prefix}index" not in state_dict:  # Nerfstudio asks once more, with what is no model's
             return
         index = state_dict[f"{prefix}index"].to(self.index.device)
-        self.index = torch.zeros_like(index)
+        self.index, self.occupied = torch.zeros_like(index), torch.zeros_like(index, dtype=torch.bool)
         self.density.data = self.density.data.new_zeros(len(index))
         self.colors.data = self.colors.data.new_zeros(len(index), COLORS)
         self._drawn = None
@@ -150,6 +156,7 @@ def refined(grid: VoxelGrid, shape: Shape, threshold: float, dilations: int) -> 
     with torch.no_grad():
         places = places_in_cube(points_of(made.index, shape), shape)
         made.density[:], made.colors[:] = interpolated(grid, places)
+        made.occupied = made.density > 0
     return made
 
 

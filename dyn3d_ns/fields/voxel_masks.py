@@ -20,7 +20,7 @@ def dilate(mask: Bool[Tensor, "X Y Z"], times: int = 1) -> Bool[Tensor, "X Y Z"]
 
 
 def erode(mask: Bool[Tensor, "X Y Z"], times: int = 1) -> Bool[Tensor, "X Y Z"]:
-    """Take away every point with a neighbour that is not there; what lies outside the grid counts as there."""
+    """Take away every point with a neighbour that is not there; the outside of the grid counts as there."""
     return ~dilate(~mask, times)
 
 

@@ -11,16 +11,16 @@ from torch import Tensor
 from dyn3d_ns.geometry.cameras import from_camera, to_camera
 
 MAX_TURN = 0.6
-"""Largest angle between a camera's axis and the mean of all at which a rig counts as forward-facing, radians."""
+"""Largest angle between a camera's axis and the mean of all in a forward-facing rig, radians."""
 
 
 @dataclass(frozen=True)
 class GridSpace:
     """Maps the world to the cube [-1, 1]^3 of a grid.
 
-    With ``near`` = 0 the cube is a box of the world. Otherwise points are brought into the frame of a reference
-    camera first (x right, y down, z ahead), and then to normalised device coordinates x/z, y/z, 1 - 2 near/z,
-    in which straight lines stay straight.
+    With ``near`` = 0 the cube is a box of the world. Otherwise points are brought into the frame of a
+    reference camera first (x right, y down, z ahead), and then to normalised device coordinates x/z, y/z,
+    1 - 2 near/z, in which straight lines stay straight.
     """
 
     viewmat: Float[Tensor, "4 4"]
@@ -86,7 +86,7 @@ class GridSpace:
     def distances(
         self, origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"], along: Float[Tensor, "R"]
     ) -> Float[Tensor, "R"]:
-        """Return how far along rays of the world, in lengths of their directions, places along :meth:`rays` are."""
+        """Return how far along rays, in lengths of their directions, places along :meth:`rays` are."""
         if not self.is_ndc:
             return along
         o, d = to_camera(origins, self.viewmat), directions @ self.viewmat[:3, :3].T
@@ -107,7 +107,7 @@ def is_forward_facing(camera_to_worlds: Float[Tensor, "C 3 4"]) -> bool:
 
 
 def mean_viewmat(camera_to_worlds: Float[Tensor, "C 3 4"]) -> Float[Tensor, "4 4"]:
-    """Return world to a camera in the middle of others, which looks the mean way (x right, y down, z ahead)."""
+    """Return world to a camera in the middle of others that looks the mean way (x right, y down, z ahead)."""
     poses = camera_to_worlds.double()
     ahead = torch.nn.functional.normalize(-poses[:, :, 2].mean(0), dim=0)
     down = -poses[:, :, 1].mean(0)

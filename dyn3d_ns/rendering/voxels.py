@@ -77,7 +77,7 @@ class Rendered(NamedTuple):
     """Without a background."""
     accumulation: Float[Tensor, "R"]
     along: Float[Tensor, "R"]
-    """Mean place of what is seen, in lengths of the rays' directions, times accumulation; without gradient."""
+    """Mean place of what is seen, in lengths of the directions, times accumulation; without gradient."""
     variation: Float[Tensor, ""]
     """Total variation of density and colours times their weights; 0 where none was asked for."""
 
@@ -264,7 +264,7 @@ def _variation(
     for values, gradient, weight in pairs:
         if weight:
             total += weight * total_variation(*given, _flat(values.detach()), gradient, scale)
-            gradient *= np.float32(weight)
+            np.multiply(gradient, np.float32(weight), out=gradient)
     return total
 
 

@@ -1,13 +1,14 @@
 """``dyn3d-streamrf``: sparse voxels streamed frame by frame, StreamRF (arXiv 2210.14831) on Plenoxels.
 
-Frame 0 is trained from coarse to fine. Each later frame is fitted at half the resolution first, which says what
-changes, then there in full; only voxels that change enough are stored, and the next frame starts from these.
+Frame 0 is trained from coarse to fine. Each later frame is fitted at half the resolution first, which says
+what changes, then there in full; only voxels that change enough are stored, and the next frame starts from
+these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,13 @@ from torch import Tensor, nn
 from dyn3d_ns.engine.schedule import Stage
 from dyn3d_ns.fields.voxel_grid import (
     VoxelGrid,
-    index_of,
-    links_of,
     mask_of,
     places_in_cube,
     points_of,
     refined,
     solid_around,
-    voxels_of,
 )
-from dyn3d_ns.fields.voxel_masks import dilate
 from dyn3d_ns.fields.voxel_stream import VoxelDecoder, VoxelLattice, VoxelState, decoder_of
-from dyn3d_ns.gaussians.seeds.points import SeedPoints, views_of
-from dyn3d_ns.gaussians.seeds.images import surface_points
 from dyn3d_ns.geometry.cameras import viewmats_of
 from dyn3d_ns.geometry.ndc import GridSpace
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -54,22 +49,18 @@ from dyn3d_ns.models.stream.grid_space import (
     SpaceKind,
     change_shares,
     seen_points,
-    shoot,
     space_of,
 )
+from dyn3d_ns.models.stream.grid_start import grid_around, hide_the_unseen, surfaces_of
+from dyn3d_ns.models.stream.grid_views import StreamedVoxels, render_image
 from dyn3d_ns.models.stream.method import Images, StreamMethod, StreamMethodConfig
 from dyn3d_ns.models.stream.views import Rig
-from dyn3d_ns.rendering.voxels import Steps, TotalVariation, Voxels, greatest_weights, render_rays
-from dyn3d_ns.timeline import TIME_EPS
+from dyn3d_ns.rendering.voxels import Steps, TotalVariation, Voxels, render_rays
 
 PILOT, FULL = "pilot", "full"
 """Stages of a frame."""
 GROUPS = {PILOT: ("pilot_density", "pilot_sh"), FULL: ("full_density", "full_sh")}
 """Parameter groups of each."""
-Y0 = 0.28209479177387814
-"""The harmonic of degree 0."""
-_ROUNDS, _RAYS = 16, 20_000
-"""Rays that are asked which voxels have a part in them, in rounds that bound the memory."""
 
 
 @dataclass
@@ -89,8 +80,8 @@ class StreamRFModelConfig(StreamMethodConfig):
     init_sigma: float = 0.1
     """Density of all voxels at the start."""
     surface_points: int = 0
-    """Points that stereo finds on surfaces, around which frame 0 starts; 0 starts everywhere, as published."""
-    surface_sigma: float = 10.0
+    """Points on surfaces, found by stereo, around which frame 0 starts; 0 starts everywhere, as published."""
+    surface_sigma: float = 20.0
     """Density at these points."""
     batch_size: int = 20_000
     """Rays of a step of frame 0."""
@@ -123,7 +114,13 @@ class StreamRFModelConfig(StreamMethodConfig):
     """Part of the views in which a voxel must lie in changed pixels for it to change; 0 as published."""
     pilot: PassConfig = field(
         default_factory=lambda: PassConfig(
-            n_iters=750, lambda_tv=5e-3, lambda_tv_sh=5e-2, dilate_rate_before=1, dilate_rate_after=1
+            n_iters=750,
+            lambda_tv=5e-3,
+            lambda_tv_sh=5e-2,
+            sh_keep_thres=0.2,
+            sh_prune_thres=0.04,
+            dilate_rate_before=1,
+            dilate_rate_after=1,
         )
     )
     """Pass at half the resolution."""
@@ -158,8 +155,7 @@ class StreamRFModel(StreamMethod):
         names = [name for stage in GROUPS.values() for name in stage]
         self._of_frame = {name: nn.Parameter(torch.zeros(0)) for name in names}
         self._steps = Steps(c.step_size, c.stop_thres)
-        self._player: StreamPlayer[VoxelState] | None = None
-        self._shown: tuple[VoxelState, Voxels] | None = None
+        self._streamed: StreamedVoxels | None = None
         self.decoder: VoxelDecoder | None = None
         self.state: VoxelState | None = None
 
@@ -192,37 +188,14 @@ class StreamRFModel(StreamMethod):
         depths = scene_of(self.kwargs["metadata"]).depth_bounds
         self.use_space(space_of(poses, self.rig, box, depths, self.config.space))
         self.eval_background.copy_(images.float().mean((0, 1, 2))[:3] / 255.0)
-        shape = self.config.reso[0]
-        index = seen_points(self.space, self.rig, shape)
-        surfaces = None
-        if self.config.surface_points:
-            generator = torch.Generator().manual_seed(0)
-            surfaces = surface_points(
-                views_of(cameras, images), box.cpu(), self.config.surface_points, generator, True
-            )
-        self.grid = (
-            self._grid_around(surfaces, index)
-            if surfaces is not None
-            else VoxelGrid(shape, index, self.config.init_sigma)
-        )
-        self.pixels = Pixels(self.rig, self.space, images[..., :3])
-
-    def _grid_around(self, seeds: SeedPoints, index: Tensor) -> VoxelGrid:
-        """Return a grid of what is seen near points on surfaces, of their colours."""
         c, shape = self.config, self.config.reso[0]
-        inside = self.space.of_world(seeds.positions.to(self.device))
-        points = ((inside + 1) / 2 * torch.tensor(shape, device=self.device)).floor().long()
-        within = ((points >= 0) & (points < torch.tensor(shape, device=self.device))).all(1)
-        key = (points[:, 0] * shape[1] + points[:, 1]) * shape[2] + points[:, 2]
-        key, rgb = key[within], seeds.colors.to(self.device)[within]
-        near = dilate(mask_of(key, shape), 2) & mask_of(index, shape)
-        grid = VoxelGrid(shape, index_of(near), c.init_sigma)
-        rows = links_of(grid.index, shape).view(-1)[key].long()
-        with torch.no_grad():
-            grid.density[rows[rows >= 0]] = c.surface_sigma
-            for channel in range(3):
-                grid.colors[rows[rows >= 0], 9 * channel] = (rgb[rows >= 0, channel] - 0.5) / Y0
-        return grid
+        index = seen_points(self.space, self.rig, shape)
+        found = surfaces_of(cameras, images, box, c.surface_points) if c.surface_points else None
+        if found is None:
+            self.grid = VoxelGrid(shape, index, c.init_sigma)
+        else:
+            self.grid = grid_around(found, self.space, shape, index, c.init_sigma, c.surface_sigma)
+        self.pixels = Pixels(self.rig, self.space, images[..., :3])
 
     def use_space(self, space: GridSpace) -> None:
         """Take the space that the grid lies in."""
@@ -244,17 +217,10 @@ class StreamRFModel(StreamMethod):
         elif step % 16 == 0:
             self.grid.voxels(fresh=True)
 
-    @torch.no_grad()
     def _hide_the_unseen(self) -> None:
-        """Take the density of voxels that have no part in any training ray."""
-        if not self.config.weight_thresh:
-            return
-        voxels = self.grid.voxels(fresh=True)
-        generator, most = torch.Generator().manual_seed(self.step), torch.zeros_like(self.grid.density)
-        for _ in range(_ROUNDS):
-            shot, _ = self.pixels.draw(_RAYS, generator)
-            most = torch.maximum(most, greatest_weights(voxels, shot.rays, self._steps))
-        self.grid.density[most < self.config.weight_thresh] = 0.0
+        least = self.config.weight_thresh
+        if least:
+            hide_the_unseen(self.grid, self.pixels, self._steps, least, self.step)
 
     def _threshold(self) -> float:
         """Return the density of solid voxels at the grid's resolution: the same share of light per voxel."""
@@ -323,16 +289,19 @@ class StreamRFModel(StreamMethod):
         assert self.fit is not None and self.decoder is not None
         c, before = self.config, self._pilot_before
         small = self.fit.shape
-        pilot = end_pass(before, self.fit, c.pilot, self._half_thresh, c.density_keep_thres)
+        pilot = self._end_pass(before, c.pilot, 0.5 * c.sigma_thresh)
         masks = masks_between(before, pilot, small)
         band = c.erosions if c.apply_narrow_band else None
         self.fit = begin_full(
             self._before, self.decoder.lattice.shape, pilot, masks, self._may_change, c.full, band
         )
 
-    @property
-    def _half_thresh(self) -> float:
-        return 0.5 * self.config.sigma_thresh
+    def _end_pass(self, before: Values, settings: PassConfig, sigma_thresh: float) -> Values:
+        assert self.fit is not None
+        c = self.config
+        if not c.compress_saving:
+            settings = replace(settings, sh_keep_thres=0.0)
+        return end_pass(before, self.fit, settings, sigma_thresh, c.density_keep_thres)
 
     @torch.no_grad()
     def end_frame(self) -> Planes:
@@ -340,10 +309,8 @@ class StreamRFModel(StreamMethod):
         assert self.state is not None and self.decoder is not None
         after = self.state
         if self.fit is not None:
-            c, lattice = self.config, self.decoder.lattice
-            after = state_of(
-                end_pass(self._before, self.fit, c.full, c.sigma_thresh, c.density_keep_thres), lattice
-            )
+            kept = self._end_pass(self._before, self.config.full, self.config.sigma_thresh)
+            after = state_of(kept, self.decoder.lattice)
         planes = self.decoder.difference(self.state, after)
         self.state, self.fit = self.decoder.advance(self.state, planes), None
         return planes
@@ -420,48 +387,21 @@ class StreamRFModel(StreamMethod):
 
     def show(self, player: StreamPlayer[VoxelState]) -> None:
         """Show the stream's frames."""
-        self._player, self._shown = player, None
+        self._streamed = StreamedVoxels(player, self.timeline)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera at its time: colour, planar depth and accumulation."""
-        camera = camera.to(self.device)
+        camera, space = camera.to(self.device), GridSpace.from_tensor(self.space_row)
         time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
-        voxels, space = self.voxels_at(time), GridSpace.from_tensor(self.space_row)
-        height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
-        viewmat = viewmats_of(camera.camera_to_worlds.reshape(-1, 3, 4)[:1])
-        K = camera.get_intrinsics_matrices().reshape(-1, 3, 3)[:1]
-        every = torch.arange(height * width, device=self.device)
-        parts = []
-        for some in every.split(self.config.eval_num_rays_per_chunk):
-            at = torch.stack([some % width, some // width], 1) + 0.5
-            half = torch.full((len(some),), 0.5, device=self.device)
-            shot = shoot(space, viewmat.expand(len(some), 4, 4), K.expand(len(some), 3, 3), at, half)
-            found = render_rays(voxels, shot.rays, self._steps, voxels.density, voxels.colors)
-            seen = found.along / found.accumulation.clamp_min(1e-6)
-            depth = space.distances(shot.origins, shot.directions, seen)
-            parts.append(torch.cat([found.colors, found.accumulation[:, None], depth[:, None]], 1))
-        image = torch.cat(parts).view(height, width, 5)
-        accumulation, depth = image[..., 3:4], image[..., 4:]
-        rgb = image[..., :3] + (1 - accumulation) * self.background_color.to(image)
-        solid = accumulation > 1e-3
-        farthest = depth[solid].max() if bool(solid.any()) else depth.new_ones(())
-        depth = torch.where(solid, depth, farthest)
-        return {"rgb": rgb.clamp(0, 1), "depth": depth, "accumulation": accumulation}
+        chunk = self.config.eval_num_rays_per_chunk
+        return render_image(self.voxels_at(time), space, camera, self._steps, self.background_color, chunk)
 
     def voxels_at(self, time: float) -> Voxels:
-        """Return the voxels of the last frame at or before a normalised time, as far as the stream is written."""
-        if self._player is None:
-            return self.grid.voxels(fresh=True)
-        times = self.timeline.frame_times[: max(self._player.num_frames(), 1)]
-        frame = max(int(np.searchsorted(times, time + TIME_EPS, side="right")) - 1, 0)
-        state = self._player.seek(frame)
-        if self._shown is None or self._shown[0] is not state:
-            lattice = decoder_of(self._player.reader.header).lattice
-            v = values_of(state, lattice, self.device)
-            slots = torch.full_like(v.index, -1, dtype=torch.int32)
-            self._shown = state, voxels_of(lattice.shape, v.index, v.density, v.colors, slots)
-        return self._shown[1]
+        """Return frame 0 while it is trained, then the stream's frame at a normalised time."""
+        if self._streamed is None:
+            return self.grid.voxels()
+        return self._streamed.at(time, torch.device(self.device))
 
     def describe_size(self) -> dict[str, int]:
         """Return the number of voxels of frame 0."""

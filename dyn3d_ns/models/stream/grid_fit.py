@@ -1,11 +1,10 @@
-"""A frame of a stream of voxels: pilot at half the resolution, full pass in a narrow band, and what is kept."""
+"""A frame of voxels: pilot at half the resolution, full pass in a narrow band, and what is kept."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -28,9 +27,9 @@ class PassConfig:
     """Weight of the density's total variation."""
     lambda_tv_sh: float = 5e-3
     """Weight of the colours' total variation."""
-    sh_keep_thres: float = 0.1
+    sh_keep_thres: float = 0.4
     """Least change of a voxel's harmonics (L1) that is kept, over the median L1 of all; all is kept at 0."""
-    sh_prune_thres: float = 0.02
+    sh_prune_thres: float = 0.08
     """Harmonics (L1) below which a voxel that was added is dropped again, over that median."""
     dilate_rate_before: int = 2
     """Times the grid grows before the pass."""
@@ -198,7 +197,7 @@ def end_pass(
         fit: The pass.
         config: Its settings.
         sigma_thresh: Density from which on a voxel is solid.
-        density_keep: Change of density that is kept as well, over ``sigma_thresh``; 0 keeps none, as published.
+        density_keep: Change of density that is kept as well, over ``sigma_thresh``; 0 as published.
     """
     after, unit = fit.result(), typical_sh(before, sigma_thresh)
     was = links_of(before.index, fit.shape).view(-1)[after.index].long()
@@ -244,8 +243,3 @@ def changed_pixels(
     mask = difference > (floor + noise * middle)[:, None, None]
     wide = torch.nn.functional.max_pool2d(mask[:, None].float(), 7, 1, 3)[:, 0]
     return wide > 0
-
-
-def no_change(state: VoxelState) -> VoxelState:
-    """Return the state of a frame that is held."""
-    return VoxelState(state.index, np.array(state.values))
