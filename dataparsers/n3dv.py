@@ -16,7 +16,7 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import surrounding_bounds
-from dyn3d_ns.geometry.cameras import flip_axes, to_world, unproject
+from dyn3d_ns.geometry.cameras import centers, flip_axes, focals, to_world, unproject
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.recordings.base import Recording
 from dyn3d_ns.io.recordings.opening import open_recording
@@ -121,13 +121,14 @@ class N3DVDataParser(DataParser):
     def _cameras(self, which: np.ndarray, times: Float64[np.ndarray, "N"]) -> Cameras:
         poses = np.stack([camera.calibration.pose for camera in self.recording.cameras])
         Ks = torch.from_numpy(np.stack(self._pixels.Ks)[which]).float()
+        focal, center = focals(Ks)[:, 0], centers(Ks)
         width, height = self._pixels.size
         return Cameras(
             camera_to_worlds=torch.from_numpy(poses[which][:, :3]).float(),
-            fx=Ks[:, 0, 0],
-            fy=Ks[:, 1, 1],
-            cx=Ks[:, 0, 2],
-            cy=Ks[:, 1, 2],
+            fx=focal[:, :1],
+            fy=focal[:, 1:],
+            cx=center[:, 0, :1],
+            cy=center[:, 0, 1:],
             width=width,
             height=height,
             camera_type=CameraType.PERSPECTIVE,

@@ -29,7 +29,9 @@ LATER = {
 """Those of later frames; shifts count in footprints, turns in radians."""
 
 
-def _streamed(name: str, description: str, model: StreamSplatModelConfig, cpu: str = "") -> MethodSpecification:
+def _streamed(
+    name: str, description: str, model: StreamSplatModelConfig, cpu: str = ""
+) -> MethodSpecification:
     data = DynamicDataManagerConfig(dataparser=N3DVDataParserConfig())
     made = preset(name, description, 1_000_000, model, FIRST | LATER, data=data, cpu=cpu)
     for group in made.config.optimizers:

@@ -80,7 +80,7 @@ ALLOWED = {
     "gaussians": {"geometry", "io", "timeline", "kernels", "rendering", "fields"},
     "metrics": {"geometry", "io", "timeline", "rendering", "gaussians", "losses"},
     "data": {"geometry", "io", "timeline", "dataparsers", "plain_errors"},
-    "viewer": {"geometry", "io", "timeline"},
+    "viewer": {"geometry", "io", "timeline", "rendering", "gaussians"},
 }
 
 

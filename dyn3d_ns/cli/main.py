@@ -15,6 +15,7 @@ from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
 from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
+from dyn3d_ns.cli.play import Play
 from dyn3d_ns.cli.process import Process
 from dyn3d_ns.cli.segment import Segment
 from dyn3d_ns.cli.stream import Stream
@@ -63,6 +64,9 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d stream info CONFIG
    dyn3d stream verify CONFIG
    dyn3d stream cut CONFIG --frames 10 39 --output part
+17. Play a STREAM (its folder or CONFIG) in the browser, also while it is written; a PLY of every fifth frame:
+   dyn3d play STREAM
+   dyn3d stream bake CONFIG --every 5 --output-dir splats
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -78,6 +82,7 @@ Command = (
     | Annotated[Info, Plain, tyro.conf.subcommand("info")]
     | Annotated[Clean, Plain, tyro.conf.subcommand("clean")]
     | Annotated[Bench, Plain, tyro.conf.subcommand("bench")]
+    | Annotated[Play, Plain, tyro.conf.subcommand("play")]
     | Annotated[Stream, Plain, tyro.conf.subcommand("stream")]
 )
 

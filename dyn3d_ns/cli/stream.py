@@ -1,4 +1,4 @@
-"""`dyn3d stream`: what is in a stream, whether it is whole, and a part of it."""
+"""`dyn3d stream`: what is in a stream, whether it is whole, a part of it, its frames as PLY files."""
 
 from __future__ import annotations
 
@@ -112,14 +112,76 @@ class CutStream:
         print(f"{self.output}: {last - first + 1} frames, {StreamReader(self.output).sizes().total} bytes")
 
 
+@dataclass(kw_only=True)
+class BakeStream:
+    """Write one 3DGS PLY per frame of a stream of Gaussians, which splat viewers open."""
+
+    stream: StreamPath
+    """Folder of a stream, or the folder or config.yml of the training that writes it."""
+    output_dir: Path
+    """Folder for frame_00000.ply and so on."""
+    frames: tuple[int, int] | None = None
+    """First and last frame, counted from 0; all of them if not given."""
+    every: int = 1
+    """Write every so many of them."""
+    overwrite: bool = False
+    """Replace files of these names that are there already."""
+
+    def run(self) -> None:
+        """Write the files."""
+        from rich.progress import track
+
+        from dyn3d_ns.cli.errors import CommandError, require_writable
+        from dyn3d_ns.gaussians.bake import bake_frame, ply_name
+        from dyn3d_ns.gaussians.lattice import KIND, decoder_of
+        from dyn3d_ns.io.stream.header import find_stream
+        from dyn3d_ns.io.stream.player import StreamPlayer
+        from dyn3d_ns.io.stream.reader import StreamReader
+
+        reader = StreamReader(find_stream(self.stream))
+        if reader.header.kind != KIND:
+            raise CommandError(
+                f"{reader.folder} is a stream of {reader.header.kind}: only {KIND} can be written as PLY"
+            )
+        frames = self._frames(reader)
+        require_writable(self.output_dir, "--output-dir")
+        there = [name for name in map(ply_name, frames) if (self.output_dir / name).exists()]
+        if there and not self.overwrite:
+            raise CommandError(
+                f"{self.output_dir} holds {there[0]} already, and {len(there) - 1} more of the {len(frames)} "
+                "files to write: give another --output-dir, or --overwrite"
+            )
+        decoder = decoder_of(reader.header)
+        player = StreamPlayer(reader, decoder)
+        size = 0
+        for frame in track(frames, "Writing", transient=True):
+            path = bake_frame(player, decoder.lattice, frame, self.output_dir)
+            size += path.stat().st_size
+        print(f"{self.output_dir}: {len(frames)} files, {size / 1e6:.1f} MB")
+
+    def _frames(self, reader: StreamReader) -> range:
+        from dyn3d_ns.cli.errors import CommandError
+
+        last = reader.num_frames() - 1
+        if last < 0:
+            raise CommandError(f"{reader.folder} has no frame yet")
+        first, end = self.frames or (0, last)
+        if not 0 <= first <= end <= last:
+            raise CommandError(f"--frames must lie in 0 to {last}, first before last; got {first} {end}")
+        if self.every < 1:
+            raise CommandError(f"--every must be at least 1, got {self.every}")
+        return range(first, end + 1, self.every)
+
+
 @dataclass
 class Stream:
-    """Look into a stream of deltas, check it, or cut a part out of it."""
+    """Look into a stream of deltas, check it, cut a part out of it, or write its frames as PLY files."""
 
     what: (
         Annotated[StreamInfo, tyro.conf.subcommand("info")]
         | Annotated[VerifyStream, tyro.conf.subcommand("verify")]
         | Annotated[CutStream, tyro.conf.subcommand("cut")]
+        | Annotated[BakeStream, tyro.conf.subcommand("bake")]
     )
 
     def run(self) -> None:

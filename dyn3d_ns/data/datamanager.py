@@ -86,8 +86,6 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         cache_images, config.cache_images = config.cache_images, "cpu"
         super().__init__(config, *args, **kwargs)
         config.cache_images = cache_images
-        # With "test", `ns-render dataset` writes the training images as well.
-        self.train_dataset.shown_only = self.test_mode != "test"
         self.train_cameras = self.train_dataset.cameras.to(self.device)
         self._train_slices: dict[int, Cameras] = {}
         self._eval_slices: dict[int, Cameras] = {}
@@ -241,10 +239,11 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         Raises:
             ValueError: No training view was recorded at that time.
         """
+        t = self.timeline.frame_times[time_index]
         indices = torch.tensor(self.train_indices_at(time_index))
         if len(indices) == 0:
             raise ValueError(
-                f"frame {time_index} (time {self.timeline.frame_times[time_index]:.4f}) has no training view; "
+                f"frame {time_index} (time {t:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
         images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]

@@ -118,7 +118,7 @@ class DynamicMethod(Model):
         """
 
     def resume_step(self, step: int, earlier: Path) -> int:
-        """Return the step to go on with, given the one after the checkpoint's and the earlier run's folder."""
+        """Return the step to go on with, given the one after the checkpoint and the earlier run's folder."""
         return step
 
     def saves_after(self, step: int) -> bool:

@@ -136,9 +136,7 @@ class PhaseDecay(Scheduler):
         final, schedule = self.config.final, self.schedule
         if schedule is None:
             raise ValueError("PhaseDecayConfig needs the phases of a schedule: use follow_schedule")
-        return _LeanSchedule(
-            optimizer, lr_lambda=lambda step: float(final ** schedule.part_of_phase(step))
-        )
+        return _LeanSchedule(optimizer, lr_lambda=lambda step: float(final ** schedule.part_of_phase(step)))
 
 
 @dataclass

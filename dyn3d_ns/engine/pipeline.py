@@ -54,6 +54,11 @@ class DynamicPipeline(VanillaPipeline):
 
     datamanager: DynamicDataManager
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of a pipeline only viewers ask for these items; `ns-render dataset` has a datamanager of its own.
+        self.datamanager.train_dataset.shown_only = True
+
     @property
     def method(self) -> DynamicMethod:
         """The model, as the toolkit knows it.

@@ -134,16 +134,15 @@ def frame_by_frame(times: Sequence[float], first: Stage, later: Sequence[Stage] 
     """
     planned = [(_of_frame(0, first), times[0], first)]
     planned += [
-        (_of_frame(i, stage), t, stage)
-        for i, t in enumerate(times)
-        if i
-        for stage in (later or (first,))
+        (_of_frame(i, stage), t, stage) for i, t in enumerate(times) if i for stage in (later or (first,))
     ]
     total, gone, phases = sum(stage.steps for _, _, stage in planned), 0, []
     for name, t, stage in planned:
         gone += stage.steps
         window = fixed_window(t, t)
-        phases.append(Phase(name, gone / total, window, groups=stage.groups, fresh_optimizers=gone > stage.steps))
+        phases.append(
+            Phase(name, gone / total, window, groups=stage.groups, fresh_optimizers=gone > stage.steps)
+        )
     return phases
 
 

@@ -25,7 +25,7 @@ RECORDS_NAME = "frames.json"
 """What each frame took, beside the stream and no part of it: seconds are never the same twice."""
 _MEMORY = "encoder"
 _KEPT = 2
-"""Memories of the encoder that are kept: of the last whole frame, and of one whose delta is not written yet."""
+"""Memories of the encoder that are kept: of the last whole frame, and of one that is being written."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class StreamRun:
         reader = StreamReader(self.folder)
         return StreamPlayer(reader, decoder_of(reader.header))
 
-    def start(self, header: StreamHeader, init: Planes, record: FrameRecord, memory: Mapping[str, Any]) -> None:
+    def start(
+        self, header: StreamHeader, init: Planes, record: FrameRecord, memory: Mapping[str, Any]
+    ) -> None:
         """Write frame 0; a stream that a training of before has left in the folder is overwritten.
 
         Raises:

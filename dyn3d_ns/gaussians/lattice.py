@@ -7,6 +7,7 @@ the same in words.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -16,16 +17,22 @@ from jaxtyping import Bool, Int, Int32, Int64
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.stream.header import StreamHeader
 
+KIND = "gaussians"
+"""Kind of these streams, as their header names it."""
 TURN_BITS = 12
-"""Rotation vectors count in 2**-12 radians, weights of the motion grid likewise."""
+"""Rotation vectors count in 2**-12 radians where they are computed with."""
+CELL_BITS = 9
+"""Turns of the motion grid's cells are stored in 2**-9 radians."""
 RESIDUAL_BITS = 7
-"""Residual turns count in 2**-7 radians."""
+"""Residual turns are stored in 2**-7 radians."""
 QUAT_BITS = 14
 """A quaternion of length one has 2**14 units."""
 ATTRIBUTES: dict[str, int] = {"scales": 3, "opacities": 1, "features_dc": 3}
 """What a frame may change of a Gaussian beside its place, and how many numbers it is."""
 
 _MAX_BITS = 30
+_MOST_COUNTED = 1 << 17
+"""Cells, empty ones included, above which the occupied ones are found by sorting."""
 
 Planes = Mapping[str, np.ndarray]
 """Integer arrays by name: what a part of a stream holds."""
@@ -37,13 +44,13 @@ class Lattice:
 
     means: int
     """World units."""
-    scales: int = 5
+    scales: int = 4
     """Natural logarithms of standard deviations."""
-    opacities: int = 3
+    opacities: int = 2
     """Logits."""
-    features_dc: int = 7
+    features_dc: int = 5
     """Spherical harmonics of degree 0."""
-    features_rest: int = 6
+    features_rest: int = 5
     """Those of higher degrees."""
     cells: tuple[int, ...] = ()
     """Sides of the motion grid's cells, coarse to fine, in steps of the means."""
@@ -59,7 +66,6 @@ class Lattice:
     def to_int(self, name: str, values: np.ndarray) -> Int32[np.ndarray, "*S"]:
         """Round values of an attribute to the lattice."""
         return np.rint(np.ldexp(values.astype(np.float64), self.bits(name))).astype(np.int32)
-
 
     def to_header(self) -> dict[str, int | str]:
         """Return the steps as a stream's header holds them."""
@@ -77,15 +83,19 @@ def decoder_of(header: StreamHeader) -> GaussianDecoder:
         steps = {f.name: int(found[f.name]) for f in fields(Lattice) if f.name != "cells"}
         cells = tuple(int(side) for side in str(found["cells"]).split())
     except (KeyError, ValueError) as error:
-        raise DamagedFileError(f"a stream of Gaussians whose header does not state its steps ({error})") from error
+        raise DamagedFileError(
+            f"a stream of Gaussians whose header does not state its steps ({error})"
+        ) from error
     if any(abs(step) > _MAX_BITS for step in steps.values()) or any(side < 1 for side in cells):
-        raise DamagedFileError(f"a stream of Gaussians whose header states steps of {steps} and cells of {cells}")
+        raise DamagedFileError(
+            f"a stream of Gaussians whose header states steps of {steps} and cells of {cells}"
+        )
     return GaussianDecoder(Lattice(**steps, cells=cells))
 
 
 @dataclass(frozen=True)
 class LatticeGaussians:
-    """All Gaussians at one frame, as integers; arrays are shared between frames and must not be written to."""
+    """All Gaussians at one frame, as integers; frames share arrays, which must not be written to."""
 
     means: Int32[np.ndarray, "N 3"]
     quats: Int32[np.ndarray, "N 4"]
@@ -155,19 +165,26 @@ class GaussianDecoder:
         shift, turn = np.zeros_like(state.shift), np.zeros_like(state.turn)
         shift[rows] = means - state.means[rows]
         turn[rows] = carried.turn
-        values = {name: getattr(state, name).copy() for name in _VALUES}
-        values["means"][rows], values["quats"][rows] = means, quats
+        # What a frame does not touch is shared with the one before: most of a state is.
+        values = {name: getattr(state, name) for name in _VALUES}
+        if len(rows):
+            values |= {name: values[name].copy() for name in ("means", "quats")}
+            values["means"][rows], values["quats"][rows] = means, quats
         changed = np.flatnonzero(unsplit(planes["changed_moving"], planes["changed_resting"], moving))
         for name, width in ATTRIBUTES.items():
             _fit(planes[name], (len(changed), width), name)
-            values[name][changed] += planes[name].astype(np.int32)
+            if len(changed):
+                values[name] = values[name].copy()
+                values[name][changed] += planes[name].astype(np.int32)
         replaced = planes["replaced"]
         _fit(replaced, (len(state),), "replaced")
         places = np.flatnonzero(replaced)
         for name in _VALUES:
             new = planes[f"new_{name}"]
             _fit(new, (len(places), *values[name].shape[1:]), f"new_{name}")
-            values[name][places] = new
+            if len(places):
+                values[name] = values[name].copy()
+                values[name][places] = new
         shift[places], turn[places] = 0, 0
         return LatticeGaussians(**values, shift=shift, turn=turn, moving=moving & ~replaced.astype(bool))
 
@@ -233,7 +250,7 @@ def _motion_of(planes: Planes, count: int) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one level of the motion grid that hold something, and where each Gaussian lies in its own."""
+    """The occupied cells of one level of the motion grid, and where each Gaussian lies in its own."""
 
     of: Int64[np.ndarray, "M"]
     """Number of each Gaussian's cell."""
@@ -254,9 +271,12 @@ class Carried:
 
 def predicted(state: LatticeGaussians, moving: Bool[np.ndarray, "N"]) -> Carried:
     """Return where constant velocity leads what moves: the motion of the frame before, turned by its turn."""
-    means, quats = state.means[moving].astype(np.int64), state.quats[moving].astype(np.int64)
-    shift, turn = state.shift[moving].astype(np.int64), state.turn[moving].astype(np.int64)
-    shift = shift + (np.cross(turn, shift) >> TURN_BITS)
+    rows = np.flatnonzero(moving)
+    means, quats, shift, turn = (
+        values.take(rows, axis=0).astype(np.int64)
+        for values in (state.means, state.quats, state.shift, state.turn)
+    )
+    shift = shift + (_cross(turn, shift) >> TURN_BITS)
     return Carried(means + shift, turned(quats, turn), turn)
 
 
@@ -270,11 +290,21 @@ def cells_of(means: Int64[np.ndarray, "M 3"], side: int) -> Cells:
     places = (means - means.min(axis=0)) // side
     spans = places.max(axis=0) + 1
     key = (places[:, 0] * spans[1] + places[:, 1]) * spans[2] + places[:, 2]
-    _, of, sizes = np.unique(key, return_inverse=True, return_counts=True)
-    middle = np.zeros((len(sizes), 3), np.int64)
-    np.add.at(middle, of, means)
-    middle //= sizes[:, None]
+    if math.prod(spans.tolist()) <= _MOST_COUNTED:
+        # Counting takes a third of the time of the sort, and numbers the cells in the same order.
+        sizes = np.bincount(key)
+        of = (np.cumsum(sizes > 0) - 1)[key]
+        sizes = sizes[sizes > 0]
+    else:
+        _, of, sizes = np.unique(key, return_inverse=True, return_counts=True)
+    middle = np.stack([_sums(of, column) for column in means.T], axis=1) // sizes[:, None]
     return Cells(of.astype(np.int64), means - middle[of], len(sizes))
+
+
+def _sums(of: Int64[np.ndarray, "M"], values: Int64[np.ndarray, "M"]) -> Int64[np.ndarray, "C"]:
+    """Return the sum of the values in each cell; by halves, as sums of floats are exact to 53 bits."""
+    low, high = np.bincount(of, values & 0xFFFF), np.bincount(of, values >> 16)
+    return low.astype(np.int64) + (high.astype(np.int64) << 16)
 
 
 def carry(
@@ -299,8 +329,9 @@ def carry(
     means, turn, first = start.means, np.zeros_like(start.turn), 0
     for level in levels:
         motion = grid[first : first + level.count][level.of]
-        means = means + motion[:, :3] + (np.cross(motion[:, 3:], level.offset) >> TURN_BITS)
-        turn = turn + motion[:, 3:]
+        around = motion[:, 3:] << (TURN_BITS - CELL_BITS)
+        means = means + motion[:, :3] + (_cross(around, level.offset) >> TURN_BITS)
+        turn = turn + around
         first += level.count
     return Carried(means, turned(start.quats, turn), start.turn + turn)
 
@@ -310,13 +341,26 @@ def turned(quats: Int64[np.ndarray, "M 4"], turn: Int64[np.ndarray, "M 3"]) -> I
 
     One step of Newton's method brings their length back to one.
     """
-    w, v = quats[:, :1].astype(np.int64), quats[:, 1:].astype(np.int64)
+    # Columns that lie in one piece are gone through twice as fast.
+    w, x, y, z = np.ascontiguousarray(quats.T, np.int64)
+    tx, ty, tz = np.ascontiguousarray(turn.T)
     shift = TURN_BITS + 1
-    real = w - ((turn * v).sum(axis=1, keepdims=True) >> shift)
-    imaginary = v + ((turn * w + np.cross(turn, v)) >> shift)
-    result = np.concatenate([real, imaginary], axis=1)
-    length = (result * result).sum(axis=1, keepdims=True) >> QUAT_BITS
-    return (result * (3 * (1 << QUAT_BITS) - length)) >> (QUAT_BITS + 1)
+    around = (
+        w - ((tx * x + ty * y + tz * z) >> shift),
+        x + ((tx * w + ty * z - tz * y) >> shift),
+        y + ((ty * w + tz * x - tx * z) >> shift),
+        z + ((tz * w + tx * y - ty * x) >> shift),
+    )
+    length = sum(part * part for part in around) >> QUAT_BITS
+    return np.stack([(part * (3 * (1 << QUAT_BITS) - length)) >> (QUAT_BITS + 1) for part in around], axis=1)
+
+
+def _cross(a: Int64[np.ndarray, "M 3"], b: Int64[np.ndarray, "M 3"]) -> Int64[np.ndarray, "M 3"]:
+    """Return cross products; NumPy's own spends most of its time on other shapes than ours."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    result = np.empty_like(a)
+    result[:, 0], result[:, 1], result[:, 2] = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    return result
 
 
 def split(chosen: Bool[np.ndarray, "N"], by: Bool[np.ndarray, "N"]) -> tuple[np.ndarray, np.ndarray]:
@@ -324,9 +368,7 @@ def split(chosen: Bool[np.ndarray, "N"], by: Bool[np.ndarray, "N"]) -> tuple[np.
     return chosen[by], chosen[~by]
 
 
-def unsplit(
-    inside: np.ndarray, outside: np.ndarray, by: Bool[np.ndarray, "N"]
-) -> Bool[np.ndarray, "N"]:
+def unsplit(inside: np.ndarray, outside: np.ndarray, by: Bool[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
     """Put together what :func:`split` has parted.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -10,6 +12,7 @@ from torch import Tensor
 from dyn3d_ns.gaussians.gaussians import Gaussians
 from dyn3d_ns.gaussians.lattice import Lattice, LatticeGaussians
 from dyn3d_ns.gaussians.scene import StaticScene
+from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
@@ -43,46 +46,84 @@ def gaussians_of(
     )
 
 
-class StreamedScene(StaticScene):
-    """Frame 0 while it is trained; once there is a stream, what that holds at the time asked for.
+def frame_at(times: tuple[float, ...], t: float, count: int) -> tuple[int, float]:
+    """Return the first frame at or after a time, and the part of the way back from there to the time.
+
+    Args:
+        times: Times of all frames that are planned, rising.
+        t: The time.
+        count: Frames that are there; after the last one the scene stays as it is there.
+    """
+    there = times[: max(count, 1)]
+    after = int(np.searchsorted(there, t - TIME_EPS))
+    if after >= len(there):
+        return len(there) - 1, 0.0
+    if after == 0 or there[after] - t <= TIME_EPS:
+        return after, 0.0
+    return after, (there[after] - t) / (there[after] - there[after - 1])
+
+
+class Shown(NamedTuple):
+    """What a stream shows at a time."""
+
+    gaussians: Gaussians
+    frame: int
+    """The frame that they belong to."""
+    problem: DamagedFileError | None
+    """Why it is not the frame of that time but an earlier one."""
+
+
+class StreamedFrames:
+    """What a stream of Gaussians holds at any time; safe to ask from several threads.
 
     Between two frames what moves is on its way from one to the other; after the last frame that is written
     the scene stays as it is there.
     """
 
+    def __init__(self, player: StreamPlayer[LatticeGaussians], lattice: Lattice, timeline: Timeline) -> None:
+        """Show what ``player`` plays at the times of ``timeline``."""
+        self.player, self.lattice, self.timeline = player, lattice, timeline
+        self._kept: tuple[LatticeGaussians, float, torch.device, Gaussians] | None = None
+
+    def at(self, t: float, device: torch.device) -> Shown:
+        """Return the scene at a normalised time; behind damage, as it was in the last frame before.
+
+        Raises:
+            MissingFileError: no frame is there.
+            DamagedFileError: frame 0 is damaged.
+        """
+        frame, back = frame_at(self.timeline.frame_times, t, self.player.num_frames())
+        reached = self.player.reach(frame)
+        back = back if reached.problem is None else 0.0
+        kept = self._kept
+        if kept is None or kept[0] is not reached.state or kept[1:3] != (back, device):
+            gaussians = gaussians_of(reached.state, self.lattice, device, back, self.timeline.dt)
+            kept = self._kept = reached.state, back, device, gaussians
+        return Shown(kept[3], reached.frame, reached.problem)
+
+
+class StreamedScene(StaticScene):
+    """Frame 0 while it is trained; once there is a stream, what that holds at the time asked for."""
+
     def __init__(self, params: dict[str, Float[Tensor, "N *D"]], timeline: Timeline) -> None:
         """Take frame 0's parameters and the times of the recording."""
         super().__init__(params)
         self.timeline = timeline
-        self._player: StreamPlayer[LatticeGaussians] | None = None
-        self._lattice: Lattice | None = None
-        self._kept: tuple[LatticeGaussians, float, Gaussians] | None = None
+        self._frames: StreamedFrames | None = None
 
     def play(self, player: StreamPlayer[LatticeGaussians], lattice: Lattice) -> None:
         """Show a stream from now on."""
-        self._player, self._lattice, self._kept = player, lattice, None
+        self._frames = StreamedFrames(player, lattice, self.timeline)
 
     def at(self, t: float) -> Gaussians:
-        """Return the scene at a normalised time."""
-        if self._player is None or self._lattice is None:
+        """Return the scene at a normalised time.
+
+        Raises:
+            DamagedFileError: the stream does not play up to there.
+        """
+        if self._frames is None:
             return super().at(t)
-        frame, back = self.frame_at(t, self._player.num_frames())
-        state = self._player.seek(frame)
-        if self._kept is None or self._kept[0] is not state or self._kept[1] != back:
-            shown = gaussians_of(state, self._lattice, self.params["means"].device, back, self.timeline.dt)
-            self._kept = state, back, shown
-        return self._kept[2]
-
-    def frame_at(self, t: float, count: int) -> tuple[int, float]:
-        """Return the first frame at or after a time, and the part of the way back from there to the time."""
-        times = self.timeline.frame_times[: max(count, 1)]
-        after = int(np.searchsorted(times, t - TIME_EPS))
-        if after >= len(times):
-            return len(times) - 1, 0.0
-        if after == 0 or times[after] - t <= TIME_EPS:
-            return after, 0.0
-        return after, (times[after] - t) / (times[after] - times[after - 1])
-
-    def forget(self) -> None:
-        """Drop what is kept between calls."""
-        self._kept = None
+        shown = self._frames.at(t, self.params["means"].device)
+        if shown.problem is not None:
+            raise shown.problem
+        return shown.gaussians

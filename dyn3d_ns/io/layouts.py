@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from dyn3d_ns.io.clip.folder import recognise_clip
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import recognise_transforms
 from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, images_in
+from dyn3d_ns.io.recordings.opening import recognise_recording
 from dyn3d_ns.io.sequences import recognise_davis, recognise_sintel
 from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
@@ -88,12 +88,8 @@ def _multi_video(path: Path) -> Recognised | None:
     videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
     if len(videos) < 2:
         return None
-    poses = (path / "poses_bounds.npy").is_file()
-    if not poses and not all(re.fullmatch(r"cam\D?\d+", p.stem) for p in videos):
-        use = [f"dyn3d process {p} OUT" for p in videos[:5]]
-        return Recognised("folder of videos", {"videos": ", ".join(p.name for p in videos)}, use=use)
-    facts = {"cameras": str(len(videos)), "poses": "poses_bounds.npy" if poses else "none"}
-    return Recognised("N3DV (one video a camera)", facts, [] if poses else ["poses_bounds.npy"])
+    use = [f"dyn3d process {p} OUT" for p in videos[:5]]
+    return Recognised("folder of videos", {"videos": ", ".join(p.name for p in videos)}, use=use)
 
 
 def _llff(path: Path) -> Recognised | None:
@@ -123,6 +119,7 @@ _FOLDERS: tuple[Callable[[Path], Recognised | None], ...] = (
     recognise_sintel,
     recognise_davis,
     recognise_transforms,
+    recognise_recording,
     _multi_video,
     _llff,
     recognise_colmap,

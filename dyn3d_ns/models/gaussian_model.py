@@ -170,6 +170,11 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         self.camera_optimizer.get_param_groups(groups)
         return groups
 
+    @property
+    def densify_steps(self) -> int:
+        """Steps over which densification is spread, by default those of the whole training."""
+        return self.schedule.steps
+
     def start_training(self, optimizers: dict[str, Optimizer]) -> None:
         """Set the densification up for the training that begins."""
         super().start_training(optimizers)
@@ -178,7 +183,7 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
             c.densify,
             self.scene.params,
             optimizers,
-            self.schedule.steps,
+            self.densify_steps,
             c.max_gaussians,
             0.5 * self.extent,
             self._resumed_densification,

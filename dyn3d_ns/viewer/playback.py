@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING
 from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMachine
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-from dyn3d_ns.viewer.player import PlaybackPanel, TimePlayer
+from dyn3d_ns.viewer.player import FRAME_RATE, PANEL_RATE, PlaybackPanel, TimePlayer
 from dyn3d_ns.viewer.start_view import look_through_training_camera
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
-FRAME_RATE = 30.0
-"""Most frames asked for in a second; the rate that the stock viewer aims at."""
 TRAINING_FRAME_RATE = 10.0
-"""The same while a training runs, which waits during every frame."""
+"""Most frames asked for in a second while a training runs, which waits during every frame."""
 COARSE_BELOW = 8.0
 """Below this many full-resolution frames a second the stock viewer's reduced resolution is used."""
-PANEL_RATE = 10.0
-"""Most updates a second of the text and of the frame slider: they cost the browser more than the picture."""
 _POLL_SECONDS = 0.003
 
 

@@ -7,10 +7,17 @@ import time
 from collections.abc import Callable
 
 import viser
+from viser._messages import GuiUpdateMessage
 
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.clock import PlaybackClock, describe_time, describe_timeline
 
+FRAME_RATE = 30.0
+"""Most times shown in a second by who shows them itself."""
+PANEL_RATE = 10.0
+"""Most updates a second of the text and of the frame slider: they cost the browser more than the picture."""
+STEPS = {"Previous": -1, "Next": 1}
+"""Buttons that step, and by how many frames."""
 SPEEDS = {"0.1x": 0.1, "0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
 """Choices of the speed menu."""
 
@@ -83,6 +90,36 @@ class TimePlayer:
         raise NotImplementedError
 
 
+class DirectPlayer(TimePlayer):
+    """A player that shows each time itself, by :meth:`show`."""
+
+    def show(self, time_to_show: float) -> None:
+        """Show a normalised time, and note it in ``_shown``."""
+        raise NotImplementedError
+
+    def seek(self, time_to_show: float) -> None:
+        """Show a normalised time; playback, if it runs, goes on from there."""
+        self.clock.restart(time_to_show, self.now())
+        self.show(time_to_show)
+        if self._panel is not None:
+            self._panel.show_time(time_to_show)
+
+    def _run(self, halt: threading.Event) -> None:
+        panel_updated = 0.0
+        while not halt.is_set():
+            began = self.now()
+            shown, ended = self.clock.read(began)
+            self.show(shown)
+            if self._panel is not None and began - panel_updated > 1 / PANEL_RATE:
+                self._panel.show_time(shown)
+                panel_updated = began
+            if ended:
+                break
+            halt.wait(max(0.0, began + 1 / FRAME_RATE - self.now()))
+        if not halt.is_set():
+            self.pause()
+
+
 class PlaybackPanel:
     """The folder of playback controls in the viewer's side bar."""
 
@@ -97,27 +134,45 @@ class PlaybackPanel:
             self._now = server.gui.add_markdown(describe_time(timeline, playback.time))
             self._play = server.gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY_FILLED)
             self._pause = server.gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
-            self._step = server.gui.add_button_group("Step", ("Previous", "Next"))
+            self._step = server.gui.add_button_group("Step", tuple(STEPS))
+            # viser passes over a press of the button that was pressed last, of the first one at first.
+            self._step.value = ""
+            # A slider of one place cannot be drawn; where there is one frame, all of it means that.
             self._frame = server.gui.add_slider(
-                "Frame", 0, last, 1, timeline.frame_index(playback.time), marks=tuple(marks)
+                "Frame", 0, max(last, 1), 1, timeline.frame_index(playback.time), marks=tuple(marks)
             )
             self._speed = server.gui.add_dropdown(
                 "Speed", tuple(SPEEDS), "1x", hint=f"1x is real time: {timeline.fps:g} frames a second"
             )
             self._loop = server.gui.add_checkbox("Loop", playback.clock.loop)
-            server.gui.add_markdown(describe_timeline(timeline))
+            self._extent = server.gui.add_markdown(describe_timeline(timeline))
         self._play.on_click(lambda _: playback.play())
         self._pause.on_click(lambda _: playback.pause())
-        self._step.on_click(lambda _: playback.step(1 if self._step.value == "Next" else -1))
+        self._step.on_click(lambda event: self._step_frame(by_hand=event.client is not None))
         self._frame.on_update(lambda event: self._seek_frame(by_hand=event.client is not None))
         self._speed.on_update(lambda _: playback.clock.set_speed(SPEEDS[self._speed.value], playback.now()))
         self._loop.on_update(lambda _: playback.clock.set_loop(self._loop.value, playback.now()))
+
+    def _step_frame(self, by_hand: bool) -> None:
+        if by_hand:
+            frames = STEPS[self._step.value]
+            self._step.value = ""
+            self._playback.step(frames)
 
     def _seek_frame(self, by_hand: bool) -> None:
         timeline = self._playback.timeline
         # Our own updates of the slider come back here too, late; they ask for nothing new.
         if by_hand and self._frame.value != timeline.frame_index(self._playback.time):
-            self._playback.seek(timeline.frame_times[self._frame.value])
+            self._playback.seek(timeline.frame_times[min(self._frame.value, timeline.num_frames - 1)])
+
+    def resize(self) -> None:
+        """Let the slider reach to the end of a timeline that has changed."""
+        timeline = self._playback.timeline
+        # viser's handles of sliders have no setter for what the page lets change.
+        update = GuiUpdateMessage(self._frame._impl.id, {"max": max(timeline.num_frames - 1, 1)})
+        self._frame._impl.gui_api._websock_interface.queue_message(update)
+        self._extent.content = describe_timeline(timeline)
+        self.show_time(self._playback.time)
 
     def show_playing(self, playing: bool) -> None:
         """Offer the pause button while time runs, the play button otherwise."""

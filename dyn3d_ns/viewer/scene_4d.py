@@ -14,15 +14,12 @@ from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, field_of_view, focals
 from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.other_processes import let_processes_end
-from dyn3d_ns.viewer.player import PlaybackPanel, TimePlayer
+from dyn3d_ns.viewer.player import DirectPlayer, PlaybackPanel
 from dyn3d_ns.viewer.scene_parts import quaternion, some_of, thumbnail, trail_points, typical_size
 
-FRAME_RATE = 30.0
-"""Most frames shown in a second."""
 _FRUSTUMS = 20
 _MOVING_BUDGET = 1_500_000
 _TRAILS = 400
-_PANEL_RATE = 10.0
 _PICTURE, _OBJECTS = "picture", "objects"
 
 
@@ -35,7 +32,7 @@ class ViewLimits:
     """Of each frame."""
 
 
-class SceneViewer(TimePlayer):
+class SceneViewer(DirectPlayer):
     """Serves a fused scene on one address until it is stopped.
 
     Everything is sent once; while time runs, only what is visible changes, and the trails.
@@ -69,34 +66,12 @@ class SceneViewer(TimePlayer):
 
     # -- time ---------------------------------------------------------------------------------------
 
-    def seek(self, time_to_show: float) -> None:
-        """Show a normalised time; playback, if it runs, goes on from there."""
-        self.clock.restart(time_to_show, self.now())
-        self._show(time_to_show)
-        if self._panel is not None:
-            self._panel.show_time(time_to_show)
-
     def stop(self) -> None:
         """Stop serving."""
         self.pause()
         self.server.stop()
 
-    def _run(self, halt: threading.Event) -> None:
-        panel_updated = 0.0
-        while not halt.is_set():
-            began = self.now()
-            shown, ended = self.clock.read(began)
-            self._show(shown)
-            if self._panel is not None and began - panel_updated > 1 / _PANEL_RATE:
-                self._panel.show_time(shown)
-                panel_updated = began
-            if ended:
-                break
-            halt.wait(max(0.0, began + 1 / FRAME_RATE - self.now()))
-        if not halt.is_set():
-            self.pause()
-
-    def _show(self, time_to_show: float) -> None:
+    def show(self, time_to_show: float) -> None:
         """Make the nearest frame the visible one."""
         with self._lock:
             self._shown = time_to_show

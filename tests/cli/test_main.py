@@ -46,6 +46,7 @@ def test_every_command_has_an_example() -> None:
         "clean",
         "bench",
         "stream",
+        "play",
     }
     assert {example.split()[1] for example in EXAMPLES} == commands
 

@@ -57,6 +57,8 @@ def test_steps_and_the_frame_slider_go_through_frames(viewer) -> None:
     viewer.wait_until(lambda: viewer.readout()[0] == 2, "frame 2")
     viewer.click_text("Previous")
     viewer.wait_until(lambda: viewer.readout()[0] == 1, "frame 1 again")
+    viewer.click_text("Previous")
+    viewer.wait_until(lambda: viewer.readout()[0] == 0, "frame 0: a button works twice in a row")
 
 
 def test_play_runs_until_paused(viewer) -> None:

@@ -35,9 +35,10 @@ def recognise_recording(path: Path) -> Recognised | None:
     if layout.length():
         facts["frames"] = layout.length()
     there = poses.exists()
-    facts["poses"] = poses.relative_to(path).as_posix() if there else "none"
+    name = poses.relative_to(path).as_posix()
+    facts["poses"] = name if there else "none"
     use = [f"ns-train dyn3d-stream-splat --data {path} n3dv-data"]
-    return Recognised(layout.title, facts, [] if there else [poses.name], use if there else [])
+    return Recognised(layout.title, facts, [] if there else [name], use if there else [])
 
 
 def open_recording(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 """Last bytes of a file that is whole."""
+_FULL_CHROMA = 0x4 | 0x2000 | 0x4000 | 0x40000
+"""libswscale's BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP and ACCURATE_RND; PyAV 17 names only the first."""
 _MEND = "restore it from the original, or leave the camera out with --drop-cameras"
 
 
@@ -133,20 +135,13 @@ def full_chroma_rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
     of 4:2:0 counts as centred between its pixels, as encoders fed from RGB and fast decoders have it.
     """
     from av import VideoFrame
-    from av.video.reformatter import Interpolation
 
-    flags = (
-        Interpolation.BICUBIC
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP
-        | Interpolation.ACCURATE_RND
-    )
     if frame.format.name in ("yuv420p", "yuvj420p"):
         # H.264 that names no place decodes as "left", which costs 2 dB; a new frame has no place to go by.
         centred = VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
         centred.colorspace, centred.color_range = frame.colorspace, frame.color_range
         frame = centred
-    return frame.reformat(format="rgb24", interpolation=flags).to_ndarray()
+    return frame.reformat(format="rgb24", interpolation=_FULL_CHROMA).to_ndarray()
 
 
 class ImageFrames:

@@ -14,7 +14,7 @@ FRAMES = 60
 """Frames that are looked at, from the first on."""
 MAX_LAG = 15
 """Frames that a camera is shifted by at most."""
-_LEAST_FRAMES = 2 * MAX_LAG + 6
+_LEAST_FRAMES = 2 * MAX_LAG + 4
 _MARGIN, _LEAST = 0.28, 0.5
 """By how much another lag must correlate better than none, and at least how well."""
 _GREY = (64, 48)

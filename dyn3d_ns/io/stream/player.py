@@ -27,6 +27,17 @@ class _Entry(Generic[State]):
     size: int
 
 
+@dataclass(frozen=True)
+class Reached(Generic[State]):
+    """How far towards a frame a stream plays."""
+
+    state: State
+    frame: int
+    """The frame asked for, or the last one before it that can be played."""
+    problem: DamagedFileError | None = None
+    """Why it is not the one asked for."""
+
+
 class StreamPlayer(Generic[State]):
     """Decode the frames of a stream in any order; safe to use from several threads.
 
@@ -57,17 +68,32 @@ class StreamPlayer(Generic[State]):
             MissingFileError: the frame is not there (yet).
             DamagedFileError: it, or one between it and the keyframe before it, is damaged.
         """
+        reached = self.reach(frame)
+        if reached.problem is not None:
+            raise reached.problem
+        return reached.state
+
+    def reach(self, frame: int) -> Reached[State]:
+        """Return the state of a frame; behind a damaged one, that of the last one before the damage.
+
+        Raises:
+            MissingFileError: the frame is not there (yet).
+            DamagedFileError: frame 0 is damaged.
+        """
         if frame < 0:
             raise ValueError(f"frames count from 0, got {frame}")
         with self._lock:
             self.reader.stamp(frame)
             initial = self._first()
             if frame == 0:
-                return initial.state
+                return Reached(initial.state, 0)
             at, state = self._nearest(frame, initial)
             for between in range(at + 1, frame + 1):
-                state = self._decode(between, self.reader.delta, partial(self._decoder.advance, state))
-            return state
+                try:
+                    state = self._decode(between, self.reader.delta, partial(self._decoder.advance, state))
+                except DamagedFileError as error:
+                    return Reached(state, between - 1, error)
+            return Reached(state, frame)
 
     def cached_bytes(self) -> int:
         """Return the memory of the frames that are kept, frame 0 apart."""

@@ -48,7 +48,8 @@ class ChangeDetector:
             drift: Least difference from what was fitted that counts, likewise.
             noise: Times the median difference of a view, which is what its noise makes, added to that.
         """
-        self.before, self.fitted = images, images.clone()
+        self.before: Images = images
+        self.fitted: Images = images.clone()
         self.floor, self.drift, self.noise = floor, drift, noise
         height, width = images.shape[1:3]
         self.ages = torch.zeros_like(tiles_of(torch.zeros(len(images), height, width)), dtype=torch.int32)
@@ -107,21 +108,14 @@ def changed_views(
 
 
 def touched(views: list[ChangedView], gaussians: Gaussians) -> Touched:
-    """Sum over the crops how much of each Gaussian's light falls where something has changed.
-
-    A rendering is linear in the Gaussians' channels: the slope of a weighted sum of its pixels by a
-    Gaussian's channel is the sum of its blending weights there.
-    """
+    """Sum over the crops how much of each Gaussian's light falls where something has changed."""
     count, device = len(gaussians), gaussians.means.device
     total, fresh, opened = (torch.zeros(count, device=device) for _ in range(3))
     votes, seen = torch.zeros(count, device=device), torch.zeros(count, device=device)
     for view in views:
         own = gaussians.select(view.gaussians)
-        with torch.enable_grad():
-            channels = torch.zeros(len(own), 3, device=device, requires_grad=True)
-            light, _ = view.render(own, channels, None)
-            weights = torch.stack([torch.ones_like(view.fresh), view.fresh, view.stale], -1)
-            (slope,) = torch.autograd.grad((light * weights).sum(), channels)
+        weights = torch.stack([torch.ones_like(view.fresh), view.fresh, view.stale], -1)
+        slope = view.light(own, weights)
         total.index_add_(0, view.gaussians, slope[:, 0])
         fresh.index_add_(0, view.gaussians, slope[:, 1])
         opened.index_add_(0, view.gaussians, slope[:, 2])

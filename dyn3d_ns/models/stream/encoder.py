@@ -85,10 +85,10 @@ class StreamEncoder:
         Without images the frame is held as the one before.
         """
         detector, c, device = self.detector, self.config, self.known.device
-        images = detector.before if images is None else images
+        if images is None:
+            images = detector.before
         before = gaussians_of(self.state, self.decoder.lattice, device)
-        fresh = detector.fresh(images)
-        stale = detector.drifted(images)
+        fresh, stale = detector.fresh(images), detector.drifted(images)
         views = changed_views(self.rig, images, fresh, stale, before)
         light = touched(views, before)
         moved = torch.from_numpy(self.state.moving).to(device)
@@ -97,7 +97,14 @@ class StreamEncoder:
         moving |= moved & seen & (light.fresh > c.mover_stays * light.total)
         changed = (light.open > c.changer_share * light.total) & seen | moving
         self.fit = FrameFit(
-            self.state, before, self.decoder.lattice, moving, changed, views, self.footprint, c.fit
+            self.state,
+            before,
+            self.decoder.lattice,
+            moving,
+            changed,
+            views,
+            self.footprint,
+            c.fit,
         )
         self.fit.keep_rigid(self.neighbours, self.known)
         detector.fit(images, tiles_of(fresh | stale), self.frame + 1)
@@ -105,6 +112,13 @@ class StreamEncoder:
         generator = torch.Generator().manual_seed(self.frame + 1)
         self._order = shuffled_rounds(len(views), generator)
         return len(views)
+
+    def settle(self) -> None:
+        """Round the motion grid and free the residuals around it; put new Gaussians where the error is."""
+        assert self.fit is not None
+        self.fit.settle()
+        if self.config.fit.renewed and self.views:
+            self.fit.renew(self.background, self.sh_degree, torch.Generator().manual_seed(self.frame + 1))
 
     def next_view(self) -> int | None:
         """Go on to the next view in which something changes, in shuffled rounds; return its camera."""
@@ -122,6 +136,7 @@ class StreamEncoder:
         """Return the frame's delta and go on to what a decoder makes of it."""
         assert self.fit is not None
         planes = self.fit.planes()
+        self.known &= torch.from_numpy(~self.fit.replaced).to(self.known.device)
         self.state = self.decoder.advance(self.state, planes)
         self.frame, self.fit = self.frame + 1, None
         return planes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.lattice import (
     ATTRIBUTES,
+    CELL_BITS,
     QUAT_BITS,
     RESIDUAL_BITS,
-    TURN_BITS,
     Carried,
     Lattice,
     LatticeGaussians,
@@ -25,12 +26,18 @@ from dyn3d_ns.gaussians.lattice import (
     predicted,
     split,
 )
+from dyn3d_ns.geometry.rotations import normalize_quat, quat_apply
 from dyn3d_ns.losses.photometric import image_loss
 from dyn3d_ns.models.stream.views import ChangedView
 
-
 CELL_TURN = 0.008
 """Radians that a cell of the motion grid turns while its parameter goes as far as one footprint."""
+
+
+_NOTABLE_TOTAL = 2.0
+"""Pixels' worth of light, over all views, from which on the error in it says something."""
+_SHRINK = 1.6
+"""Factor by which a Gaussian that is split in two shrinks (3D Gaussian Splatting, section 5.2)."""
 
 
 @dataclass
@@ -41,10 +48,16 @@ class FrameFitConfig:
     """Cost of a Gaussian that moves, however far."""
     rest_distance: float = 0.4
     """Motion at which half of that is paid, footprints."""
-    rigid_weight: float = 2e-3
+    rigid_weight: float = 5e-4
     """Weight of the squared change of distances between neighbours since frame 0, footprints."""
     neighbours: int = 8
     """Neighbours whose distances are kept."""
+    renewed: int = 16
+    """Most Gaussians that a frame replaces: faint ones are put where the error is greatest."""
+    renew_error: float = 0.12
+    """Mean error over a Gaussian's light, colours in 0..1, from which it is split with the help of one."""
+    faint: float = 0.05
+    """Opacity below which a Gaussian may be put elsewhere."""
     dead_zone: float = 0.6
     """Residuals below this part of a step are not stored; 0.5 rounds."""
 
@@ -60,7 +73,8 @@ class Neighbours(NamedTuple):
 def neighbours_of(means: Float[Tensor, "N 3"], count: int) -> Neighbours:
     """Find the nearest other points of each."""
     points = means.cpu().numpy()
-    distance, which = KDTree(points).query(points, k=count + 1)
+    found = KDTree(points).query(points, k=count + 1)
+    distance, which = np.asarray(found[0]), np.asarray(found[1])
     return Neighbours(
         torch.from_numpy(which[:, 1:].astype(np.int64)).to(means.device),
         torch.from_numpy(distance[:, 1:].astype(np.float32)).to(means.device),
@@ -71,6 +85,8 @@ class _InView(NamedTuple):
     """The Gaussians of a view as they were, and which of them are free."""
 
     view: ChangedView
+    rows: Int64[Tensor, "n"]
+    """Numbers of the view's Gaussians."""
     still: Gaussians
     moving_at: Int64[Tensor, "m"]
     moving: Int64[Tensor, "m"]
@@ -114,6 +130,8 @@ class FrameFit:
         self.moving, self.changed = moving.cpu().numpy(), changed.cpu().numpy()
         self.rows = moving.nonzero()[:, 0]
         self.changed_rows = changed.nonzero()[:, 0]
+        self._rows_now, self._changed_now = self.rows, self.changed_rows
+        self._rest = before.colors[:0, 1:]
         self.before = before
         start = predicted(state, self.moving)
         self.start = self._floats(start)
@@ -130,12 +148,15 @@ class FrameFit:
         self.grid_steps = np.zeros((count, 6), np.int64)
         self._settled = self.start
         self.shift, self.turn = self._free(len(self.rows), 3), self._free(len(self.rows), 3)
-        scene = {
-            name: torch.from_numpy(lattice.to_float(name, vars(state)[name])[self.changed]).to(self.device)
-            for name in ATTRIBUTES
-        }
-        self.scales, self.opacities, self.features_dc = (nn.Parameter(scene[n]) for n in ATTRIBUTES)
-        self._in_views = [self._in_view(view) for view in views]
+        scene = (lattice.to_float(name, vars(state)[name])[self.changed] for name in ATTRIBUTES)
+        self.scales, self.opacities, self.features_dc = (
+            nn.Parameter(torch.from_numpy(values).to(self.device)) for values in scene
+        )
+        # What rests keeps its size: it is only passed before, or lit otherwise.
+        self._of_moving = torch.searchsorted(self.changed_rows, self.rows)
+        self.views = views
+        self.replaced = np.zeros(len(state), bool)
+        self._in_views = [self._in_view(view, view.gaussians) for view in views]
         self._pairs: tuple[Tensor, Tensor, Tensor] | None = None
 
     def _free(self, *shape: int) -> nn.Parameter:
@@ -146,16 +167,14 @@ class FrameFit:
         quats = np.ldexp(carried.quats.astype(np.float32), -QUAT_BITS)
         return torch.from_numpy(means).to(self.device), torch.from_numpy(quats).to(self.device)
 
-    def _in_view(self, view: ChangedView) -> _InView:
-        count, device = len(self.moving), self.device
+    def _in_view(self, view: ChangedView, own: Int64[Tensor, "n"]) -> _InView:
         numbers = []
-        for rows in (self.rows, self.changed_rows):
-            number = torch.full((count,), -1, dtype=torch.int64, device=device)
-            number[rows] = torch.arange(len(rows), device=device)
-            own = number[view.gaussians]
-            at = (own >= 0).nonzero()[:, 0]
-            numbers += [at, own[at]]
-        return _InView(view, self.before.select(view.gaussians), *numbers)
+        for rows in (self._rows_now, self._changed_now):
+            number = torch.full((len(self.moving),), -1, dtype=torch.int64, device=self.device)
+            number[rows] = torch.arange(len(rows), device=self.device)
+            at = (number[own] >= 0).nonzero()[:, 0]
+            numbers += [at, number[own][at]]
+        return _InView(view, own, self.before.select(own), *numbers)
 
     def keep_rigid(self, neighbours: Neighbours, known: Bool[Tensor, "N"]) -> None:
         """Let what moves keep its distances from neighbours that move along, as they were at frame 0.
@@ -189,10 +208,79 @@ class FrameFit:
     @torch.no_grad()
     def settle(self) -> None:
         """Round the grid; the residuals start from where it leads."""
-        bits = np.array([self.lattice.means] * 3 + [TURN_BITS] * 3)
+        bits = np.array([self.lattice.means] * 3 + [CELL_BITS] * 3)
         self.grid_steps = np.rint(np.ldexp(_array(self.grid * self._units), bits)).astype(np.int64)
         self.settled = carry(self.state, self.moving, self.lattice, self.grid_steps)
         self._settled = self._floats(self.settled)
+
+    @torch.no_grad()
+    def renew(self, background: Float[Tensor, "3"], sh_degree: int, generator: torch.Generator) -> None:
+        """Put faint Gaussians beside those at rest in whose light the error is greatest, and so split these.
+
+        What moves is left alone: a new part of it would have to learn its motion first.
+        """
+        c, count = self.config, len(self.moving)
+        mass, total = torch.zeros(count, device=self.device), torch.zeros(count, device=self.device)
+        means, quats = self.placed()
+        for one in self._in_views:
+            now = self._seen(one, means, quats)
+            image, alpha = one.view.render(now, now.colors, sh_degree)
+            shown = image + (1 - alpha) * background - one.view.image.float() / 255.0
+            weights = (
+                torch.stack([shown.abs().mean(-1), torch.ones_like(shown[..., 0])], -1) * one.view.weight
+            )
+            light = one.view.light(now, weights)
+            mass.index_add_(0, one.rows, light[:, 0])
+            total.index_add_(0, one.rows, light[:, 1])
+        changed, moving = (torch.from_numpy(m).to(self.device) for m in (self.changed, self.moving))
+        poor = changed & ~moving & (mass > c.renew_error * total) & (total > _NOTABLE_TOTAL)
+        faint = (self.before.opacities < c.faint) & ~(changed | moving)
+        number = min(c.renewed, int(poor.sum()), int(faint.sum()))
+        if number:
+            sources = torch.where(poor, mass, -1.0).topk(number).indices
+            places = torch.where(faint, self.before.opacities, 2.0).topk(number, largest=False).indices
+            self._split(sources, places, means, quats, generator)
+
+    def _split(
+        self,
+        sources: Int64[Tensor, "R"],
+        places: Int64[Tensor, "R"],
+        means: Tensor,
+        quats: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        """Put each of ``places`` into the ellipsoid of one of ``sources``; both take 1 / 1.6 of its size."""
+        self.replaced[places.cpu().numpy()] = True
+        places = torch.from_numpy(np.flatnonzero(self.replaced)).to(self.device)
+        at = torch.searchsorted(self.changed_rows, sources)
+        where, turn = self.before.means[sources].clone(), self.before.quats[sources].clone()
+        moves = torch.from_numpy(self.moving).to(self.device)[sources]
+        number = torch.searchsorted(self.rows, sources[moves])
+        where[moves], turn[moves] = means[number], quats[number]
+        spread = torch.randn(len(sources), 3, generator=generator).to(self.device) * self.scales[at].exp()
+        where += quat_apply(normalize_quat(turn), spread)
+        self.scales[at] -= math.log(_SHRINK)
+        self._settled = torch.cat([means, where]), torch.cat([quats, turn])
+        self._rest = self.before.colors[sources][:, 1:]
+        self.shift, self.turn = (
+            self._free(len(means) + len(places), 3),
+            self._free(len(means) + len(places), 3),
+        )
+        self.scales, self.opacities, self.features_dc = (
+            nn.Parameter(torch.cat([values, values[at]]))
+            for values in (self.scales, self.opacities, self.features_dc)
+        )
+        kept = torch.ones(len(self.moving), dtype=torch.bool, device=self.device)
+        kept[places] = False
+        self.before.colors[places] = self.before.colors[sources]
+        self._rows_now = torch.cat([self.rows, places])
+        self._changed_now = torch.cat([self.changed_rows, places])
+        anew = torch.arange(len(places), device=self.device) + len(self.changed_rows)
+        self._of_moving = torch.cat([self._of_moving, anew])
+        self._in_views = [
+            self._in_view(view, torch.cat([view.gaussians[kept[view.gaussians]], places]))
+            for view in self.views
+        ]
 
     def placed(self) -> tuple[Float[Tensor, "M 3"], Float[Tensor, "M 4"]]:
         """Return where what moves is by now, with gradients."""
@@ -201,10 +289,8 @@ class FrameFit:
         means, quats = self._settled
         return means + self.footprint * self.shift, _turned(quats, self.turn)
 
-    def loss(self, number: int, background: Float[Tensor, "3"], sh_degree: int) -> dict[str, Tensor]:
-        """Return the losses of one crop."""
-        one = self._in_views[number]
-        means, quats = self.placed()
+    def _seen(self, one: _InView, means: Float[Tensor, "M 3"], quats: Float[Tensor, "M 4"]) -> Gaussians:
+        """Return a crop's Gaussians as they are by now, with gradients, given those that move."""
         opacities = torch.sigmoid(self.opacities).squeeze(1)
         still = one.still
         colors = still.colors.clone()
@@ -216,14 +302,19 @@ class FrameFit:
         def changed(values: Tensor, new: Tensor) -> Tensor:
             return values.index_copy(0, one.changed_at, new.index_select(0, one.changed))
 
-        now = Gaussians(
+        return Gaussians(
             moved(still.means, means),
             moved(still.quats, quats),
-            changed(still.scales, self.scales.exp()),
+            moved(still.scales, self.scales.index_select(0, self._of_moving).exp()),
             changed(still.opacities, opacities),
             colors,
         )
-        render, alpha = one.view.render(now, colors, sh_degree)
+
+    def loss(self, number: int, background: Float[Tensor, "3"], sh_degree: int) -> dict[str, Tensor]:
+        """Return the losses of one crop."""
+        one, (means, quats) = self._in_views[number], self.placed()
+        now = self._seen(one, means, quats)
+        render, alpha = one.view.render(now, now.colors, sh_degree)
         losses = {"image": image_loss(render, alpha, one.view.image, background, 1, 0.0, one.view.weight)}
         return losses | self._priors(means)
 
@@ -232,7 +323,7 @@ class FrameFit:
         if not len(self.rows):
             return losses
         if c.rest_weight:
-            far = (means - self.before.means[self.rows]).square().sum(1)
+            far = (means[: len(self.rows)] - self.before.means[self.rows]).square().sum(1)
             losses["rest"] = c.rest_weight * (far / (far + (c.rest_distance * self.footprint) ** 2)).sum()
         if c.rigid_weight and self.settled is not None and self._pairs is not None:
             one, other, distance = self._pairs
@@ -245,29 +336,32 @@ class FrameFit:
     def planes(self) -> dict[str, np.ndarray]:
         """Return the delta: everything rounded to the lattice."""
         assert self.settled is not None
-        zone = self.config.dead_zone
+        zone, moves, changes = self.config.dead_zone, len(self.rows), len(self.changed_rows)
         moving_on, moving_anew = split(self.moving, self.state.moving)
+        shift = np.ldexp(_array(self.shift * self.footprint)[:moves], self.lattice.means)
         planes: dict[str, np.ndarray] = {
             "moving_on": moving_on,
             "moving_anew": moving_anew,
             "grid": self.grid_steps.astype(np.int32),
-            "shift": rounded(np.ldexp(_array(self.shift * self.footprint), self.lattice.means), zone),
-            "turn": rounded(np.ldexp(_array(self.turn), RESIDUAL_BITS), zone),
+            "shift": rounded(shift, zone),
+            "turn": rounded(np.ldexp(_array(self.turn)[:moves], RESIDUAL_BITS), zone),
+            "replaced": self.replaced,
         }
-        gate = np.zeros(int(self.changed.sum()), bool)
-        for name in ATTRIBUTES:
-            steps = np.ldexp(_array(vars(self)[name]), self.lattice.bits(name))
-            planes[name] = rounded(steps - vars(self.state)[name][self.changed], zone)
+        steps = {name: np.ldexp(_array(vars(self)[name]), self.lattice.bits(name)) for name in ATTRIBUTES}
+        gate = np.zeros(changes, bool)
+        for name, values in steps.items():
+            planes[name] = rounded(values[:changes] - vars(self.state)[name][self.changed], zone)
             gate |= planes[name].any(axis=1)
         for name in ATTRIBUTES:
             planes[name] = planes[name][gate]
         changed = np.zeros(len(self.state), bool)
         changed[np.flatnonzero(self.changed)[gate]] = True
         planes["changed_moving"], planes["changed_resting"] = split(changed, self.moving)
-        none = np.zeros(len(self.state), bool)
-        planes["replaced"] = none
-        for name in ("means", "quats", *ATTRIBUTES, "features_rest"):
-            planes[f"new_{name}"] = vars(self.state)[name][none]
+        means, quats = self.placed()
+        planes["new_means"] = self.lattice.to_int("means", _array(means[moves:]))
+        planes["new_quats"] = self.lattice.to_int("quats", _array(normalize_quat(quats[moves:])))
+        planes["new_features_rest"] = self.lattice.to_int("features_rest", _array(self._rest))
+        planes |= {f"new_{name}": rounded(values[changes:], 0.5) for name, values in steps.items()}
         return planes
 
 

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -78,7 +77,7 @@ class StreamMethod(DynamicMethod):
     """Frame that is being trained."""
     _recording: _Recording | None = None
     _follows = False
-    """Whether a frame had to be waited for."""
+    """Whether the recording is still being made."""
     _ended = False
     """Whether the recording has ended before it was planned to."""
     _started = (0.0, 0.0)
@@ -157,6 +156,7 @@ class StreamMethod(DynamicMethod):
         self._recording = _Recording(datamanager.images_at, datamanager.train_indices_at, source)
         if source is not None and not source.wait(0, 10 * self.config.stream.end_after):
             raise UserError("no frame of the recording is there yet: start the cameras, then the training")
+        self._follows = source is not None and source.latest() < self.timeline.num_frames
         super().seed(datamanager)
 
     def images_at(self, frame: int) -> Images:
@@ -204,7 +204,6 @@ class StreamMethod(DynamicMethod):
         """Wait for a frame of a recording that is still being made; return whether it came."""
         if source.latest() > frame:
             return True
-        self._follows = True
         deadline = time.monotonic() + self.config.stream.end_after
         while time.monotonic() < deadline:
             if source.wait(frame, _PATIENCE):

@@ -22,6 +22,7 @@ from dyn3d_ns.engine.schedule import Stage
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.lattice import (
     ATTRIBUTES,
+    KIND,
     GaussianDecoder,
     Lattice,
     LatticeGaussians,
@@ -30,9 +31,10 @@ from dyn3d_ns.gaussians.lattice import (
 )
 from dyn3d_ns.gaussians.scene import point_parameters
 from dyn3d_ns.gaussians.seeds.points import SeedPoints
-from dyn3d_ns.gaussians.streamed import StreamedScene, gaussians_of
+from dyn3d_ns.gaussians.streamed import StreamedScene
 from dyn3d_ns.geometry.cameras import project, to_camera, viewmats_of
 from dyn3d_ns.io.stream.header import StreamHeader
+from dyn3d_ns.io.stream.look import BACKGROUND, CAMERA
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig
 from dyn3d_ns.models.stream.encoder import EncoderConfig, StreamEncoder
@@ -102,6 +104,11 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         steps = {MOTION: self.config.motion_steps, RESIDUALS: self.config.residual_steps}
         return [Stage(name, steps[name], frozenset(GROUPS[name])) for name in GROUPS]
 
+    @property
+    def densify_steps(self) -> int:
+        """Steps of frame 0; later frames replace Gaussians on their own."""
+        return self.config.stream.first_steps
+
     def training_gaussians(self, t: float) -> Gaussians:
         """Return frame 0 with gradients, shaken where that is asked for."""
         gaussians = super().training_gaussians(t)
@@ -140,8 +147,8 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         self._start_encoder(decoder, decoder.start(planes), images)
         times = self.timeline.frame_times
         background = " ".join(repr(c) for c in self.eval_background.tolist())
-        header = lattice.to_header() | {"background": background}
-        return StreamHeader("gaussians", self.timeline.fps, times, header), planes
+        header = lattice.to_header() | {BACKGROUND: background, CAMERA: self.rig.start_camera().to_text()}
+        return StreamHeader(KIND, self.timeline.fps, times, header), planes
 
     def _start_encoder(self, decoder: GaussianDecoder, initial: LatticeGaussians, images: Images) -> None:
         self._initial = initial
@@ -172,7 +179,7 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         fit = self.encoder.fit
         assert fit is not None
         if stage == RESIDUALS:
-            fit.settle()
+            self.encoder.settle()
         parameters = {
             "grid": fit.grid,
             "shift": fit.shift,

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from dyn3d_ns.gaussians import Gaussians
-from dyn3d_ns.geometry.cameras import project, to_camera
+from dyn3d_ns.geometry.cameras import flip_axes, project, to_camera
+from dyn3d_ns.io.stream.look import StartCamera
 from dyn3d_ns.rendering import rasterize
 
 TILE = 16
@@ -33,6 +34,12 @@ class Rig:
 
     def __len__(self) -> int:
         return len(self.viewmats)
+
+    def start_camera(self) -> StartCamera:
+        """Return the first camera, at which viewers start."""
+        pose = flip_axes(torch.linalg.inv(self.viewmats[0].double())[:3]).cpu().numpy()
+        (fx, _, cx), (_, fy, cy) = self.Ks[0, :2].tolist()
+        return StartCamera(pose, fx, fy, cx, cy, self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,20 @@ class ChangedView:
             sh_degree=sh_degree,
         )
         return render[0], alpha[0]
+
+    def light(self, gaussians: Gaussians, weights: Float[Tensor, "h w D"]) -> Float[Tensor, "n D"]:
+        """Return the light of each of the view's Gaussians: its blending weights, summed over the pixels.
+
+        A rendering is linear in the Gaussians' channels: the slope of a weighted sum of its pixels by a
+        Gaussian's channel is the weighted sum of its blending weights.
+        """
+        with torch.enable_grad():
+            channels = torch.zeros(
+                len(gaussians), weights.shape[-1], device=weights.device, requires_grad=True
+            )
+            image, _ = self.render(gaussians, channels, None)
+            (slope,) = torch.autograd.grad((image * weights).sum(), channels)
+        return slope
 
 
 def tiles_of(mask: Bool[Tensor, "V H W"]) -> Bool[Tensor, "V h w"]:

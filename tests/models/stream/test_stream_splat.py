@@ -1,0 +1,227 @@
+"""Streamed Gaussians as they are trained, resumed, evaluated and played."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stream_scene import FIRST, FRAMES, MOTION, RESIDUALS, Streaming, write_recording
+
+from dyn3d_ns.engine import stream_run
+from dyn3d_ns.engine.trainer import DynamicTrainer
+from dyn3d_ns.gaussians.lattice import decoder_of
+from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.stream.decoders import decoder_of as decoder_by_kind
+from dyn3d_ns.io.stream.player import StreamPlayer
+from dyn3d_ns.io.stream.reader import StreamReader
+
+LATER = MOTION + RESIDUALS
+
+
+def stream_files(run: Path) -> dict[str, bytes]:
+    """Return the content of a run's stream."""
+    return {path.name: path.read_bytes() for path in sorted((run / "stream").iterdir())}
+
+
+def evaluate(trainer: DynamicTrainer) -> dict[str, Any]:
+    """Return what `ns-eval` reports."""
+    trainer.pipeline.eval()
+    return trainer.pipeline.get_average_eval_image_metrics()
+
+
+def test_later_frames_follow_the_motion_and_a_frozen_frame_does_not(
+    unbroken: DynamicTrainer, streaming: Streaming
+) -> None:
+    found = evaluate(unbroken)
+    psnr = [frame["psnr"] for frame in found["per_frame"]]
+    assert len(psnr) == FRAMES
+    dataset, model = unbroken.pipeline.datamanager.eval_dataset, streaming.model(unbroken)
+    frozen = []
+    for i in (0, FRAMES - 1):
+        camera = dataset.cameras[i : i + 1]
+        camera.times = torch.zeros_like(camera.times)
+        shown = model.get_outputs_for_camera(camera)["rgb"].numpy()
+        frozen.append(-10 * np.log10(((shown - dataset.get_numpy_image(i) / 255.0) ** 2).mean()))
+    assert frozen[0] == pytest.approx(psnr[0], abs=0.1)
+    assert psnr[-1] > frozen[-1] + 5
+    assert psnr[-1] > psnr[0] - 4
+
+
+def test_the_report_states_bytes_and_seconds_of_the_stream(unbroken: DynamicTrainer) -> None:
+    found, run = evaluate(unbroken), unbroken.base_dir
+    sizes = {path.suffix: 0 for path in (run / "stream").iterdir()}
+    for path in (run / "stream").iterdir():
+        sizes[path.suffix] += path.stat().st_size
+    later = sizes[".delta"] + sizes[".key"]
+    assert found["bytes_per_later_frame"] == pytest.approx(later / (FRAMES - 1))
+    assert found["bytes_per_frame"] == pytest.approx((later + sizes[".init"]) / FRAMES)
+    records = json.loads((run / "frames.json").read_text())
+    assert [record["frame"] for record in records] == list(range(FRAMES))
+    assert found["seconds_per_later_frame"] == pytest.approx(np.mean([r["seconds"] for r in records[1:]]))
+    assert sum(record["bytes"] for record in records) == later + sizes[".init"]
+    assert all(record["figures"]["moving"] > 0 for record in records[1:])
+
+
+def test_what_is_decoded_is_what_the_next_frame_started_from(
+    unbroken: DynamicTrainer, streaming: Streaming
+) -> None:
+    reader = StreamReader(unbroken.base_dir / "stream")
+    decoder = decoder_of(reader.header)
+    state = decoder.start(reader.init())
+    initial = state
+    for frame in range(1, FRAMES):
+        state = decoder.advance(state, reader.delta(frame))
+        if frame in reader.keyframes():
+            jumped = decoder.jump(initial, reader.key(frame))
+            for name, values in vars(state).items():
+                np.testing.assert_array_equal(values, vars(jumped)[name], err_msg=name)
+    encoder = streaming.model(unbroken).encoder
+    assert encoder is not None and reader.keyframes() == [2, 4]
+    for name, values in vars(encoder.state).items():
+        np.testing.assert_array_equal(values, vars(state)[name], err_msg=name)
+
+
+def test_between_two_frames_what_moves_is_on_its_way(unbroken: DynamicTrainer, streaming: Streaming) -> None:
+    model = streaming.model(unbroken)
+    early, late = (model.gaussians_at(model.timeline.frame_times[i]).means for i in (2, 3))
+    assert model.scene.frame_at(0.5, FRAMES) == (3, pytest.approx(0.5))
+    between = model.gaussians_at(0.5).means
+    moving = model.gaussians_at(model.timeline.frame_times[3]).moving
+    torch.testing.assert_close(between[moving], 0.5 * (early + late)[moving])
+    torch.testing.assert_close(between[~moving], late[~moving])
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("at_step", [FIRST // 2, FIRST + LATER - 1, FIRST + 2 * LATER + MOTION + 3])
+def test_a_stopped_training_goes_on_to_the_same_bytes(
+    streaming: Streaming, unbroken: DynamicTrainer, at_step: int
+) -> None:
+    def stop() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    config = streaming.config(f"stopped-{at_step}")
+    with pytest.raises(SystemExit):
+        streaming.run(config, at_step, stop)
+    resumed = streaming.config(f"resumed-{at_step}")
+    resumed.load_dir = config.get_checkpoint_dir()
+    assert stream_files(streaming.run(resumed).base_dir) == stream_files(unbroken.base_dir)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+tests, data, output, step = sys.argv[1:]
+sys.path.insert(0, tests)
+from stream_scene import Streaming
+streaming = Streaming(Path(data), Path(output))
+streaming.run(streaming.config("killed"), int(step), lambda: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.slow
+def test_a_training_killed_within_a_frame_goes_on_to_the_same_bytes(
+    streaming: Streaming, unbroken: DynamicTrainer
+) -> None:
+    step = FIRST + 3 * LATER + MOTION + 4
+    arguments = [str(Path(__file__).parents[2]), str(streaming.data), str(streaming.output), str(step)]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = streaming.config("killed").get_base_dir()
+    assert StreamReader(run / "stream").num_frames() == 4
+    resumed = streaming.config("after-the-kill")
+    resumed.load_dir = run / "nerfstudio_models"
+    assert stream_files(streaming.run(resumed).base_dir) == stream_files(unbroken.base_dir)
+
+
+@pytest.mark.parametrize("suffix", [".delta", ".npz"])
+def test_a_full_disk_leaves_the_frames_before_and_the_training_goes_on(
+    streaming: Streaming, unbroken: DynamicTrainer, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    from dyn3d_ns.io import atomic
+
+    original = atomic._fsync
+
+    def full(path: Path) -> None:
+        if path.name.startswith(f".000003{suffix}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(path)
+
+    config = streaming.config(f"full-disk{suffix}")
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_fsync", full)
+        with pytest.raises(UserError, match="frame 3|before 3"):
+            streaming.run(config)
+    run = config.get_base_dir()
+    assert StreamReader(run / "stream").num_frames() == 3
+    assert not list((run / "stream").glob(".*"))
+    resumed = streaming.config(f"after-full-disk{suffix}")
+    resumed.load_dir = run / "nerfstudio_models"
+    assert stream_files(streaming.run(resumed).base_dir) == stream_files(unbroken.base_dir)
+
+
+def test_resuming_keeps_the_run_that_it_goes_on_from(streaming: Streaming, unbroken: DynamicTrainer) -> None:
+    before = stream_files(unbroken.base_dir)
+    config = streaming.config("again")
+    config.load_dir = unbroken.checkpoint_dir
+    again = streaming.run(config)
+    assert stream_files(unbroken.base_dir) == before == stream_files(again.base_dir)
+    assert evaluate(again)["bytes_per_frame"] == evaluate(unbroken)["bytes_per_frame"]
+
+
+def test_frames_in_which_nothing_changes_cost_nothing(streaming: Streaming, tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = write_recording(tmp_path / "still", frames=3)
+    for path in data.glob("cam*/images/000[12].png"):
+        Image.open(path.with_name("0000.png")).save(path)
+    still = Streaming(data, tmp_path / "out")
+    trainer = still.run(still.config("still"))
+    records = json.loads((trainer.base_dir / "frames.json").read_text())
+    assert [record["figures"] for record in records[1:]] == [{"views": 0, "moving": 0, "changed": 0}] * 2
+    player = StreamPlayer(reader := StreamReader(trainer.base_dir / "stream"), decoder_by_kind(reader.header))
+    for name, values in vars(player.seek(2)).items():
+        np.testing.assert_array_equal(values, vars(player.seek(0))[name])
+
+
+def test_a_recording_is_followed_while_it_is_made_and_ends_where_it_ends(
+    streaming: Streaming, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_recording(tmp_path / "live", frames=1)
+    live = Streaming(data, tmp_path / "out")
+    config = live.config("live")
+    config.pipeline.datamanager.dataparser.follow = True
+    config.pipeline.datamanager.dataparser.frame_end = 9
+    config.pipeline.model.stream.end_after = 2.0
+    later = threading.Thread(target=write_recording, args=(data, 4, 1))
+    trainer = live.run(config, FIRST - 1, later.start)
+    later.join()
+    reader = StreamReader(trainer.base_dir / "stream")
+    assert reader.num_frames() == reader.header.planned_frames == 4
+    assert "frame 1: training" in capsys.readouterr().out
+    assert stream_run.StreamRun(trainer.base_dir).player().seek(3).moving.any()
+
+
+def test_frames_are_held_to_keep_up(tmp_path: Path) -> None:
+    data = write_recording(tmp_path / "late", frames=1)
+    late = Streaming(data, tmp_path / "out")
+    config = late.config("late")
+    config.pipeline.datamanager.dataparser.follow = True
+    config.pipeline.datamanager.dataparser.frame_end = FRAMES
+    config.pipeline.model.stream.skip_behind = 1
+    trainer = late.run(config, FIRST - 1, lambda: write_recording(data, FRAMES, 1) and None)
+    records = json.loads((trainer.base_dir / "frames.json").read_text())
+    assert [record["figures"]["views"] for record in records[1:]] == [0, 0, 0, 4, 4]
+    player = stream_run.StreamRun(trainer.base_dir).player()
+    np.testing.assert_array_equal(player.seek(3).means, player.seek(0).means)
+    assert player.seek(5).moving.any()
