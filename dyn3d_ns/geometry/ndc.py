@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dyn3d_ns.geometry.cameras import from_camera, to_camera
+from dyn3d_ns.geometry.cameras import from_camera, project, to_camera
 
 MAX_TURN = 0.6
 """Largest angle between a camera's axis and the mean of all in a forward-facing rig, radians."""
@@ -78,8 +78,11 @@ class GridSpace:
         if not self.is_ndc:
             return (origins - self.low) * scale - 1, directions * scale
         o, d = to_camera(origins, self.viewmat), directions @ self.viewmat[:3, :3].T
-        o = o + ((self.near - o[:, 2:]) / d[:, 2:]) * d
-        slopes = d[:, :2] / d[:, 2:] - o[:, :2] / self.near
+        _, _, oz = o.split(1, 1)
+        _, _, dz = d.split(1, 1)
+        o = o + (self.near - oz) / dz * d
+        unit = torch.eye(3, dtype=o.dtype, device=o.device)
+        slopes = project(d, unit) - project(o, unit)
         bent = torch.cat([slopes, torch.full_like(slopes[:, :1], 2.0)], 1)
         return (disparity_of(o, self.near) - self.low) * scale - 1, bent * scale
 
@@ -95,8 +98,9 @@ class GridSpace:
 
 def disparity_of(points: Float[Tensor, "N 3"], near: float) -> Float[Tensor, "N 3"]:
     """Return normalised device coordinates x/z, y/z, 1 - 2 near/z of points in a camera's frame."""
-    z = points[:, 2:]
-    return torch.cat([points[:, :2] / z, 1 - 2 * near / z], 1)
+    _, _, z = points.split(1, 1)
+    unit = torch.eye(3, dtype=points.dtype, device=points.device)
+    return torch.cat([project(points, unit), 1 - 2 * near / z], 1)
 
 
 def is_forward_facing(camera_to_worlds: Float[Tensor, "C 3 4"]) -> bool:
