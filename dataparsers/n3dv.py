@@ -108,6 +108,7 @@ class N3DVDataParser(DataParser):
             source_files=[names[i] for i in which] if not trains else ["cameras"] * len(which),
             camera_ids=torch.from_numpy(which),
             points=self._points,
+            depth_bounds=self._depth_bounds,
             frames=frames,
         )
         return DataparserOutputs(
@@ -159,6 +160,15 @@ class N3DVDataParser(DataParser):
         if points is None or not self.config.load_points:
             return None
         return ScenePoints(torch.from_numpy(points.xyz).float(), torch.from_numpy(points.rgb.copy()))
+
+    @cached_property
+    def _depth_bounds(self) -> tuple[float, float] | None:
+        """Least and largest depth that the cameras see, where all say so."""
+        known = [camera.calibration.near_far for camera in self.recording.cameras]
+        found = [near_far for near_far in known if near_far is not None]
+        if len(found) < len(known):
+            return None
+        return min(near for near, _ in found), max(far for _, far in found)
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:

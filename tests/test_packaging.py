@@ -76,7 +76,7 @@ ALLOWED = {
     "kernels": set(),
     "rendering": {"geometry", "kernels"},
     "losses": {"geometry", "timeline", "kernels", "rendering"},
-    "fields": {"geometry", "timeline", "kernels", "rendering"},
+    "fields": {"geometry", "io", "timeline", "kernels", "rendering"},
     "gaussians": {"geometry", "io", "timeline", "kernels", "rendering", "fields"},
     "metrics": {"geometry", "io", "timeline", "rendering", "gaussians", "losses"},
     "data": {"geometry", "io", "timeline", "dataparsers", "plain_errors"},
