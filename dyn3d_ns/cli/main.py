@@ -67,6 +67,8 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 17. Play a STREAM (its folder or CONFIG) in the browser, also while it is written; a PLY of every fifth frame:
    dyn3d play STREAM
    dyn3d stream bake CONFIG --every 5 --output-dir splats
+18. Streaming methods, whole and without their parts, in one table beside the published figures:
+   dyn3d bench stream recordings/table --output bench-stream
 """
 
 Plain = tyro.conf.OmitArgPrefixes

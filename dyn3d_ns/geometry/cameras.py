@@ -112,6 +112,19 @@ def centers(Ks: Float[Array, "*B 3 3"]) -> Float[Array, "*B 1 2"]:
     return Ks[..., None, :2, 2]
 
 
+def pixel_sizes(depths: Float[Array, "*N"], K: Float[Array, "3 3"]) -> Float[Array, "*N"]:
+    """Return the size of a pixel at depths, in the depths' unit, along x."""
+    return depths / K[0, 0]  # pyright: ignore[reportReturnType]
+
+
+def crop_intrinsics(Ks: Float[Tensor, "*B 3 3"], x: int, y: int) -> Float[Tensor, "*B 3 3"]:
+    """Return the intrinsics of images cut out of others, given the column and row that come first."""
+    cut = Ks.clone()
+    cut[..., 0, 2] -= x
+    cut[..., 1, 2] -= y
+    return cut
+
+
 def field_of_view(focal: float, size: float) -> float:
     """Return the angle that a picture's side takes, radians; focal length and side in pixels."""
     return 2.0 * math.atan2(0.5 * size, focal)

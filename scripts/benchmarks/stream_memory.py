@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from dyn3d_ns.geometry.cameras import focals
 from dyn3d_ns.io.recordings.opening import open_recording
 
 STEPS = (
@@ -37,7 +38,7 @@ def write_frames(scene: Path, folder: Path) -> int:
             Image.fromarray(decode()).save(target / f"{number:04d}.png", compress_level=1)
         right, up, back, position = camera.calibration.pose[:3].T
         width, height = recording.size
-        hwf = np.array([height, width, camera.calibration.K[0, 0]])
+        hwf = np.array([height, width, focals(camera.calibration.K)[0, 0]])
         near_far = camera.calibration.near_far or (0.1, 100.0)
         rows.append([*np.stack([-up, right, back, position, hwf], axis=1).ravel(), *near_far])
     np.save(folder / "poses_bounds.npy", np.array(rows))

@@ -12,7 +12,7 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from static_method import StaticModel, static
 
 from dyn3d_ns.engine.method import NoVelocityError
-from dyn3d_ns.engine.schedule import Phase, fixed_window, frame_by_frame
+from dyn3d_ns.engine.schedule import Phase, Stage, fixed_window, frame_by_frame
 from dyn3d_ns.engine.trainer import DynamicTrainer
 
 TIME = 0.4
@@ -120,7 +120,7 @@ def test_a_phase_a_frame_draws_that_frame_and_forgets_the_moments(tiny_scene: Pa
 
         def phases(self) -> list[Phase]:
             self.kept = {}
-            return frame_by_frame(self.observed_times)
+            return frame_by_frame(self.observed_times, Stage("", 4))
 
         def leave_phase(self, phase: Phase) -> None:
             """Keep the frame, as streaming writes its delta."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig, follow_schedule
+from dyn3d_ns.engine.optimizers import FusedAdamConfig, HoldThenDecayConfig, PhaseDecayConfig, follow_schedule
 from dyn3d_ns.engine.schedule import (
     Phase,
     Schedule,
+    Stage,
     fixed_window,
     frame_by_frame,
     halved_until,
@@ -42,19 +43,48 @@ def test_sampling_is_that_of_the_phase() -> None:
     schedule = Schedule(
         4, [Phase("a", 0.5, fixed_window(0.1, 0.2)), Phase("b", 1.0, None, lambda part: weights * part)]
     )
-    assert schedule.sampling(1) == ((0.1, 0.2), None)
-    window, drawn = schedule.sampling(3)
+    assert schedule.sampling(1) == ((0.1, 0.2), None, None)
+    window, drawn, _ = schedule.sampling(3)
     assert window is None and drawn is not None and drawn.tolist() == [0.75, 1.5]
 
 
 def test_a_phase_a_frame_has_as_many_steps_for_each() -> None:
     times = [0.0, 0.1, 0.35, 0.7, 0.9, 1.0, 1.0]
-    schedule = Schedule(7 * 13, frame_by_frame(times))
+    schedule = Schedule(7 * 13, frame_by_frame(times, Stage("", 13)))
     for frame, t in enumerate(times):
         steps = range(13 * frame, 13 * (frame + 1))
         assert {schedule.at(step).name for step in steps} == {f"frame {frame}"}
         assert schedule.sampling(steps[0]).window == (t, t)
     assert [phase.fresh_optimizers for phase in schedule.phases] == [False] + 6 * [True]
+
+
+def test_later_frames_may_go_through_other_stages_than_the_first() -> None:
+    stages = [Stage("motion", 3, frozenset({"grid"})), Stage("residuals", 2)]
+    schedule = Schedule(10 + 2 * 5, frame_by_frame([0.0, 0.5, 1.0], Stage("", 10), stages))
+    names = [schedule.at(step).name for step in range(20)]
+    assert names == 10 * ["frame 0"] + [
+        f"frame {i}, {name}" for i in (1, 2) for name in ["motion"] * 3 + ["residuals"] * 2
+    ]
+    assert [step for step in range(20) if schedule.begins(step)] == [0, 10, 13, 15, 18]
+    assert schedule.at(11).groups == frozenset({"grid"}) and schedule.at(14).groups is None
+    assert [phase.fresh_optimizers for phase in schedule.phases] == [False, True, True, True, True]
+    assert [round(schedule.part_of_phase(step), 6) for step in (0, 5, 10, 11, 13, 14)] == [
+        0, 0.5, 0, 0.333333, 0, 0.5,
+    ]  # fmt: skip
+
+
+def test_learning_rates_decay_within_each_phase_and_begin_anew() -> None:
+    schedule = Schedule(8, [Phase("a", 0.5), Phase("b", 1.0)])
+    groups = {"g": {"optimizer": FusedAdamConfig(lr=1.0), "scheduler": PhaseDecayConfig(final=0.01)}}
+    followed = follow_schedule(groups, schedule)["g"]["scheduler"].setup()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made, rates = followed.get_scheduler(optimizer, 1.0), []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        made.step()
+    assert rates == pytest.approx([0.01 ** (i / 4) for i in range(4)] * 2)
+    made.step(5)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01**0.25)
 
 
 def test_learning_rates_follow_the_schedule_where_they_leave_it_open() -> None:

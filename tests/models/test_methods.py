@@ -17,12 +17,14 @@ from PIL import Image
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 from dyn3d_ns.models.gaussian_model import GaussianModel
 
+ELSEWHERE = (".dyn3d_das3r:", ".dyn3d_stream_splat:", ".dyn3d_streamrf:")
+"""Methods of one video and those that stream have tests of their own, in `das3r/` and `stream/`."""
 METHODS = sorted(
     e.name
     for e in entry_points(group="nerfstudio.method_configs")
-    if e.value.startswith("dyn3d_ns.") and ".dyn3d_das3r:" not in e.value
+    if e.value.startswith("dyn3d_ns.") and not any(name in e.value for name in ELSEWHERE)
 )
-"""Methods of a scene that moves; those of one video have their tests in `das3r/`."""
+"""Methods of a scene that moves."""
 
 
 SMALL = {

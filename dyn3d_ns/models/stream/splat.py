@@ -32,7 +32,7 @@ from dyn3d_ns.gaussians.lattice import (
 from dyn3d_ns.gaussians.scene import point_parameters
 from dyn3d_ns.gaussians.seeds.points import SeedPoints
 from dyn3d_ns.gaussians.streamed import StreamedScene
-from dyn3d_ns.geometry.cameras import project, to_camera, viewmats_of
+from dyn3d_ns.geometry.cameras import pixel_sizes, project, to_camera, viewmats_of
 from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.look import BACKGROUND, CAMERA
 from dyn3d_ns.io.stream.player import StreamPlayer
@@ -245,12 +245,12 @@ class StreamSplatModel(StreamMethod, GaussianModel):
 
 def footprint(means: Float[Tensor, "N 3"], rig: Rig) -> float:
     """Return the size of a pixel where the scene is, world units: the median over what the cameras see."""
-    depths = []
+    sizes = []
     for viewmat, K in zip(rig.viewmats, rig.Ks, strict=True):
         points = to_camera(means, viewmat)
         pixels = project(points, K, rig.near)
         inside = (points[:, 2] > rig.near) & (pixels >= 0).all(1)
         inside &= (pixels[:, 0] < rig.width) & (pixels[:, 1] < rig.height)
-        depths.append(points[inside, 2] / K[0, 0])
-    sizes = torch.cat(depths)
-    return float(sizes.median()) if len(sizes) else 1e-2
+        sizes.append(pixel_sizes(points[inside, 2], K))
+    found = torch.cat(sizes)
+    return float(found.median()) if len(found) else 1e-2

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from dyn3d_ns.gaussians import Gaussians
-from dyn3d_ns.geometry.cameras import flip_axes, project, to_camera
+from dyn3d_ns.geometry.cameras import crop_intrinsics, flip_axes, pixel_sizes, project, to_camera
 from dyn3d_ns.io.stream.look import StartCamera
 from dyn3d_ns.rendering import rasterize
 
@@ -134,9 +134,6 @@ def changed_view(
     y0, y1 = int(rows[0]) * TILE, min((int(rows[-1]) + 1) * TILE, rig.height)
     x0, x1 = int(columns[0]) * TILE, min((int(columns[-1]) + 1) * TILE, rig.width)
     weight = pixels_of(tiles, rig.height, rig.width)[y0:y1, x0:x1, None]
-    Ks = rig.Ks[view : view + 1].clone()
-    Ks[0, 0, 2] -= x0
-    Ks[0, 1, 2] -= y0
     return ChangedView(
         view,
         image[y0:y1, x0:x1].contiguous(),
@@ -144,7 +141,7 @@ def changed_view(
         fresh[y0:y1, x0:x1].float(),
         (fresh | stale)[y0:y1, x0:x1].float(),
         rig.viewmats[view : view + 1],
-        Ks,
+        crop_intrinsics(rig.Ks[view : view + 1], x0, y0),
         rig.near,
         reaching(rig, view, tiles, gaussians),
     )
@@ -158,7 +155,8 @@ def reaching(rig: Rig, view: int, tiles: Bool[Tensor, "h w"], gaussians: Gaussia
     center = project(points, K, rig.near)
     # Away from the middle of the image depth shows as well, by the tangent of the angle.
     slant = (points.norm(dim=1) / depth.clamp_min(rig.near)).clamp_max(_MAX_SLANT)
-    radius = REACH * gaussians.scales.amax(1) * K[0, 0] / depth.clamp_min(rig.near) * slant + _LOW_PASS
+    size = pixel_sizes(depth.clamp_min(rig.near), K)
+    radius = REACH * gaussians.scales.amax(1) / size * slant + _LOW_PASS
     # Tiles within a rectangle are counted by four look-ups into their running sum.
     summed = F.pad(tiles.long().cumsum(0).cumsum(1), (1, 0, 1, 0))
     limit = torch.tensor([tiles.shape[1], tiles.shape[0]], device=center.device)
