@@ -14,7 +14,7 @@ from torch import Tensor
 from dyn3d_ns.gaussians.lattice import GaussianDecoder, LatticeGaussians
 from dyn3d_ns.gaussians.streamed import gaussians_of
 from dyn3d_ns.models.stream.changes import NOTABLE, ChangeDetector, changed_views, touched
-from dyn3d_ns.models.stream.fit import FrameFit, FrameFitConfig, neighbours_of
+from dyn3d_ns.models.stream.fit import LOOKS, FrameFit, FrameFitConfig, neighbours_of
 from dyn3d_ns.models.stream.views import Rig, tiles_of
 
 Images = UInt8[Tensor, "V H W 3"]
@@ -122,7 +122,8 @@ class StreamEncoder:
         assert self.fit is not None
         self.fit.settle()
         if self.config.fit.renewed and self.views:
-            self.fit.renew(self.background, self.sh_degree, torch.Generator().manual_seed(self.frame + 1))
+            generator = torch.Generator().manual_seed(self.frame + 1)
+            self.fit.renew(self.background, self.sh_degree, generator, self.frame % LOOKS)
 
     def next_view(self) -> int | None:
         """Go on to the next view in which something changes, in shuffled rounds; return its camera."""

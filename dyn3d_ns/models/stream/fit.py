@@ -36,6 +36,8 @@ CELL_TURN = 0.008
 
 _NOTABLE_TOTAL = 2.0
 """Pixels' worth of light, over all views, from which on the error in it says something."""
+LOOKS = 3
+"""One in so many crops is looked at for errors."""
 _SHRINK = 1.6
 """Factor by which a Gaussian that is split in two shrinks (3D Gaussian Splatting, section 5.2)."""
 
@@ -216,15 +218,27 @@ class FrameFit:
         self._settled = self._floats(self.settled)
 
     @torch.no_grad()
-    def renew(self, background: Float[Tensor, "3"], sh_degree: int, generator: torch.Generator) -> None:
+    def renew(
+        self,
+        background: Float[Tensor, "3"],
+        sh_degree: int,
+        generator: torch.Generator,
+        looked_at: int = 0,
+    ) -> None:
         """Put faint Gaussians beside those at rest in whose light the error is greatest, and so split these.
 
         What moves is left alone: a new part of it would have to learn its motion first.
+
+        Args:
+            background: Colour behind the scene.
+            sh_degree: Degree of the colours.
+            generator: Where in what is split the new ones come to lie.
+            looked_at: First of the crops that are looked at, every third.
         """
         c, count = self.config, len(self.moving)
         mass, total = torch.zeros(count, device=self.device), torch.zeros(count, device=self.device)
         means, quats = self.placed()
-        for one in self._in_views:
+        for one in self._in_views[looked_at::LOOKS]:
             now = self._seen(one, means, quats)
             image, alpha = one.view.render(now, now.colors, sh_degree)
             shown = image + (1 - alpha) * background - one.view.image.float() / 255.0
@@ -255,13 +269,11 @@ class FrameFit:
         self.replaced[places.cpu().numpy()] = True
         places = torch.from_numpy(np.flatnonzero(self.replaced)).to(self.device)
         at = torch.searchsorted(self.changed_rows, sources)
-        where, turn = self.before.means[sources].clone(), self.before.quats[sources].clone()
-        moves = torch.from_numpy(self.moving).to(self.device)[sources]
-        number = torch.searchsorted(self.rows, sources[moves])
-        where[moves], turn[moves] = means[number], quats[number]
+        turn = self.before.quats[sources]
         spread = torch.randn(len(sources), 3, generator=generator).to(self.device) * self.scales[at].exp()
-        where += quat_apply(normalize_quat(turn), spread)
+        where = self.before.means[sources] + quat_apply(normalize_quat(turn), spread)
         self.scales[at] -= math.log(_SHRINK)
+        self.before.scales[sources] /= _SHRINK
         self._settled = torch.cat([means, where]), torch.cat([quats, turn])
         self._rest = self.before.colors[sources][:, 1:]
         self.shift, self.turn = (

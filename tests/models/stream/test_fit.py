@@ -96,6 +96,13 @@ def test_new_gaussians_take_the_place_of_faint_ones_beside_what_fits_worst(
     assert len(places) == 5
     assert bool((opacities[places] < 0.3).all())
     assert not (fit.moving | fit.changed)[places].any()
+    (split,) = np.nonzero(
+        (
+            vars(before)["scales"]
+            != encoder.decoder.lattice.to_int("scales", fit.before.scales.log().numpy())
+        ).any(1)
+    )
+    assert len(split) == 5 and fit.changed[split].all() and not fit.moving[split].any()
     view = encoder.next_view()
     assert view is not None
     losses = encoder.loss()
@@ -107,6 +114,9 @@ def test_new_gaussians_take_the_place_of_faint_ones_beside_what_fits_worst(
     assert np.abs(lattice.to_float("means", after.means[places]) - means).max() <= 0.5 * 2.0**-lattice.means
     assert (after.means[places] != before.means[places]).any(axis=1).all()
     assert not after.moving[places].any() and not bool(encoder.known[places].any())
+    # What was split is as small as the fit showed it.
+    shown = fit.before.scales[split].log().numpy()
+    assert np.abs(lattice.to_float("scales", after.scales[split]) - shown).max() <= 0.5 * 2.0**-lattice.scales
     length = np.linalg.norm(after.quats[places].astype(float), axis=1)
     assert np.abs(length / 2**QUAT_BITS - 1).max() < 1e-3
 
