@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import constriction
 import numpy as np
 from jaxtyping import Int32, Int64, UInt32
 
@@ -23,7 +22,14 @@ MAX_LEVEL = 112
 """Highest level of a table."""
 _PRECISION = 24
 """The range coder's probabilities are multiples of 2^-24."""
-_coders: Any = constriction.stream  # type: ignore[attr-defined]  # made by compiled code, without stubs
+
+
+@lru_cache(maxsize=1)
+def _coders() -> Any:
+    """Return the entropy coders, whose package is loaded where one is needed: methods are listed without."""
+    import constriction
+
+    return constriction.stream  # type: ignore[attr-defined]  # made by compiled code, without stubs
 
 
 @dataclass(frozen=True)
@@ -90,17 +96,17 @@ def frequencies(weights: Int64[np.ndarray, " K"]) -> Int64[np.ndarray, " K"]:
 def model_of(frequency: Int64[np.ndarray, " K"]) -> Any:
     """Return the range coder's model of two tokens or more with exactly these frequencies (see there)."""
     # constriction adds 1 to every probability after scaling them to 2**24 - K: these need no scaling.
-    return _coders.model.Categorical((frequency - 1).astype(np.float64), perfect=False, lazy=False)
+    return _coders().model.Categorical((frequency - 1).astype(np.float64), perfect=False, lazy=False)
 
 
 def new_encoder() -> Any:
     """Return an empty ``RangeEncoder``."""
-    return _coders.queue.RangeEncoder()
+    return _coders().queue.RangeEncoder()
 
 
 def new_decoder(words: UInt32[np.ndarray, " W"]) -> Any:
     """Return a ``RangeDecoder`` of what a ``RangeEncoder`` made."""
-    return _coders.queue.RangeDecoder(words)
+    return _coders().queue.RangeDecoder(words)
 
 
 @lru_cache(1)

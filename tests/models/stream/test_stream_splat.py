@@ -19,6 +19,7 @@ from stream_scene import FIRST, FRAMES, MOTION, RESIDUALS, Streaming, write_reco
 from dyn3d_ns.engine import stream_run
 from dyn3d_ns.engine.trainer import DynamicTrainer
 from dyn3d_ns.gaussians.lattice import decoder_of
+from dyn3d_ns.gaussians.streamed import frame_at
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.stream.decoders import decoder_of as decoder_by_kind
 from dyn3d_ns.io.stream.player import StreamPlayer
@@ -93,7 +94,7 @@ def test_what_is_decoded_is_what_the_next_frame_started_from(
 def test_between_two_frames_what_moves_is_on_its_way(unbroken: DynamicTrainer, streaming: Streaming) -> None:
     model = streaming.model(unbroken)
     early, late = (model.gaussians_at(model.timeline.frame_times[i]).means for i in (2, 3))
-    assert model.scene.frame_at(0.5, FRAMES) == (3, pytest.approx(0.5))
+    assert frame_at(model.timeline.frame_times, 0.5, FRAMES) == (3, pytest.approx(0.5))
     between = model.gaussians_at(0.5).means
     moving = model.gaussians_at(model.timeline.frame_times[3]).moving
     torch.testing.assert_close(between[moving], 0.5 * (early + late)[moving])
