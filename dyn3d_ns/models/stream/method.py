@@ -47,7 +47,7 @@ class StreamSettings:
 
     first_steps: int = 1500
     """Steps of frame 0."""
-    keyframe_every: int = 30
+    keyframe_every: int = 20
     """Frames from one keyframe to the next; a seek decodes at most so many deltas."""
     skip_behind: int = 0
     """With --follow: frames that the training may be behind; those beyond are held. 0 trains on every one."""
