@@ -51,6 +51,6 @@ dyn3d_stream_splat = _streamed(
 )
 dyn3d_stream_splat_fast = _streamed(
     "dyn3d-stream-splat-fast",
-    "dyn3d-stream-splat with 30k Gaussians: two CPU cores, 2 to 3 seconds a frame of 320x240.",
+    "dyn3d-stream-splat with 30k Gaussians: two CPU cores, 1 to 2 seconds a frame of 320x240.",
     StreamSplatModelConfig(max_gaussians=30_000, ssim_weight=0.2),
 )

@@ -18,23 +18,25 @@ from dyn3d_ns.losses.ssim import ssim
 
 
 @inline
-def _channel(render, truth, through, background, v_render):
-    """Return the absolute error of one channel and its slope by the accumulation."""
+def _channel(render, truth, through, background, counts, v_render):
+    """Return the weighted absolute error of one channel and its slope by the accumulation."""
     error = render + through * background - truth
-    sign = np.float32(error > 0) - np.float32(error < 0)
-    v_render[0] = sign
-    return abs(error), -sign * background
+    slope = counts * (np.float32(error > 0) - np.float32(error < 0))
+    v_render[0] = slope
+    return counts * abs(error), -slope * background
 
 
 @kernel
-def _error(start, stop, factor, render, alpha, image, background, v_render, v_alpha):
+def _error(start, stop, factor, render, alpha, image, background, weight, v_render, v_alpha):
     total, width, opaque = 0.0, render.shape[1], image.shape[2] == 3
     unit, unit_alpha = np.float32(1 / (255.0 * factor * factor)), np.float32(1 / 255.0)
+    share = np.float32(1 / (factor * factor))
     b0, b1, b2 = background[0], background[1], background[2]
     for y in range(start, stop):
         row = np.float32(0)
         for x in range(width):
             red, green, blue, empty = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            counts = np.float32(0) if weight.size else np.float32(1)
             for sy in range(y * factor, (y + 1) * factor):
                 for sx in range(x * factor, (x + 1) * factor):
                     pixel = image[sy, sx]
@@ -43,10 +45,12 @@ def _error(start, stop, factor, render, alpha, image, background, v_render, v_al
                     green += np.float32(pixel[1]) * cover
                     blue += np.float32(pixel[2]) * cover
                     empty += np.float32(255) * (1 - cover)
+                    if weight.size:
+                        counts += weight[sy, sx, 0] * share
             through, out = 1 - alpha[y, x, 0], v_render[y, x]
-            e0, s0 = _channel(render[y, x, 0], (red + empty * b0) * unit, through, b0, out[0:])
-            e1, s1 = _channel(render[y, x, 1], (green + empty * b1) * unit, through, b1, out[1:])
-            e2, s2 = _channel(render[y, x, 2], (blue + empty * b2) * unit, through, b2, out[2:])
+            e0, s0 = _channel(render[y, x, 0], (red + empty * b0) * unit, through, b0, counts, out[0:])
+            e1, s1 = _channel(render[y, x, 1], (green + empty * b1) * unit, through, b1, counts, out[1:])
+            e2, s2 = _channel(render[y, x, 2], (blue + empty * b2) * unit, through, b2, counts, out[2:])
             row += e0 + e1 + e2
             v_alpha[y, x, 0] = s0 + s1 + s2
         total += row
@@ -56,9 +60,15 @@ def _error(start, stop, factor, render, alpha, image, background, v_render, v_al
 class _MeanError(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, render: Tensor, alpha: Tensor, image: Tensor, background: Tensor, factor: int
+        ctx: Any,
+        render: Tensor,
+        alpha: Tensor,
+        image: Tensor,
+        background: Tensor,
+        weight: Tensor,
+        factor: int,
     ) -> Tensor:
-        arrays = [x.numpy() for x in (render, alpha, image, background)]
+        arrays = [x.numpy() for x in (render, alpha, image, background, weight)]
         ctx.slopes = np.empty_like(arrays[0]), np.empty_like(arrays[1])
         arrays += ctx.slopes
         bounds = pieces_of(render.shape[0], smallest=32)
@@ -72,10 +82,10 @@ class _MeanError(torch.autograd.Function):
 
     @staticmethod
     @once
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         v_render, v_alpha = ctx.slopes
         scale = np.float32(grads[0].item() / v_render.size)
-        return torch.from_numpy(v_render * scale), torch.from_numpy(v_alpha * scale), None, None, None
+        return torch.from_numpy(v_render * scale), torch.from_numpy(v_alpha * scale), None, None, None, None
 
 
 def composite(
@@ -113,6 +123,7 @@ def mean_absolute_error(
     image: Shaped[Tensor, "H2 W2 C"],
     background: Float[Tensor, "3"],
     factor: int = 1,
+    weight: Float[Tensor, "H2 W2 1"] | None = None,
 ) -> Float[Tensor, ""]:
     """Compare a rendering with a recorded image, both on the same background.
 
@@ -122,17 +133,24 @@ def mean_absolute_error(
         image: Recorded image, RGB or RGBA with straight alpha, uint8 or float in 0..1.
         background: Colour behind both; it gets no gradient.
         factor: Blocks of this many pixels a side of the image are averaged to one of the rendering.
+        weight: How much each pixel of the image counts, 0..1; None for all alike. The mean is over all of
+            them, whatever they count.
 
     Raises:
-        ValueError: the image, downscaled, is not of the rendering's size.
+        ValueError: the image, downscaled, is not of the rendering's size, or the weight not of the image's.
     """
     if (image.shape[0] // factor, image.shape[1] // factor) != tuple(render.shape[:2]):
         raise ValueError(f"image {tuple(image.shape)} by {factor} is not of the size {tuple(render.shape)}")
+    if weight is not None and weight.shape[:2] != image.shape[:2]:
+        raise ValueError(f"weight {tuple(weight.shape)} is not of the image's size {tuple(image.shape)}")
     if render.is_cuda or render.dtype != torch.float32 or image.dtype != torch.uint8:
-        truth = recorded_image(image, background, factor)
-        return (render + (1 - alpha) * background - truth).abs().mean()
-    arguments = (render.contiguous(), alpha.contiguous(), image.contiguous(), background.contiguous(), factor)
-    return _MeanError.apply(*arguments)  # type: ignore[no-any-return]
+        error = (render + (1 - alpha) * background - recorded_image(image, background, factor)).abs()
+        if weight is not None:
+            error = error * recorded_image(weight.to(error), background, factor)
+        return error.mean()
+    weights = torch.empty(0, 0, 1) if weight is None else weight.float()
+    arrays = (x.contiguous() for x in (render, alpha, image, background, weights))
+    return _MeanError.apply(*arrays, factor)  # type: ignore[no-any-return]
 
 
 def image_loss(

@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 from typing import Any, Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dyn3d_ns.rendering import checks
@@ -44,6 +44,7 @@ def rasterize(
     camera_model: Literal["pinhole", "ortho", "fisheye"] = "pinhole",
     covars: Float[Tensor, "N 3 3"] | None = None,
     *,
+    tile_mask: Bool[Tensor, "C h w"] | None = None,
     backend: Literal["auto", "gsplat", "cpu"] = "auto",
     radius_rule: Literal["auto", "square", "tight"] = "auto",
 ) -> tuple[Float[Tensor, "C H W X"], Float[Tensor, "C H W 1"], dict[str, Any]]:
@@ -56,6 +57,8 @@ def rasterize(
     + 1.
 
     Args:
+        tile_mask: tiles of 16 pixels that are needed. The CPU leaves the others empty and without gradients;
+            CUDA, whose `rasterization` takes no such mask, renders them too.
         backend: "auto" goes by the device of `means`; "gsplat" or "cpu" insist on one.
         radius_rule: how far a Gaussian reaches (CPU): "square" is gsplat 1.4's 3-sigma square, "tight" gsplat
             1.5's opacity-aware rectangle, "auto" the installed gsplat's.
@@ -94,13 +97,16 @@ def rasterize(
             radius_clip, eps2d, sh_degree, packed, tile_size, backgrounds, render_mode, sparse_grad, absgrad,
             rasterize_mode, channel_chunk, distributed, camera_model, covars,
         )  # fmt: skip
-    inputs = checks.Inputs(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, covars)
+    inputs = checks.Inputs(
+        means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, covars, tile_mask
+    )
     options = checks.Options(
         width, height, near_plane, far_plane, radius_clip, eps2d, sh_degree, packed, tile_size, render_mode,
         sparse_grad, absgrad, rasterize_mode, channel_chunk, distributed, camera_model, radius_rule,
     )  # fmt: skip
     checks.check_options(options)
     checks.check_tensors(inputs, sh_degree, render_mode)
+    checks.check_tile_mask(tile_mask, viewmats.shape[0], width, height)
     from dyn3d_ns.rendering.cpu import rasterize_cpu
 
     return rasterize_cpu(inputs, options, installed_radius_rule())

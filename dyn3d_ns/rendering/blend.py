@@ -24,6 +24,7 @@ from dyn3d_ns.rendering.autograd import flat, pieces_for
 # Channel counts that kernels are compiled for; others are padded to the next one.
 _COMPILED_CHANNELS = (1, 3, 4, 6, 8, 12, 16, 24, 33)
 MAX_CHANNELS = 32
+_ALL = np.zeros(0, np.int32)
 
 
 class AbsGradTarget:
@@ -147,7 +148,7 @@ class Blend(torch.autograd.Function):
     def forward(
         ctx: Any, means2d: Tensor, conics: Tensor, opacities: Tensor, colors: Tensor | None,
         depths: Tensor | None, backgrounds: Tensor | None, sort_depths: Tensor, radii: Tensor,
-        settings: BlendSettings,
+        tile_mask: Tensor | None, settings: BlendSettings,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Blend front to back, and keep what was blended where a backward is to come."""
         s = settings
@@ -169,13 +170,14 @@ class Blend(torch.autograd.Function):
         masks = lease.empty((workers, blend_forward.CHUNK), np.int32)
         counter, tag = np.zeros(2, dtype=np.int64), (0,) * stride
         behind, pixels = flat(backgrounds), _pixel_offsets(s.width, channels)
+        drawn = _ALL if tile_mask is None else tile_mask.numpy().astype(np.int32).ravel()
         out = flat(image), flat(alphas), flat(rests), sums
 
         def work(worker: int) -> None:
             blend_forward.blend_forward(
                 tag, worker, counter, s.record, s.width, s.height, tiles_x, tiles_y, channels,
                 s.expected_depth, packed.records, packed.colors, packed.rects, packed.counts,
-                behind, blend_forward.BLOCK_OFFSETS, pixels, *out,
+                drawn, behind, blend_forward.BLOCK_OFFSETS, pixels, *out,
                 kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
                 scratch[worker], masks[worker],
             )  # fmt: skip
@@ -217,7 +219,7 @@ class Blend(torch.autograd.Function):
         if s.absgrad is not None:
             s.absgrad.put(v_abs)
         v_backgrounds = (ctx.rests * v_image).sum(dim=(1, 2)) if ctx.needs_input_grad[5] else None
-        return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None
+        return v_means2d, v_conics, v_opacities, v_colors, v_depths, v_backgrounds, None, None, None, None
 
 
 def _zeros(shapes: list[tuple[int, ...] | None]) -> tuple[list[np.ndarray], list[Tensor | None]]:

@@ -75,16 +75,17 @@ def touched_blocks(records: F32, o: int, left: Lanes, right: Lanes, top: Lanes, 
 def blend_forward(
     tag: tuple[int, ...], worker: int, counter: I64, record: bool, width: int, height: int, tiles_x: int,
     tiles_y: int, channels: int, expected: bool, records: F32, colors: F32, rects: I32, counts: I64,
-    backgrounds: F32, constants: F32, pixels: I32, image: F32, alphas: F32, rests: F32, sums: F32,
-    chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, scratch: F32, masks: I32,
+    tile_mask: I32, backgrounds: F32, constants: F32, pixels: I32, image: F32, alphas: F32, rests: F32,
+    sums: F32, chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, scratch: F32,
+    masks: I32,
 ) -> None:  # fmt: skip
     """Blend tiles until counter[0] has handed out all of them.
 
     `tag` has as many entries as a colour row has floats (more than `channels` if the depth is an expected
     one, whose ones give the weights for `sums`). With `record`, chunks are taken from counter[1] on and keep
     for the backward which ranks they hold and which bits each block walked; without, each worker has one.
-    `rests`, if not empty, receives what the last Gaussian lets through. `scratch` holds the state of 16
-    blocks, `masks` 64 integers."""
+    `tile_mask`, if not empty, is 0 where a tile stays empty. `rests`, if not empty, receives what the last
+    Gaussian lets through. `scratch` holds the state of 16 blocks, `masks` 64 integers."""
     state = (2 + len(tag)) * LANES
     tiles, ranks = tiles_x * tiles_y, len(records) // RECORD
     row = ranks // len(counts)
@@ -97,6 +98,8 @@ def blend_forward(
         tile_x, tile_y = local % tiles_x, local // tiles_x
         x0, y0 = np.float32(tile_x * TILE), np.float32(tile_y * TILE)
         live = _open_tile(x0, y0, width, height, columns, rows, state, scratch)
+        if len(tile_mask) > 0 and tile_mask[tile] == 0:
+            live = np.int64(0)
         plane, limit = tile_rects(tile_x, tile_y, tiles_x, ranks)
         at, word, last = camera * row, np.int64(0), camera * row + counts[camera]
         previous, chunks, steps = np.int64(-1), 0, 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, SupportsFloat
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 MAX_SH_DEGREE = 4
@@ -26,6 +26,7 @@ class Inputs(NamedTuple):
     Ks: Float[Tensor, "C 3 3"]
     backgrounds: Float[Tensor, "C D"] | None
     covars: Float[Tensor, "N 3 3"] | None
+    tile_mask: Bool[Tensor, "C h w"] | None = None
 
 
 class Options(NamedTuple):
@@ -171,6 +172,18 @@ def _check_cameras(viewmats: Tensor, Ks: Tensor) -> None:
     for c, rows in enumerate(Ks.tolist()):
         if rows[0][0] == 0.0 or rows[1][1] == 0.0:
             raise ValueError(f"Ks[{c}] has a focal length of 0 pixels")
+
+
+def check_tile_mask(mask: object, cameras: int, width: int, height: int) -> None:
+    """Raise ValueError unless a mask, if there is one, says yes or no of each tile of each image."""
+    if mask is None:
+        return
+    from dyn3d_ns.rendering.binning import TILE
+
+    shape = (cameras, -(-height // TILE), -(-width // TILE))
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
+        what = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"tile_mask is {what}; it must be torch.bool {list(shape)}, tiles of {TILE} pixels")
 
 
 def check_tensors(t: Inputs, sh_degree: int | None, render_mode: str) -> None:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dyn3d_ns.rendering.autograd import HarmonicColors, Project, ProjectionSettings
@@ -62,7 +62,7 @@ def rasterize_cpu(
 
     ``installed_rule`` is the installed gsplat's radius rule: "auto" means it, and radii have its shape.
     """
-    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, covars = inputs
+    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, covars, tile_mask = inputs
     o, cameras, tight = options, viewmats.shape[0], options.radius_rule == "tight"
     if o.radius_rule == "auto":
         tight = installed_rule == "tight"
@@ -102,7 +102,7 @@ def rasterize_cpu(
         )
     splats = Splats(blended, conics, opacities, rgb, depths, radii)
     image, alphas = _blend_chunks(
-        splats, backgrounds, (width, height), o.render_mode, o.channel_chunk, target
+        splats, backgrounds, (width, height), o.render_mode, o.channel_chunk, target, tile_mask
     )
     return image, alphas, info
 
@@ -125,6 +125,7 @@ def _blend_chunks(
     render_mode: str,
     channel_chunk: int,
     target: AbsGradTarget | None,
+    tile_mask: Bool[Tensor, "C h w"] | None,
 ) -> tuple[Float[Tensor, "C H W X"], Float[Tensor, "C H W 1"]]:
     """Blend all channels, at most 32 at a time; the depth rides with the last colours."""
     means2d, conics, opacities, rgb, depths, radii = splats
@@ -135,7 +136,8 @@ def _blend_chunks(
     with_depth = render_mode != "RGB"
     if rgb is None:
         settings = BlendSettings(*size, expected, record, target)
-        return Blend.apply(means2d, conics, opacities, None, depths, None, depths.detach(), radii, settings)
+        seen = depths.detach(), radii, tile_mask
+        return Blend.apply(means2d, conics, opacities, None, depths, None, *seen, settings)
     chunk = min(channel_chunk, MAX_CHANNELS)
     total = rgb.shape[-1] + with_depth
     images, alphas = [], None
@@ -151,7 +153,7 @@ def _blend_chunks(
         settings = BlendSettings(*size, expected and has_depth, record, target)
         image, alphas_part = Blend.apply(
             means2d, conics, opacities, part, depths if has_depth else None, behind, depths.detach(), radii,
-            settings,
+            tile_mask, settings,
         )  # fmt: skip
         images.append(image)
         alphas = alphas_part if alphas is None else alphas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dyn3d_ns.losses.photometric import image_loss
+from dyn3d_ns.losses.photometric import image_loss, mean_absolute_error
 
 
 def make(factor: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -59,3 +59,20 @@ def test_a_pixel_without_weight_has_no_gradient_at_all() -> None:
         loss = image_loss(render, alpha, image, background, 1, ssim_weight, weight)
         for slope in torch.autograd.grad(loss, (render, alpha)):
             assert (slope[:, 5:] == 0).all() and (slope[:, :5] != 0).any()
+
+
+def test_a_weight_scales_the_mean_error_and_its_slopes() -> None:
+    """Whether in one pass over bytes or, as here by images of floats, by torch's operators."""
+    for factor in (1, 2):
+        render, alpha, image, background = make(factor)
+        weight = torch.rand(*image.shape[:2], 1, generator=torch.Generator().manual_seed(1))
+        render.requires_grad_(), alpha.requires_grad_()
+        found = []
+        for shown in (image, image.float() / 255):
+            loss = mean_absolute_error(render, alpha, shown, background, factor, weight)
+            found.append((loss.detach(), *torch.autograd.grad(loss, (render, alpha))))
+        for fused, plain in zip(*found, strict=True):
+            torch.testing.assert_close(fused, plain)
+        once = mean_absolute_error(render, alpha, image, background, factor)
+        half = mean_absolute_error(render, alpha, image, background, factor, torch.full_like(weight, 0.5))
+        torch.testing.assert_close(half, 0.5 * once)

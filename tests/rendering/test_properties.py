@@ -248,3 +248,23 @@ def test_sparse_gradients_equal_dense_ones(arguments, options):
     for name in ("means", "quats", "scales"):
         assert two[name].grad.is_sparse
         assert torch.equal(two[name].grad.to_dense(), one[name].grad), name
+
+
+@FEW
+@given(scenes(), OPTIONS, st.integers(0, 1000))
+def test_tiles_of_a_mask_are_as_without_it_and_the_others_are_empty(arguments, options, seed):
+    """Also their gradients: those of the image with the other tiles left out of the loss."""
+    cameras, g = len(arguments["viewmats"]), torch.Generator().manual_seed(seed)
+    mask = torch.rand(cameras, -(-HEIGHT // 16), -(-WIDTH // 16), generator=g) < 0.5
+    pixels = mask.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :HEIGHT, :WIDTH, None]
+    whole, masked = leaves(arguments), leaves(arguments)
+    images, alphas, _ = rasterize(**whole, **options)
+    found, found_alphas, _ = rasterize(**masked, **options, tile_mask=mask)
+    assert torch.equal(found * pixels, images * pixels) and torch.equal(found_alphas, alphas * pixels)
+    behind = arguments["backgrounds"][:, None, None].expand(-1, HEIGHT, WIDTH, -1)
+    assert torch.equal(found[..., :3] * ~pixels, behind * ~pixels)
+    ((images.square() + alphas) * pixels).sum().backward()
+    ((found.square() + found_alphas) * pixels).sum().backward()
+    theirs = gradients(masked)
+    for name, gradient in gradients(whole).items():
+        torch.testing.assert_close(theirs[name], gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()))

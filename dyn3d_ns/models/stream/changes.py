@@ -102,8 +102,12 @@ def changed_views(
     stale: Bool[Tensor, "V H W"],
     gaussians: Gaussians,
 ) -> list[ChangedView]:
-    """Return the crops of the views in which a tile has changed."""
-    tiles = tiles_of(fresh | stale)
+    """Return the crops of the views in which a tile has changed.
+
+    Their tiles are the changed ones and those around: what changes reaches into these, and is to leave them
+    as they are.
+    """
+    tiles = grown(tiles_of(fresh | stale), 1)
     cut = (changed_view(rig, v, images[v], tiles[v], fresh[v], stale[v], gaussians) for v in range(len(rig)))
     return [view for view in cut if view is not None]
 
@@ -116,7 +120,7 @@ def touched(views: list[ChangedView], gaussians: Gaussians) -> Touched:
     for view in views:
         own = gaussians.select(view.gaussians)
         weights = torch.stack([torch.ones_like(view.fresh), view.fresh, view.stale], -1)
-        slope = view.light(own, weights)
+        slope = view.light(own, weights, whole=True)
         total.index_add_(0, view.gaussians, slope[:, 0])
         fresh.index_add_(0, view.gaussians, slope[:, 1])
         opened.index_add_(0, view.gaussians, slope[:, 2])

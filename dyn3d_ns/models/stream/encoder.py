@@ -34,12 +34,12 @@ class EncoderConfig:
     """Least difference from what was fitted last that counts, likewise."""
     change_noise: float = 3.0
     """Times a view's median difference that is added to these."""
-    mover_votes: float = 0.8
+    mover_votes: float = 0.7
     """Part of the views that must show a Gaussian mostly in changed pixels for it to move."""
-    mover_stays: float = 0.4
+    mover_stays: float = 0.1
     """Part of its light in changed pixels with which what moved before goes on moving."""
-    changer_share: float = 0.25
-    """Part of a Gaussian's light in tiles that are fitted anew with which its attributes may change."""
+    changer_share: float = 0.1
+    """Part of a Gaussian's light in pixels that are fitted anew with which its attributes may change."""
 
 
 class StreamEncoder:

@@ -27,7 +27,7 @@ from dyn3d_ns.gaussians.lattice import (
     split,
 )
 from dyn3d_ns.geometry.rotations import normalize_quat, quat_apply
-from dyn3d_ns.losses.photometric import image_loss
+from dyn3d_ns.losses.photometric import mean_absolute_error
 from dyn3d_ns.models.stream.views import ChangedView
 
 CELL_TURN = 0.008
@@ -50,7 +50,7 @@ class FrameFitConfig:
     """Cost of a Gaussian that moves, however far."""
     rest_distance: float = 0.4
     """Motion at which half of that is paid, footprints."""
-    rigid_weight: float = 5e-4
+    rigid_weight: float = 2e-4
     """Weight of the squared change of distances between neighbours since frame 0, footprints."""
     neighbours: int = 8
     """Neighbours whose distances are kept."""
@@ -329,8 +329,8 @@ class FrameFit:
         one, (means, quats) = self._in_views[number], self.placed()
         now = self._seen(one, means, quats)
         render, alpha = one.view.render(now, now.colors, sh_degree)
-        losses = {"image": image_loss(render, alpha, one.view.image, background, 1, 0.0, one.view.weight)}
-        return losses | self._priors(means)
+        image = mean_absolute_error(render, alpha, one.view.image, background, weight=one.view.weight)
+        return {"image": image, **self._priors(means)}
 
     def _priors(self, means: Float[Tensor, "M 3"]) -> dict[str, Tensor]:
         c, losses = self.config, {}

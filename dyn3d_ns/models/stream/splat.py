@@ -53,9 +53,9 @@ class StreamSplatModelConfig(StreamMethodConfig, GaussianModelConfig):
 
     _target: type = field(default_factory=lambda: StreamSplatModel)
     """Target class to instantiate."""
-    motion_steps: int = 50
+    motion_steps: int = 20
     """Steps of a frame that fit the motion grid."""
-    residual_steps: int = 60
+    residual_steps: int = 45
     """Steps of a frame that fit residuals."""
     cell_sizes: tuple[float, ...] = (50.0, 25.0, 12.5)
     """Sides of the motion grid's cells, coarse to fine, footprints (the size of a pixel in the scene)."""

@@ -46,14 +46,16 @@ class Rig:
 
 @dataclass(frozen=True)
 class ChangedView:
-    """A crop around the changed tiles of one view."""
+    """A crop around the tiles of one view that are fitted."""
 
     view: int
     """Number of the camera in the rig."""
     image: UInt8[Tensor, "h w 3"]
     """The recorded pixels of the crop."""
     weight: Float[Tensor, "h w 1"]
-    """1 in changed tiles, 0 elsewhere."""
+    """1 in tiles that are fitted, changed ones and those around; 0 elsewhere."""
+    tiles: Bool[Tensor, "1 r c"]
+    """The same a tile."""
     fresh: Float[Tensor, "h w"]
     """1 where the image differs from the frame before, 0 elsewhere."""
     stale: Float[Tensor, "h w"]
@@ -62,12 +64,15 @@ class ChangedView:
     Ks: Float[Tensor, "1 3 3"]
     near: float
     gaussians: Int64[Tensor, "n"]
-    """Gaussians that reach a changed tile."""
+    """Gaussians that reach a tile that is fitted."""
 
     def render(
-        self, gaussians: Gaussians, colors: Tensor, sh_degree: int | None
+        self, gaussians: Gaussians, colors: Tensor, sh_degree: int | None, whole: bool = False
     ) -> tuple[Float[Tensor, "h w D"], Float[Tensor, "h w 1"]]:
-        """Render the view's own Gaussians, as given, into the crop; return channels and accumulation."""
+        """Render the view's own Gaussians, as given; return channels and accumulation.
+
+        Tiles that are not fitted need not be rendered but for the ``whole`` crop.
+        """
         height, width = self.weight.shape[:2]
         render, alpha, _ = rasterize(
             gaussians.means,
@@ -82,10 +87,13 @@ class ChangedView:
             near_plane=self.near,
             packed=False,
             sh_degree=sh_degree,
+            tile_mask=None if whole else self.tiles,
         )
         return render[0], alpha[0]
 
-    def light(self, gaussians: Gaussians, weights: Float[Tensor, "h w D"]) -> Float[Tensor, "n D"]:
+    def light(
+        self, gaussians: Gaussians, weights: Float[Tensor, "h w D"], whole: bool = False
+    ) -> Float[Tensor, "n D"]:
         """Return the light of each of the view's Gaussians: its blending weights, summed over the pixels.
 
         A rendering is linear in the Gaussians' channels: the slope of a weighted sum of its pixels by a
@@ -95,7 +103,7 @@ class ChangedView:
             channels = torch.zeros(
                 len(gaussians), weights.shape[-1], device=weights.device, requires_grad=True
             )
-            image, _ = self.render(gaussians, channels, None)
+            image, _ = self.render(gaussians, channels, None, whole)
             (slope,) = torch.autograd.grad((image * weights).sum(), channels)
         return slope
 
@@ -127,7 +135,7 @@ def changed_view(
     stale: Bool[Tensor, "H W"],
     gaussians: Gaussians,
 ) -> ChangedView | None:
-    """Cut out of a view what its changed tiles need; None where no tile has changed."""
+    """Cut out of a view what its tiles to fit need; None where there is none."""
     if not bool(tiles.any()):
         return None
     rows, columns = tiles.any(1).nonzero()[:, 0], tiles.any(0).nonzero()[:, 0]
@@ -138,6 +146,7 @@ def changed_view(
         view,
         image[y0:y1, x0:x1].contiguous(),
         weight.float().contiguous(),
+        tiles[None, y0 // TILE : -(-y1 // TILE), x0 // TILE : -(-x1 // TILE)],
         fresh[y0:y1, x0:x1].float(),
         (fresh | stale)[y0:y1, x0:x1].float(),
         rig.viewmats[view : view + 1],

@@ -70,6 +70,16 @@ def test_a_crop_shows_what_the_whole_image_shows_in_changed_tiles(rig: Rig, clou
     torch.testing.assert_close(found_alpha[inside], alpha[TILE:, TILE : 3 * TILE][inside], atol=2e-3, rtol=0)
 
 
+def test_tiles_around_changed_ones_are_fitted_as_well(rig: Rig, cloud: Gaussians) -> None:
+    """What changes reaches into them; were they left out, it would be free to spoil them."""
+    nothing = torch.zeros(len(rig), SIZE, SIZE, dtype=torch.bool)
+    fresh = nothing.clone()
+    fresh[1, 2 * TILE + 3, 2 * TILE + 5] = True
+    (view,) = changed_views(rig, images(0), fresh, nothing, cloud)
+    assert view.view == 1 and view.weight.shape == (3 * TILE, 3 * TILE, 1) and bool(view.weight.all())
+    torch.testing.assert_close(view.image, images(0)[1, TILE : 4 * TILE, TILE : 4 * TILE])
+
+
 def test_every_gaussian_whose_light_falls_into_a_tile_reaches_it(rig: Rig, cloud: Gaussians) -> None:
     for view in range(CAMERAS):
         everything = dataclasses.replace(whole(rig, view), gaussians=torch.arange(len(cloud)))
