@@ -52,6 +52,13 @@ class Timeline:
             distinct, last if t_obs is None else t_obs, fps if fps is not None else float(len(distinct))
         )
 
+    def first(self, frames: int) -> Timeline:
+        """Return the first so many frames, at least one, as a timeline of which nothing is predicted."""
+        times = self.frame_times[: max(frames, 1)]
+        return (
+            self if len(times) == self.num_frames else Timeline(times, min(self.t_obs, times[-1]), self.fps)
+        )
+
     @property
     def num_frames(self) -> int:
         """Number of distinct recorded times."""

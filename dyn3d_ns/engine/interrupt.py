@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WHERE_FROM = ("--load-dir", "--load-checkpoint", "--load-step")
+"""Options of a training that say what it resumes."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -29,6 +33,25 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 def how_to_stop() -> str:
     """Name what stops this process: Ctrl-C, or a command where it does not listen to Ctrl-C."""
     return f"kill {os.getpid()}" if signal.getsignal(signal.SIGINT) == signal.SIG_IGN else "Ctrl-C"
+
+
+def resume_command(arguments: Sequence[str], checkpoints: Path) -> str:
+    """Return what resumes the training of a process, given its command line and folder of checkpoints.
+
+    The option stands right after the method: behind the name of a dataparser it would be none of ns-train's.
+    """
+    if len(arguments) < 2 or Path(arguments[0]).name != "ns-train":
+        return f"the same command and --load-dir {checkpoints} (before a dataparser's name)"
+    kept, value_follows = [], False
+    for word in arguments[2:]:
+        name = word.partition("=")[0].replace("_", "-")
+        if name in _WHERE_FROM:
+            value_follows = "=" not in word
+        elif value_follows:
+            value_follows = False
+        else:
+            kept.append(word)
+    return shlex.join(["ns-train", arguments[1], "--load-dir", str(checkpoints), *kept])
 
 
 @contextlib.contextmanager

@@ -130,6 +130,14 @@ class DynamicMethod(Model):
         """Whether there is nothing more to train on, though steps are left."""
         return False
 
+    def outcome(self) -> list[str]:
+        """Return what to say at the end of a training, a line each."""
+        return []
+
+    def shows(self, time: float) -> bool:
+        """Return whether the method has come to a recorded time; an evaluation leaves the others out."""
+        return True
+
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Start on what the training images show; called once, before the optimizers are made."""
 

@@ -158,11 +158,11 @@ class _LeanSchedule(LambdaLR):
 
     def step(self, epoch: int | None = None) -> None:
         """Go on by one step, or to ``epoch``."""
-        if epoch is not None or not self._step_count:  # the first is taken when the schedule is made
+        if not self._step_count:  # the first is taken when the schedule is made
             super().step(epoch)
             return
         self._step_count += 1
-        self.last_epoch += 1
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         groups, rates = self.optimizer.param_groups, []
         for group, start, factor in zip(groups, self.base_lrs, self.lr_lambdas, strict=True):
             group["lr"] = start * factor(self.last_epoch)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
@@ -115,13 +116,24 @@ class DynamicPipeline(VanillaPipeline):
         scores: list[FrameScore] = []
         was_training = self.training
         self.eval()
+        chosen = self._shown_frames()
         columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, MofNCompleteColumn(), transient=True) as progress:
-            for index in progress.track(range(len(frames)), description="[green]Evaluating all images..."):
+            for index in progress.track(chosen, description="[green]Evaluating all images..."):
                 camera, batch = frames[index]
                 scores.append(self._score_frame(index, camera, batch, nets, output_path))
         self.train(was_training)
         return scores
+
+    def _shown_frames(self) -> list[int]:
+        """Return the evaluation images at times that the method has come to; say so if there are others."""
+        cameras = self.datamanager.eval_dataset.cameras
+        times = [0.0] * len(cameras) if cameras.times is None else cameras.times.flatten().tolist()
+        chosen = [i for i, time in enumerate(times) if self.method.shows(time)]
+        if len(chosen) < len(times):
+            left = len(times) - len(chosen)
+            CONSOLE.print(f"[yellow]Not trained yet, so not measured: {left} of {len(times)} images")
+        return chosen
 
     @torch.no_grad()
     def _score_frame(

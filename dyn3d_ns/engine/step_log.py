@@ -51,7 +51,7 @@ class StepLog:
         writer.put_time(EventName.ITER_TRAIN_TIME, seconds, step, update_eta=True)
         writer.put_time(EventName.TRAIN_RAYS_PER_SEC, self.rays_per_step / max(seconds, 1e-6), step)  # type: ignore[arg-type]
         writer.put_scalar("Train Loss", loss, step)
-        writer.put_dict("Train Loss Dict", loss_dict, step)
+        writer.put_dict("Train Loss Dict", {name: part.detach() for name, part in loss_dict.items()}, step)
         writer.put_dict("Train Metrics Dict", metrics_dict, step)
         rates = {name: s.get_last_lr()[0] for name, s in self.schedulers.items()}
         writer.put_dict("learning_rate", rates, step)

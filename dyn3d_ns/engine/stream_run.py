@@ -100,23 +100,27 @@ class StreamRun:
         assert self._writer is not None
         self._writer.plan(frame_times)
 
-    def take_over(self, earlier: Path) -> tuple[int, dict[str, np.ndarray]]:
-        """Go on after the last whole frame of an earlier run, which stays as it is.
-
-        Returns:
-            That frame and what the encoder remembered there.
+    def last(self) -> tuple[int, dict[str, np.ndarray]]:
+        """Return the last whole frame that a training can go on after, and what the encoder remembered there.
 
         Raises:
-            MissingFileError: the run has no stream, or nothing to go on with.
+            MissingFileError: there is no stream, or nothing to go on with.
         """
-        before = StreamRun(earlier)
-        if not before.exists:
-            raise MissingFileError(f"{earlier} holds no stream ({before.folder / HEADER_NAME}): train anew")
-        last = StreamReader(before.folder).num_frames() - 1
-        while last >= 0 and not before._memory_path(last).is_file():
+        if not self.exists:
+            raise MissingFileError(f"{self.run} holds no stream ({self.folder / HEADER_NAME}): train anew")
+        last = StreamReader(self.folder).num_frames() - 1
+        while last >= 0 and not self._memory_path(last).is_file():
             last -= 1
         if last < 0:
-            raise MissingFileError(f"{earlier} has no whole frame to go on from: train anew")
+            raise MissingFileError(f"{self.run} has no whole frame to go on from: train anew")
+        path = self._memory_path(last)
+        with np.load(path, allow_pickle=False) as content:
+            names = content.files
+        return last, read_npz(path, names)
+
+    def take_over(self, earlier: Path, last: int) -> None:
+        """Go on after a frame of an earlier run that :meth:`last` found; that run stays as it is."""
+        before = StreamRun(earlier)
         if self.folder.resolve() != before.folder.resolve():
             if self.exists:
                 shutil.rmtree(self.folder)
@@ -126,10 +130,6 @@ class StreamRun:
             shutil.copy2(before._memory_path(last), target)
         self._writer = StreamWriter.reopen(self.folder, last)
         self.records = {frame: record for frame, record in before.records.items() if frame <= last}
-        path = self._memory_path(last)
-        with np.load(path, allow_pickle=False) as content:
-            names = content.files
-        return last, read_npz(path, names)
 
     def figures(self) -> dict[str, float]:
         """Return bytes and seconds a frame, with and without frame 0, as far as they are known."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -31,10 +33,11 @@ from dyn3d_ns.engine.checkpoint import (
 )
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
-from dyn3d_ns.engine.interrupt import StopRequest, how_to_stop
+from dyn3d_ns.engine.interrupt import StopRequest, how_to_stop, resume_command
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.engine.optimizers import follow_schedule
 from dyn3d_ns.engine.pipeline import DynamicPipeline
+from dyn3d_ns.engine.run_folder import claim
 from dyn3d_ns.engine.step_log import StepLog
 
 
@@ -73,9 +76,21 @@ class DynamicTrainerConfig(TrainerConfig):
     """Method to recommend where there is no GPU, with the time it takes there; empty for none"""
 
     def save_config(self) -> None:
-        """Write config.yml into the run's folder, the first thing that `ns-train` does with a config."""
+        """Write config.yml into the run's folder, the first thing that `ns-train` does with a config.
+
+        Raises:
+            UserError: the folder is another training's.
+        """
         plain_errors.install()
+        claim(self.get_base_dir(), self.resumed_run)
         super().save_config()
+
+    @property
+    def resumed_run(self) -> Path | None:
+        """Folder of the run that is resumed; None if none is."""
+        if self.load_dir is not None:
+            return self.load_dir.parent
+        return None if self.load_checkpoint is None else self.load_checkpoint.parent.parent
 
 
 class DynamicTrainer(Trainer):
@@ -121,7 +136,12 @@ class DynamicTrainer(Trainer):
         """Build pipeline, optimizers, viewer and writers, and load the checkpoint to resume from."""
         if self.device == "cpu":
             use_cpu_threads()
-        super().setup(test_mode)
+        try:
+            super().setup(test_mode)
+        except KeyboardInterrupt:
+            # Nerfstudio would show the traceback and report success.
+            CONSOLE.print("\n[yellow]Stopped before the first step: nothing is lost.")
+            sys.exit(128 + signal.SIGINT)
         if self.device == "cpu" and self.config.cpu_alternative and self._start_step == 0:
             self._recommend_cpu_method()
         self._before = self._callbacks_at(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
@@ -177,6 +197,7 @@ class DynamicTrainer(Trainer):
         """
         state = {
             "step": step,
+            "method": self.config.method_name,
             "pipeline": self.pipeline.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.optimizers.items()},
             "schedulers": {name: s.state_dict() for name, s in self.optimizers.schedulers.items()},
@@ -195,6 +216,11 @@ class DynamicTrainer(Trainer):
         if path is None:
             return
         state = load_checkpoint(path)
+        of = state.get("method", self.config.method_name)
+        if of != self.config.method_name:
+            raise CheckpointError(
+                f"{path} is of {of}; train on with that, not with {self.config.method_name}"
+            )
         self.step = state["step"]
         self._start_step = self.step + 1
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
@@ -208,7 +234,9 @@ class DynamicTrainer(Trainer):
         self.method.load_training_state(state["model"])
         self._resume_rng = state["rng"]
         self._go_on_at(self.method.resume_step(self._start_step, path.parent.parent))
-        CONSOLE.print(f"Resuming at step {self._start_step} of {self.config.max_num_iterations} from {path}")
+        CONSOLE.print(
+            f"Resuming at step {self._start_step} of {self.config.max_num_iterations} of {path.parent}"
+        )
 
     def _go_on_at(self, step: int) -> None:
         """Go on at another step than the one after the checkpoint's, learning rates included."""
@@ -265,8 +293,9 @@ class DynamicTrainer(Trainer):
         if next_step > self._start_step:
             self.save_checkpoint(next_step - 1)
             CONSOLE.print(
-                f"\n[yellow]Stopped after {next_step} of {self.config.max_num_iterations} steps. Resume with "
-                f"the same command and --load-dir {self.checkpoint_dir}"
+                f"\n[yellow]Stopped after {next_step} of {self.config.max_num_iterations} steps. Resume with"
+                f"\n  {resume_command(sys.argv, self.checkpoint_dir)}",
+                soft_wrap=True,
             )
         self.shutdown()
         sys.exit(exit_code)
@@ -280,6 +309,8 @@ class DynamicTrainer(Trainer):
         self.save_checkpoint(self.step)
         writer.write_out_storage()
         config_file = self.base_dir / "config.yml"
+        for line in self.method.outcome():
+            CONSOLE.print(line)
         CONSOLE.print(
             f"\n[bold green]Trained.[/bold green] Checkpoint in {self.checkpoint_dir}\n"
             f"  watch    ns-viewer --load-config {config_file}\n"

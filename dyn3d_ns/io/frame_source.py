@@ -36,6 +36,10 @@ class FrameSource(Protocol):
         """Wait until a moment is recorded, at most so many seconds; return whether it is."""
         ...
 
+    def lacking(self, moment: int) -> list[str]:
+        """Return the names of the cameras whose image of a moment is not there, or not whole."""
+        ...
+
 
 class JoinedFrames:
     """The images of several splits after one another."""
@@ -60,6 +64,10 @@ class JoinedFrames:
     def wait(self, moment: int, timeout: float) -> bool:
         """Wait until all parts have a moment, each for so many seconds at most."""
         return all(part.wait(moment, timeout) for part in self._parts)
+
+    def lacking(self, moment: int) -> list[str]:
+        """Return the names of the cameras whose image of a moment is not there, or not whole."""
+        return sorted({name for part in self._parts for name in part.lacking(moment)})
 
     def _of(self, index: int) -> tuple[FrameSource, int]:
         part = bisect_right(self._starts, index) - 1

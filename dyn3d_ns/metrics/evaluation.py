@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
@@ -107,7 +107,8 @@ def summarize(scores: Sequence[FrameScore], with_std: bool) -> dict[str, Any]:
             result[f"{key}_std"] = stdev(values) if len(values) > 1 else 0.0
     for name, members in _groups(scores).items():
         result.update(_group_summary(name, members))
-    result["frames_per_second"] = len(scores) / sum(s.render_seconds for s in scores)
+    # The first image of a process may take a hundred times as long: kernels are compiled and loaded then.
+    result["frames_per_second"] = 1.0 / median(s.render_seconds for s in scores)
     return result
 
 

@@ -15,6 +15,8 @@ from dyn3d_ns.viewer.start_view import look_through_training_camera
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
+    from dyn3d_ns.timeline import Timeline
+
 TRAINING_FRAME_RATE = 10.0
 """Most frames asked for in a second while a training runs, which waits during every frame."""
 COARSE_BELOW = 8.0
@@ -31,11 +33,30 @@ class TimePlayback(TimePlayer, ViewerControl):
     never falls behind.
     """
 
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__(timeline)
+        self._whole = timeline
+        # Between these two writes a late answer to an earlier one would look like a time set by hand.
+        self._writing = threading.RLock()
+
+    def play_up_to(self, frames: int) -> None:
+        """Play so many of the recording's first frames, those that are there by now.
+
+        Who looks at the newest one goes on to the one that is the newest then.
+        """
+        newest = self.timeline.frame_times[-1]
+        self.timeline = self.clock.timeline = self._whole.first(frames)
+        if self._panel is None:
+            return
+        self._panel.resize()
+        if self._shown == newest and not self.playing:
+            self.seek(self.timeline.frame_times[-1])
+
     def _setup(self, viewer: Viewer) -> None:
         """Add the playback folder to a viewer; Nerfstudio calls this while it builds the viewer."""
         super()._setup(viewer)
         look_through_training_camera(viewer)
-        if not viewer.include_time or self.timeline.num_frames < 2:
+        if not viewer.include_time or self._whole.num_frames < 2:
             return
         self._shown = viewer.control_panel.time
         self._panel = PlaybackPanel(self, viewer.viser_server, viewer.stats_markdown.order + 0.5)
@@ -47,8 +68,11 @@ class TimePlayback(TimePlayer, ViewerControl):
         rerender = slider.cb_hook
 
         def on_time_slider(element) -> None:
-            if element.value != self._shown:
-                self._adopt(element.value)
+            with self._writing:
+                by_hand = element.value != self._shown
+                if by_hand:
+                    self._adopt(element.value)
+            if by_hand:
                 rerender(element)
 
         slider.cb_hook = on_time_slider
@@ -64,8 +88,9 @@ class TimePlayback(TimePlayer, ViewerControl):
 
     def seek(self, time_to_show: float) -> None:
         """Show a normalised time; playback, if it runs, goes on from there."""
-        self._adopt(time_to_show)
-        self.viewer.control_panel.time = time_to_show
+        with self._writing:
+            self._adopt(time_to_show)
+            self.viewer.control_panel.time = time_to_show
         self._request_frames(coarse=False)
 
     def _adopt(self, time_shown: float) -> None:
@@ -81,11 +106,12 @@ class TimePlayback(TimePlayer, ViewerControl):
         panel_updated = 0.0
         while not halt.is_set() and self._machines():
             began = self.now()
-            if self.viewer.control_panel.time != self._shown:
-                self._adopt(self.viewer.control_panel.time)
-            shown, ended = self.clock.read(began)
-            self._shown = shown
-            self.viewer.control_panel.time = shown
+            with self._writing:
+                if self.viewer.control_panel.time != self._shown:
+                    self._adopt(self.viewer.control_panel.time)
+                shown, ended = self.clock.read(began)
+                self._shown = shown
+                self.viewer.control_panel.time = shown
             self._request_frames(coarse)
             if self._panel is not None and began - panel_updated > 1 / PANEL_RATE:
                 self._panel.show_time(shown)

@@ -7,10 +7,18 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from dyn3d_ns.engine.interrupt import StopRequest, Terminated, exit_code, how_to_stop, sigterm_as_exception
+from dyn3d_ns.engine.interrupt import (
+    StopRequest,
+    Terminated,
+    exit_code,
+    how_to_stop,
+    resume_command,
+    sigterm_as_exception,
+)
 
 
 @pytest.mark.usefixtures("default_signals")
@@ -62,3 +70,13 @@ def test_a_process_knows_whether_its_shell_made_it_deaf(ignored: bool, deaf_to_c
     command = [*(deaf_to_ctrl_c if ignored else []), sys.executable, "-c", IGNORED]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"False kill \d+\n" if ignored else r"True Ctrl-C\n", done.stdout)
+
+
+def test_the_command_that_resumes_names_the_checkpoints_right_after_the_method() -> None:
+    """Behind a dataparser's name the option would be unknown."""
+    words = ["/bin/ns-train", "some-method", "--data", "a b", "--load_dir=old", "--load-step", "3"]
+    resumed = resume_command([*words, "n3dv-data", "--scale", "0.5"], Path("out/nerfstudio_models"))
+    assert resumed == (
+        "ns-train some-method --load-dir out/nerfstudio_models --data 'a b' n3dv-data --scale 0.5"
+    )
+    assert resume_command(["-c"], Path("out")).startswith("the same command and --load-dir out")

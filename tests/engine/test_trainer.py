@@ -14,6 +14,7 @@ from dyn3d_ns.engine import forecast
 from dyn3d_ns.engine.checkpoint import load_checkpoint, rng_state
 from dyn3d_ns.engine.device import available_cores, default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
+from dyn3d_ns.engine.pipeline import DynamicPipeline
 from dyn3d_ns.engine.trainer import DynamicTrainerConfig
 
 OURS = [name for name, config in all_methods.items() if isinstance(config, DynamicTrainerConfig)]
@@ -26,6 +27,17 @@ def test_defaults_fit_the_machine(name: str) -> None:
     assert config.viewer.websocket_host == "127.0.0.1"
     assert config.vis == "viewer"
     assert not config.mixed_precision
+
+
+def test_ctrl_c_while_a_training_is_set_up_is_no_crash_and_no_success(training, monkeypatch, capsys) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DynamicPipeline, "start", press)
+    with pytest.raises(SystemExit) as ended:
+        training.run(training.config("pressed"))
+    assert ended.value.code == 130
+    assert "Stopped before the first step" in capsys.readouterr().out
 
 
 def test_threads_go_to_the_rasteriser() -> None:

@@ -43,8 +43,8 @@ def test_nerfstudio_keys():
     assert result["ssim_std"] == pytest.approx(0.0, abs=1e-12)
     assert result["num_rays_per_sec"] == pytest.approx((3 * 2000 + 1000 / 1.5) / 4)
     assert result["fps"] == pytest.approx((3 * 2 + 1 / 1.5) / 4)
-    # Frames per second of the whole run: four frames in three seconds.
-    assert result["frames_per_second"] == pytest.approx(4 / 3)
+    # Half a second is the median of three halves and one and a half, the first image of a process.
+    assert result["frames_per_second"] == pytest.approx(2.0)
     assert "psnr_std" not in summarize(SCORES, with_std=False)
 
 

@@ -303,8 +303,13 @@ def test_dragging_the_built_in_slider_while_playing_is_followed(make_viewer) -> 
     model.playback.play()
     model.clock.seconds = 1.0
     wait_until(lambda: model.playback.time == pytest.approx(0.1))
-    viewer.control_panel.time = 0.8
-    wait_until(lambda: model.playback.time == pytest.approx(0.8))
+
+    def drag() -> bool:
+        """Move the slider as a hand does, which holds it until it is where it should be."""
+        viewer.control_panel.time = 0.8
+        return model.playback.time == pytest.approx(0.8)
+
+    wait_until(drag)
     model.clock.seconds = 1.5
     wait_until(lambda: model.playback.time == pytest.approx(0.85))
     assert model.playback.playing
@@ -327,3 +332,46 @@ def test_no_controls_where_time_cannot_run(case: str, make_viewer) -> None:
     make_viewer(model, includes_time=case == "one frame")
     with pytest.raises(RuntimeError, match="two or more times"):
         model.playback.play()
+
+
+def test_late_answers_to_its_own_writes_are_not_taken_for_a_hand(make_viewer) -> None:
+    """viser calls back in another thread: by then a later time may have been chosen, but not yet written."""
+    model = GreyModel(TIMELINE)
+    viewer = make_viewer(model)
+    browser, _ = connect(viewer)
+    slider, stop = viewer.control_panel._time, threading.Event()
+
+    def answer() -> None:
+        while not stop.is_set():
+            slider.cb_hook(slider)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    model.playback.clock.set_speed(0.1, 0.0)
+    model.playback.play()
+    browser.frames.clear()
+    thread.start()
+    for tick in range(1, 201):
+        model.clock.seconds = tick / 25
+        wait_until(lambda: model.playback.time == pytest.approx(0.1 * model.clock.seconds))
+    stop.set()
+    thread.join()
+    model.playback.pause()
+    assert {shape[1] for shape, _ in browser.frames} == {512}, "no picture is downscaled"
+
+
+def test_what_is_there_by_now_is_played_and_the_newest_frame_is_followed(make_viewer) -> None:
+    """A stream's training comes to a recording's frames one after the other."""
+    model = GreyModel(TIMELINE)
+    model.playback.play_up_to(1)
+    viewer = make_viewer(model)
+    browser, _ = connect(viewer)
+    panel = model.playback._panel
+    assert panel is not None and panel._extent.content == "Observed to the end, frame 0 (0.000 s)."
+    model.playback.play_up_to(4)
+    assert model.playback.time == viewer.control_panel.time == TIMELINE.frame_times[3]
+    wait_until(lambda: browser.shows(3 / 60))
+    assert panel._frame.value == 3 and panel._extent.content.startswith("Observed to the end, frame 3")
+    model.playback.step(1)
+    assert model.playback.time == 0.0, "steps stay among the frames that are there"
+    model.playback.play_up_to(9)
+    assert model.playback.time == 0.0, "who looks at an earlier frame stays there"

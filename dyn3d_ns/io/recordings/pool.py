@@ -101,6 +101,11 @@ class FramePool:
             time.sleep(min(_POLL_SECONDS, left))
         return True
 
+    def lacking(self, moment: int) -> list[str]:
+        """Return the names of the cameras whose image of a moment is not there, or not whole."""
+        cameras = self.recording.cameras
+        return [camera.name for camera in cameras if not camera.frames.is_there(self.start + moment)]
+
     def close(self) -> None:
         """Stop decoding ahead, wait for what is under way, and close the files."""
         with self._ahead_lock:
@@ -187,6 +192,10 @@ class SplitFrames:
     def wait(self, moment: int, timeout: float) -> bool:
         """Wait until a moment is recorded, at most so many seconds; return whether it is."""
         return self.pool.wait(moment, timeout)
+
+    def lacking(self, moment: int) -> list[str]:
+        """Return the names of the cameras whose image of a moment is not there, or not whole."""
+        return self.pool.lacking(moment)
 
     def path(self, index: int) -> Path:
         """Return the file that holds an image, or will once it is decoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from dyn3d_ns.metrics.evaluation import FrameScore
 Images = UInt8[Tensor, "V H W 3"]
 _PATIENCE = 0.5
 """Seconds between two looks at a recording that is still being made."""
+_SEEN = "images"
+"""Name, in the memory of an encoder, of the digest of the images that it has seen last."""
 
 
 class _Recording(NamedTuple):
@@ -75,6 +78,8 @@ class StreamMethod(DynamicMethod):
     """The stream on disk; None before a run's folder is known."""
     frame: int = 0
     """Frame that is being trained."""
+    frames_there: int = 1
+    """Frames that can be shown; frame 0 can be from the start."""
     _recording: _Recording | None = None
     _follows = False
     """Whether the recording is still being made."""
@@ -83,6 +88,8 @@ class StreamMethod(DynamicMethod):
     _started = (0.0, 0.0)
     """Wall-clock and processor seconds at which the frame began."""
     _counts: Mapping[str, int] = MappingProxyType({})
+    _seen: np.ndarray | None = None
+    """Digest of the images of the frame; None for one that is held."""
 
     # -- what a method implements -----------------------------------------------------------------------
 
@@ -146,9 +153,30 @@ class StreamMethod(DynamicMethod):
 
     def use_run_folder(self, folder: Path) -> None:
         """Look for the stream of a run."""
-        self.run = StreamRun(folder)
+        self.run, there = StreamRun(folder), 1
         if self.run.exists and not self.training:
-            self.show(self.run.player())
+            player = self.run.player()
+            self.show(player)
+            there = max(player.num_frames(), 1)
+        self._come_to(there)
+
+    def _come_to(self, frames: int) -> None:
+        """Note how many frames there are by now; the viewer plays these, and an evaluation scores them."""
+        self.frames_there = frames
+        self.playback.play_up_to(frames)
+
+    def shows(self, time: float) -> bool:
+        """Return whether the frame of a recorded time is there."""
+        return self.timeline.frame_index(time) < self.frames_there
+
+    def outcome(self) -> list[str]:
+        """Say how many frames the stream has, and how it is played."""
+        assert self.run is not None
+        there, planned = self.frames_there, self.timeline.num_frames
+        if not self.run.exists:
+            steps = self.config.stream.first_steps
+            return [f"[yellow]No frame is whole: frame 0 takes {steps} steps (--max-num-iterations)."]
+        return [f"The stream has {there} of {planned} frames: dyn3d play {self.run.run}"]
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Keep the recording at hand, and wait for its first frame."""
@@ -191,11 +219,19 @@ class StreamMethod(DynamicMethod):
         self._ended = source is not None and not self._wait_for(source, frame)
         if self._ended:
             self.run.end_at(self.timeline.frame_times[:frame])
+            assert source is not None
+            CONSOLE.print(
+                f"[yellow]The recording counts as ended: after {self.config.stream.end_after:g} s "
+                f"(--pipeline.model.stream.end-after) there is still no whole image of frame {frame} of "
+                f"{', '.join(source.lacking(frame))}"
+            )
         self._started = time.perf_counter(), time.process_time()
         behind = 0 if source is None else source.latest() - 1 - frame
         limit = self.config.stream.skip_behind
         held = self._ended or bool(limit and self._follows and behind > limit)
-        self._counts = self.begin_frame(None if held else self.images_at(frame))
+        images = None if held else self.images_at(frame)
+        self._seen = None if images is None else _digest(images)
+        self._counts = self.begin_frame(images)
         if self._follows and not self._ended:
             what = "held, to keep up" if held else "training"
             CONSOLE.print(f"frame {frame}: {what}; {behind} frames behind the recording")
@@ -220,15 +256,21 @@ class StreamMethod(DynamicMethod):
 
     def _end_first(self) -> None:
         assert self.run is not None
-        header, planes = self.end_first_frame(self.images_at(0))
-        self.run.start(header, planes, self._record(0, {}), self.memory())
+        images = self.images_at(0)
+        self._seen = _digest(images)
+        header, planes = self.end_first_frame(images)
+        self.run.start(header, planes, self._record(0, {}), self._memory())
         self.show(self.run.player())
 
     def _end(self, frame: int) -> None:
         assert self.run is not None
         planes = self.end_frame()
         key = self.key_planes() if frame % self.config.stream.keyframe_every == 0 else None
-        self.run.add(frame, planes, key, self._record(frame, self._counts), self.memory())
+        self.run.add(frame, planes, key, self._record(frame, self._counts), self._memory())
+        self._come_to(frame + 1)
+
+    def _memory(self) -> dict[str, Any]:
+        return self.memory() if self._seen is None else {**self.memory(), _SEEN: self._seen}
 
     def _record(self, frame: int, counts: Mapping[str, int]) -> FrameRecord:
         wall, cpu = self._started
@@ -250,11 +292,19 @@ class StreamMethod(DynamicMethod):
         first = self.config.stream.first_steps
         if step < first:
             return step
-        frame, memory = self.run.take_over(earlier)
+        frame, memory = StreamRun(earlier).last()
+        seen = memory.pop(_SEEN, None)
+        if seen is not None and not np.array_equal(seen, _digest(self.images_at(frame))):
+            raise UserError(
+                f"{earlier} was trained on other images: frame {frame} is not that of --data; resume with "
+                "the same recording, --scale, --frame-start, --test-camera, --drop-cameras and --undistort"
+            )
+        self.run.take_over(earlier, frame)
         player = self.run.player()
         self.recall(player, frame, memory)
         self.show(player)
         self.frame = frame
+        self._come_to(frame + 1)
         CONSOLE.print(f"The stream has {frame + 1} whole frames; going on with frame {frame + 1}")
         return first + frame * sum(stage.steps for stage in self.later_stages())
 
@@ -264,3 +314,9 @@ class StreamMethod(DynamicMethod):
         if self.run is not None:
             found |= self.run.figures()
         return found
+
+
+def _digest(images: Images) -> np.ndarray:
+    """Return what tells a frame's training images from others."""
+    found = hashlib.sha256(repr(tuple(images.shape)).encode() + images.cpu().numpy().tobytes())
+    return np.frombuffer(found.digest(), dtype=np.uint8)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.utils.eval_utils import eval_setup
 from stream_scene import FIRST, FRAMES, MOTION, RESIDUALS, Streaming, write_recording
 
-from dyn3d_ns.engine import stream_run
+from dyn3d_ns.engine import run_folder, stream_run
 from dyn3d_ns.engine.trainer import DynamicTrainer
 from dyn3d_ns.gaussians.lattice import decoder_of
 from dyn3d_ns.gaussians.streamed import frame_at
@@ -180,6 +184,52 @@ def test_resuming_keeps_the_run_that_it_goes_on_from(streaming: Streaming, unbro
     assert evaluate(again)["bytes_per_frame"] == evaluate(unbroken)["bytes_per_frame"]
 
 
+def altered(data: Path, folder: Path) -> Path:
+    """Return a copy of a recording in which one image of the last frame is another camera's."""
+    shutil.copytree(data, folder, ignore=shutil.ignore_patterns(".dyn3d_cache"))
+    last = f"images/{FRAMES - 1:04d}.png"
+    shutil.copy(folder / "cam00" / last, folder / "cam01" / last)
+    return folder
+
+
+def test_a_stream_is_gone_on_with_on_its_own_recording_only(
+    streaming: Streaming, unbroken: DynamicTrainer, tmp_path: Path
+) -> None:
+    other = Streaming(altered(streaming.data, tmp_path / "other"), tmp_path / "out")
+    smaller = streaming.config("smaller")
+    smaller.pipeline.datamanager.dataparser.scale = 0.5  # type: ignore[attr-defined]
+    for config in (other.config("other"), smaller):
+        config.load_dir = unbroken.checkpoint_dir
+        with pytest.raises(UserError, match=f"trained on other images: frame {FRAMES - 1} .*--scale"):
+            streaming.run(config)
+        assert not (config.get_base_dir() / "stream").exists()
+    grid = copy.deepcopy(all_methods["dyn3d-streamrf-fast"])
+    grid.machine.device_type, grid.vis, grid.output_dir = "cpu", "tensorboard", tmp_path
+    grid.pipeline.datamanager.data, grid.load_dir = streaming.data, unbroken.checkpoint_dir
+    with pytest.raises(UserError, match="is of dyn3d-stream-splat-fast"):
+        streaming.run(grid)
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_an_unfinished_stream_is_measured_and_played_as_far_as_it_goes(
+    streaming: Streaming, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = streaming.config("unfinished")
+    config.save_config()
+    with pytest.raises(SystemExit):
+        streaming.run(config, FIRST + 2 * LATER + 1, lambda: signal.raise_signal(signal.SIGTERM))
+    _, pipeline, _, _ = eval_setup(config.get_base_dir() / "config.yml")
+    found = pipeline.get_average_eval_image_metrics()
+    assert found["interp_images"] == found["stream_frames"] == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"not measured: {FRAMES - 3} of {FRAMES} images" in said
+    assert pipeline.model.playback.timeline.num_frames == 3
+    with pytest.raises(UserError, match="holds a stream already"):
+        stale = streaming.config("unfinished")
+        run_folder._held.clear()
+        stale.save_config()
+
+
 def test_frames_in_which_nothing_changes_cost_nothing(streaming: Streaming, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -209,7 +259,10 @@ def test_a_recording_is_followed_while_it_is_made_and_ends_where_it_ends(
     later.join()
     reader = StreamReader(trainer.base_dir / "stream")
     assert reader.num_frames() == reader.header.planned_frames == 4
-    assert "frame 1: training" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "frame 1: training" in said and "The stream has 4 of 9 frames" in said
+    assert "no whole image of frame 4 of cam00, cam01, cam02" in said
+    assert evaluate(trainer)["interp_images"] == 4
     assert stream_run.StreamRun(trainer.base_dir).player().seek(3).moving.any()
 
 

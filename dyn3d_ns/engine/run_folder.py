@@ -1,0 +1,46 @@
+"""Whose run a folder is: one training writes there at a time, and none over another's stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.stream.header import FOLDER_NAME, HEADER_NAME
+
+LOCK_NAME = "training.lock"
+"""File that a training holds; the system lets go of it however the training ends."""
+_held: dict[Path, FileLock] = {}
+
+
+def claim(run: Path, goes_on_from: Path | None) -> None:
+    """Keep other trainings out of a run's folder until this process ends; calling it again changes nothing.
+
+    Args:
+        run: The folder, which is made if need be.
+        goes_on_from: Folder of the run that is resumed, if one is.
+
+    Raises:
+        UserError: another training writes there, or it holds a stream that this one does not go on with.
+    """
+    run = run.resolve()
+    if run in _held:
+        return
+    if (run / FOLDER_NAME / HEADER_NAME).is_file() and (
+        goes_on_from is None or goes_on_from.resolve() != run
+    ):
+        raise UserError(
+            f"{run} holds a stream already: go on with it by --load-dir {run / 'nerfstudio_models'}, choose "
+            "another --timestamp or --output-dir, or delete the folder"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / LOCK_NAME, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"another training is writing to {run}: wait for its end, or choose another --timestamp or "
+            "--output-dir"
+        ) from error
+    _held[run] = lock

@@ -1,0 +1,50 @@
+"""Whose run a folder is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dyn3d_ns.engine.run_folder import claim
+from dyn3d_ns.io.errors import UserError
+
+HOLD = """
+import sys
+from pathlib import Path
+from dyn3d_ns.engine.run_folder import claim
+claim(Path(sys.argv[1]), None)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_training_is_refused_until_the_first_ends_however_it_does(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another training is writing to .*run.*--timestamp"):
+            claim(tmp_path / "run", None)
+        claim(tmp_path / "another-run", None)
+    finally:
+        other.kill()
+        other.wait()
+    claim(tmp_path / "run", None)
+    claim(tmp_path / "run", None)
+
+
+def test_a_stream_is_gone_on_with_but_not_written_over(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "stream").mkdir(parents=True)
+    (run / "stream" / "stream.json").write_text("{}")
+    for other in (None, tmp_path / "other"):
+        with pytest.raises(UserError, match="holds a stream already: .*--load-dir"):
+            claim(run, other)
+    claim(run, tmp_path / "other" / ".." / "run")
