@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
+    from dyn3d_ns.io.stream.header import StreamHeader
     from dyn3d_ns.io.stream.reader import StreamReader
 
 DAMAGED = 1
@@ -37,7 +38,7 @@ class StreamInfo:
 
 @dataclass
 class VerifyStream:
-    """Check every checksum of a stream and decode all its planes; exit status 1 if anything is damaged."""
+    """Check every checksum of a stream and play all its frames; exit status 1 if anything is damaged."""
 
     stream: StreamPath
     """Folder of a stream, or the folder or config.yml of the training that writes it."""
@@ -50,33 +51,31 @@ class VerifyStream:
         """
         from rich.progress import track
 
-        from dyn3d_ns.io.errors import DatasetError
+        from dyn3d_ns.io.stream.decoders import decoder_of
         from dyn3d_ns.io.stream.header import find_stream
         from dyn3d_ns.io.stream.reader import StreamReader
+        from dyn3d_ns.io.stream.verify import verify_stream
 
         reader = StreamReader(find_stream(self.stream))
-        count, keyframes = reader.num_frames(), set(reader.keyframes())
+        count, keys = reader.num_frames(), len(reader.keyframes())
+        gap, decoder = reader.gap(), decoder_of(reader.header)
+        checked = verify_stream(reader, decoder) if count or not gap else ()
         damaged = []
-        frames = range(max(count, 1))
-        for frame in track(frames, "Checking", transient=True, disable=count < 100):
-            reads = [reader.delta] if frame else [lambda _: reader.init()]
-            reads += [reader.key] if frame in keyframes else []
-            for read in reads:
-                try:
-                    read(frame)
-                except DatasetError as error:
-                    damaged.append(frame)
-                    print(error, file=sys.stderr)
-        if stray := reader.stray():
+        for frame, problems in track(
+            checked, "Checking", total=max(count, 1), transient=True, disable=count < 50
+        ):
+            for problem in problems:
+                damaged.append(frame)
+                print(problem, file=sys.stderr)
+        if gap:
             damaged.append(count)
-            print(
-                f"{reader.folder}: {', '.join(stray)} cannot be played: frame {count} is missing",
-                file=sys.stderr,
-            )
+            print(f"{reader.folder}: {gap}", file=sys.stderr)
         if damaged:
             print(f"{reader.folder}: the first damaged frame is {damaged[0]}", file=sys.stderr)
             raise SystemExit(DAMAGED)
-        print(f"{reader.folder}: {count} frames and {len(keyframes)} keyframes are whole")
+        planned = reader.header.planned_frames
+        more = f"; {planned - count} more are planned" if planned > count else ""
+        print(f"{reader.folder}: {count} frames and {keys} keyframe{'s' * (keys != 1)} are whole{more}")
 
 
 @dataclass
@@ -193,7 +192,11 @@ def facts(reader: StreamReader) -> dict[str, str]:
     """Return what there is to say about a stream; bytes are those of its files, headers included."""
     header, count = reader.header, reader.num_frames()
     found = {"kind": header.kind, "frames": f"{count} of {header.planned_frames}", "fps": f"{header.fps:g}"}
-    found |= {f"decoder {name}": str(value) for name, value in header.decoder.items()}
+    if gap := reader.gap():
+        found["cannot be played"] = gap
+    if short := reader.cut_short():
+        found["empty or cut short"] = f"{listed(short)}; `dyn3d stream verify` says what is damaged"
+    found |= {f"decoder {name}": in_short(header, name) for name in header.decoder}
     if not count:
         return found
     sizes = reader.sizes()
@@ -206,3 +209,31 @@ def facts(reader: StreamReader) -> dict[str, str]:
         found["without frame 0"] = f"{sizes.per_later_frame:.0f}"
         found["without keyframes too"] = f"{sum(sizes.deltas) / len(sizes.deltas):.0f}"
     return found
+
+
+def in_short(header: StreamHeader, name: str) -> str:
+    """Return an entry of the header's `decoder` for people: numbers rounded, many of them only counted."""
+    from dyn3d_ns.io.errors import DamagedFileError
+    from dyn3d_ns.io.stream.look import CAMERA, start_camera_of
+
+    text = str(header.decoder[name])
+    if name == CAMERA:
+        try:
+            camera = start_camera_of(header)
+        except DamagedFileError as error:
+            return str(error)
+        assert camera is not None
+        place = " ".join(f"{x:.3g}" for x in camera.pose[:, 3])
+        return f"{camera.width}x{camera.height}, focal length {camera.fx:.4g} pixels, at {place}"
+    words = text.split()
+    try:
+        rounded = [f"{float(word):.4g}" if "." in word else str(int(word)) for word in words]
+    except ValueError:
+        return text
+    return " ".join(rounded) if len(rounded) <= 6 else f"{len(rounded)} numbers"
+
+
+def listed(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -74,7 +74,9 @@ def _stream(path: Path) -> Recognised | None:
     reader = StreamReader(path)
     planned = reader.header.planned_frames
     facts = {"frames": f"{reader.num_frames()} of {planned}", "fps": f"{reader.header.fps:g}"}
-    return Recognised(f"stream ({reader.header.kind})", facts, use=[f"dyn3d stream info {path}"])
+    gap = reader.gap()
+    use = [f"dyn3d stream info {path}"]
+    return Recognised(f"stream ({reader.header.kind})", facts, [gap] if gap else [], use)
 
 
 def _training_of(config: Path) -> Recognised:

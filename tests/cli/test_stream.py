@@ -10,8 +10,12 @@ import pytest
 from toy_stream import ToyDecoder, write_toy
 
 from dyn3d_ns.cli.main import main
+from dyn3d_ns.cli.stream import in_short
 from dyn3d_ns.io.layouts import describe
 from dyn3d_ns.io.stream import decoders
+from dyn3d_ns.io.stream.codec import encode_planes
+from dyn3d_ns.io.stream.header import StreamHeader
+from dyn3d_ns.io.stream.parts import Part, pack_part
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.io.stream.reader import StreamReader
 
@@ -61,7 +65,57 @@ def test_info_of_a_folder_recognises_a_stream(run: Path) -> None:
     assert f"dyn3d stream info {run / 'stream'}" in found.use
 
 
-def test_a_whole_stream_is_verified(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"000007.delta": None}, "000007.delta is missing: 18 later parts (of frames 8 to 22)"),
+        ({"000000.init": None}, "000000.init is missing: 26 later parts (of frames 1 to 22)"),
+        ({"000007.delta": 0, "000010.key": 20}, "000007.delta, 000010.key; `dyn3d stream verify`"),
+        ({}, ""),
+    ],
+)
+def test_info_says_what_will_not_play(
+    run: Path, sizes: dict[str, int | None], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size in sizes.items():
+        content = (run / "stream" / name).read_bytes()
+        (run / "stream" / name).unlink()
+        if size is not None:
+            (run / "stream" / name).write_bytes(content[:size])
+    assert main(["stream", "info", str(run)]) == 0
+    found = lines(capsys)
+    assert says in found.get("cannot be played", "") + found.get("empty or cut short", "")
+    assert ("cannot be played" in found, "empty or cut short" in found) == (
+        None in sizes.values(),
+        0 in sizes.values(),
+    )
+    assert bool(describe(run / "stream").missing) == (None in sizes.values())
+
+
+def test_info_shows_numbers_that_people_can_use() -> None:
+    pose = "1.0 0 0 -0.942516567522537 0 0.8 -0.6 -1.75 0 0.6 0.8 2"
+    decoder = {
+        "camera": f"{pose} 314.98175048828125 314.9 160.0 120.0 320 240",
+        "background": "0.5437678098678589 0.49 0",
+        "cells": "560 280 140",
+        "means": 10,
+        "space": " ".join(["0.5"] * 23),
+        "note": "version 1.2.3",
+    }
+    header = StreamHeader("gaussians", 30.0, (0.0,), decoder)
+    assert {name: in_short(header, name) for name in decoder} == {
+        "camera": "320x240, focal length 315 pixels, at -0.943 -1.75 2",
+        "background": "0.5438 0.49 0",
+        "cells": "560 280 140",
+        "means": "10",
+        "space": "23 numbers",
+        "note": "version 1.2.3",
+    }
+    broken = StreamHeader("gaussians", 30.0, (0.0,), {"camera": "here"})
+    assert "should hold 18 numbers as 'camera'" in in_short(broken, "camera")
+
+
+def test_a_whole_stream_is_verified(run: Path, toys: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stream", "verify", str(run)]) == 0
     assert "23 frames and 4 keyframes are whole" in capsys.readouterr().out
 
@@ -71,7 +125,7 @@ def test_a_whole_stream_is_verified(run: Path, capsys: pytest.CaptureFixture[str
     [(["000000.init"], 0), (["000015.key"], 15), (["000017.delta", "000010.key", "000011.delta"], 10)],
 )
 def test_what_is_damaged_is_named_and_the_status_is_1(
-    run: Path, broken: list[str], first: int, capsys: pytest.CaptureFixture[str]
+    run: Path, broken: list[str], first: int, toys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in broken:
         content = bytearray((run / "stream" / name).read_bytes())
@@ -86,17 +140,36 @@ def test_what_is_damaged_is_named_and_the_status_is_1(
 
 
 @pytest.mark.parametrize(("gone", "first"), [("000009.delta", 9), ("000000.init", 0)])
-def test_a_gap_is_damage(run: Path, gone: str, first: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gap_is_damage(
+    run: Path, gone: str, first: int, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     (run / "stream" / gone).unlink()
     with pytest.raises(SystemExit) as stop:
         main(["stream", "verify", str(run)])
-    assert stop.value.code == 1 and f"the first damaged frame is {first}\n" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert stop.value.code == 1 and f"the first damaged frame is {first}\n" in errors
+    assert f"{gone} is missing" in errors and "000012.delta" not in errors
 
 
-def test_the_key_of_the_frame_being_written_is_no_damage(run: Path) -> None:
+def test_what_cannot_be_applied_is_damage_though_its_checksum_fits(
+    run: Path, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = pack_part(Part.DELTA, 7, encode_planes({"movers": np.zeros(7, bool)}))
+    (run / "stream/000007.delta").write_bytes(content)
+    with pytest.raises(SystemExit) as stop:
+        main(["stream", "verify", str(run)])
+    errors = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and len(errors) == 2
+    assert errors[0].endswith("stream/000007.delta: frame 7 cannot be decoded: a mask of 7 for 46 rows")
+
+
+def test_the_key_of_the_frame_being_written_is_no_damage(
+    run: Path, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     (run / "stream/000022.delta").unlink()
     (run / "stream/000022.key").write_bytes(b"")
     assert main(["stream", "verify", str(run)]) == 0
+    assert "22 frames and 4 keyframes are whole; 1 more are planned" in capsys.readouterr().out
 
 
 def test_what_is_no_stream_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
