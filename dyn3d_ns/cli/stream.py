@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,13 +88,12 @@ class CutStream:
     frames: tuple[int, int]
     """First and last frame to keep, counted from 0."""
     output: Path
-    """Folder for the new stream."""
+    """Folder for the new stream; a new or empty one."""
 
     def run(self) -> None:
         """Write the new stream."""
         from rich.progress import track
 
-        from dyn3d_ns.cli.errors import require_writable
         from dyn3d_ns.io.stream.cut import cut_stream
         from dyn3d_ns.io.stream.decoders import decoder_of
         from dyn3d_ns.io.stream.header import find_stream
@@ -101,14 +101,13 @@ class CutStream:
 
         reader = StreamReader(find_stream(self.stream))
         decoder = decoder_of(reader.header)
-        require_writable(self.output, "--output")
         first, last = self.frames
-        written = cut_stream(reader, decoder, first, last, self.output)
-        for _ in track(
-            written, "Writing", total=last - first + 1, transient=True, disable=last - first < 100
-        ):
-            pass
-        print(f"{self.output}: {last - first + 1} frames, {StreamReader(self.output).sizes().total} bytes")
+        count = last - first + 1
+        # Closed at once when it is stopped, so that what it has written is removed.
+        with closing(cut_stream(reader, decoder, first, last, self.output)) as written:
+            for _ in track(written, "Writing", total=count, transient=True, disable=count < 50):
+                pass
+        print(f"{self.output}: {count} frames, {StreamReader(self.output).sizes().total} bytes")
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from toy_stream import ToyDecoder, write_toy
 
 from dyn3d_ns.cli.main import main
 from dyn3d_ns.cli.stream import in_short
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.layouts import describe
 from dyn3d_ns.io.stream import decoders
+from dyn3d_ns.io.stream import writer as writer_module
 from dyn3d_ns.io.stream.codec import encode_planes
+from dyn3d_ns.io.stream.cut import cut_stream
 from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.parts import Part, pack_part
 from dyn3d_ns.io.stream.player import StreamPlayer
@@ -200,20 +204,108 @@ def test_a_cut_of_everything_is_the_stream(run: Path, tmp_path: Path, toys: None
         assert (tmp_path / "part" / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize(("first", "last"), [("5", "23"), ("9", "8"), ("-1", "3")])
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        ("5", "23", "it has frames 0 to 22"),
+        ("-1", "3", "it has frames 0 to 22"),
+        ("9", "8", "the first frame must not come after the last, got 9 8"),
+    ],
+)
 def test_frames_that_are_not_there_are_refused(
-    run: Path, tmp_path: Path, first: str, last: str, toys: None, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    tmp_path: Path,
+    first: str,
+    last: str,
+    says: str,
+    toys: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["stream", "cut", str(run), "--frames", first, last, "--output", str(tmp_path / "part")]) == 2
-    assert "it has frames 0 to 22" in capsys.readouterr().err
-    assert not (tmp_path / "part/stream.json").exists()
+    assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_cut_onto_a_stream_is_refused(run: Path, toys: None, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--frames", "1", "2", "--output", str(run / "stream")]
-    assert main(["stream", "cut", str(run), *arguments]) == 2
-    assert "holds a stream already" in capsys.readouterr().err
+def test_a_cut_across_a_gap_says_where_the_stream_ends(
+    run: Path, tmp_path: Path, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "stream/000007.delta").unlink()
+    assert main(["stream", "cut", str(run), "--frames", "0", "22", "--output", str(tmp_path / "part")]) == 2
+    errors = capsys.readouterr().err
+    assert "it has frames 0 to 6; 000007.delta is missing: 18 later parts" in errors
+    assert main(["stream", "cut", str(run), "--frames", "0", "6", "--output", str(tmp_path / "part")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "000007.delta: frame 7 is damaged: "),
+        (
+            pack_part(Part.DELTA, 7, encode_planes({"movers": np.zeros(7, bool)})),
+            "000007.delta: frame 7 cannot be decoded: a mask of 7",
+        ),
+    ],
+)
+def test_a_cut_across_damage_leaves_nothing(
+    run: Path, tmp_path: Path, content: bytes, why: str, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "stream/000007.delta").write_bytes(content)
+    assert main(["stream", "cut", str(run), "--frames", "2", "9", "--output", str(tmp_path / "part")]) == 2
+    errors = capsys.readouterr().err
+    assert why in errors and "the stream plays up to frame 6" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    # Behind the damage it plays from the next key on.
+    assert main(["stream", "cut", str(run), "--frames", "11", "22", "--output", str(tmp_path / "part")]) == 0
+    assert main(["stream", "verify", str(tmp_path / "part")]) == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_cut_that_is_stopped_leaves_nothing(
+    run: Path, tmp_path: Path, error: BaseException, toys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, output = writer_module.write_bytes, tmp_path / "part"
+    output.mkdir()
+
+    def stopped(path: Path, content: bytes) -> None:
+        if path.name == "000003.delta":
+            assert not list(output.iterdir()), "nothing of it is seen before it is whole"
+            raise error
+        really(path, content)
+
+    monkeypatch.setattr(writer_module, "write_bytes", stopped)
+    expected = UserError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected) as stop:
+        list(cut_stream(StreamReader(run / "stream"), ToyDecoder(), 0, 9, output))
+    assert expected is KeyboardInterrupt or "part: No space left on device; nothing of it" in str(stop.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "run"] and not list(output.iterdir())
+
+
+def test_a_cut_that_is_not_gone_through_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    frames = cut_stream(StreamReader(run / "stream"), ToyDecoder(), 0, 9, tmp_path / "part")
+    assert next(frames) == 0
+    frames.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_cut_onto_what_is_there_is_refused(
+    run: Path, tmp_path: Path, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output, says in (
+        (run / "stream", "holds a stream already: choose another --output"),
+        (run, "is there already and not an empty folder: choose another --output"),
+        (run / "config.yml", "is there already and not an empty folder"),
+        (run / "config.yml/part", "cannot write the cut to"),
+    ):
+        assert main(["stream", "cut", str(run), "--frames", "1", "2", "--output", str(output)]) == 2
+        assert says in capsys.readouterr().err
     assert main(["stream", "verify", str(run)]) == 0
+    (tmp_path / "empty").mkdir()
+    arguments = ["--frames", "1", "2", "--output", str(tmp_path / "empty")]
+    assert main(["stream", "cut", str(run), *arguments]) == 0
 
 
 def test_a_kind_that_nothing_decodes_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
