@@ -15,6 +15,9 @@ from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
 from dyn3d_ns.io.trajectories import recognise_colmap
 
+UNKNOWN = "unknown"
+"""Layout of a folder that is nothing that is known."""
+
 
 def describe(path: Path) -> Recognised:
     """Tell what a file or folder is.
@@ -31,7 +34,7 @@ def describe(path: Path) -> Recognised:
         if found is not None:
             return found
     return Recognised(
-        "unknown",
+        UNKNOWN,
         {"entries": ", ".join(sorted(p.name for p in path.iterdir())[:12]) or "none"},
         use=[f"dyn3d info {p}" for p in _inner_folders(path)],
     )

@@ -72,8 +72,8 @@ def test_info_of_a_folder_recognises_a_stream(run: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"000007.delta": None}, "000007.delta is missing: 18 later parts (of frames 8 to 22)"),
-        ({"000000.init": None}, "000000.init is missing: 26 later parts (of frames 1 to 22)"),
+        ({"000007.delta": None}, "000007.delta is not there: 18 later parts (of frames 8 to 22)"),
+        ({"000000.init": None}, "000000.init is not there: 26 later parts (of frames 1 to 22)"),
         ({"000007.delta": 0, "000010.key": 20}, "000007.delta, 000010.key; `dyn3d stream verify`"),
         ({}, ""),
     ],
@@ -152,7 +152,7 @@ def test_a_gap_is_damage(
         main(["stream", "verify", str(run)])
     errors = capsys.readouterr().err
     assert stop.value.code == 1 and f"the first damaged frame is {first}\n" in errors
-    assert f"{gone} is missing" in errors and "000012.delta" not in errors
+    assert f"{gone} is not there: " in errors and "000012.delta" not in errors
 
 
 def test_what_cannot_be_applied_is_damage_though_its_checksum_fits(
@@ -232,7 +232,7 @@ def test_a_cut_across_a_gap_says_where_the_stream_ends(
     (run / "stream/000007.delta").unlink()
     assert main(["stream", "cut", str(run), "--frames", "0", "22", "--output", str(tmp_path / "part")]) == 2
     errors = capsys.readouterr().err
-    assert "it has frames 0 to 6; 000007.delta is missing: 18 later parts" in errors
+    assert "it has frames 0 to 6; 000007.delta is not there: 18 later parts" in errors
     assert main(["stream", "cut", str(run), "--frames", "0", "6", "--output", str(tmp_path / "part")]) == 0
 
 

@@ -93,7 +93,7 @@ class StreamReader:
         missing = (Part.DELTA if count else Part.INIT).name_of(count)
         things = "1 later part" if len(late) == 1 else f"{len(late)} later parts"
         frames = f"of frames {min(late)} to {max(late)}" if min(late) < max(late) else f"of frame {late[0]}"
-        return f"{missing} is missing: {things} ({frames}) cannot be played without it"
+        return f"{missing} is not there: {things} ({frames}) cannot be played without it"
 
     def cut_short(self) -> list[str]:
         """Return the names of parts of whole frames that are empty or end in their header; opens none."""
