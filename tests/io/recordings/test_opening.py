@@ -88,9 +88,7 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
 def test_one_camera_is_one_too_few(tmp_path: Path) -> None:
     rig = Rig(names=("cam00",), frames=2)
     video = write_videos(tmp_path, rig) / "cam00.mp4"
-    with pytest.raises(
-        DatasetError, match=r"has one camera \(cam00\.mp4\).*two or more.*dyn3d process"
-    ):
+    with pytest.raises(DatasetError, match=r"has one camera \(cam00\.mp4\).*two or more.*dyn3d process"):
         open_recording(tmp_path)
     with pytest.raises(DatasetError, match=r"cam00\.mp4 is a single video; .*dyn3d process .*cam00\.mp4 OUT"):
         open_recording(video)
