@@ -53,7 +53,7 @@ class VerifyStream:
         from rich.progress import track
 
         from dyn3d_ns.io.stream.decoders import decoder_of
-        from dyn3d_ns.io.stream.header import find_stream
+        from dyn3d_ns.io.stream.header import HEADER_NAME, find_stream
         from dyn3d_ns.io.stream.reader import StreamReader
         from dyn3d_ns.io.stream.verify import verify_stream
 
@@ -71,10 +71,16 @@ class VerifyStream:
         if gap:
             damaged.append(count)
             print(f"{reader.folder}: {gap}", file=sys.stderr)
-        if damaged:
-            print(f"{reader.folder}: the first damaged frame is {damaged[0]}", file=sys.stderr)
-            raise SystemExit(DAMAGED)
         planned = reader.header.planned_frames
+        if count > planned:
+            damaged.append(planned)
+            print(
+                f"{reader.folder / HEADER_NAME}: it plans {planned} frames, {count} are there",
+                file=sys.stderr,
+            )
+        if damaged:
+            print(f"{reader.folder}: the first damaged frame is {min(damaged)}", file=sys.stderr)
+            raise SystemExit(DAMAGED)
         more = f"; {planned - count} more are planned" if planned > count else ""
         print(f"{reader.folder}: {count} frames and {keys} keyframe{'s' * (keys != 1)} are whole{more}")
 
@@ -91,9 +97,14 @@ class CutStream:
     """Folder for the new stream; a new or empty one."""
 
     def run(self) -> None:
-        """Write the new stream."""
+        """Write the new stream.
+
+        Raises:
+            SystemExit: Ctrl-C (status 130) or SIGTERM (143) stopped it.
+        """
         from rich.progress import track
 
+        from dyn3d_ns.engine.interrupt import exit_code, sigterm_as_exception
         from dyn3d_ns.io.stream.cut import cut_stream
         from dyn3d_ns.io.stream.decoders import decoder_of
         from dyn3d_ns.io.stream.header import find_stream
@@ -103,10 +114,15 @@ class CutStream:
         decoder = decoder_of(reader.header)
         first, last = self.frames
         count = last - first + 1
-        # Closed at once when it is stopped, so that what it has written is removed.
-        with closing(cut_stream(reader, decoder, first, last, self.output)) as written:
-            for _ in track(written, "Writing", total=count, transient=True, disable=count < 50):
-                pass
+        cutting = cut_stream(reader, decoder, first, last, self.output)
+        try:
+            # Closed at once when it is stopped, so that what it has written is removed.
+            with sigterm_as_exception(), closing(cutting) as written:
+                for _ in track(written, "Writing", total=count, transient=True, disable=count < 50):
+                    pass
+        except KeyboardInterrupt as stop:
+            print(f"stopped; nothing of {self.output} is kept", file=sys.stderr)
+            raise SystemExit(exit_code(stop)) from None
         print(f"{self.output}: {count} frames, {StreamReader(self.output).sizes().total} bytes")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from dyn3d_ns.io.stream import decoders
 from dyn3d_ns.io.stream import writer as writer_module
 from dyn3d_ns.io.stream.codec import encode_planes
 from dyn3d_ns.io.stream.cut import cut_stream
-from dyn3d_ns.io.stream.header import StreamHeader
+from dyn3d_ns.io.stream.header import StreamHeader, write_header
 from dyn3d_ns.io.stream.parts import Part, pack_part
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.io.stream.reader import StreamReader
@@ -167,6 +168,15 @@ def test_what_cannot_be_applied_is_damage_though_its_checksum_fits(
     assert errors[0].endswith("stream/000007.delta: frame 7 cannot be decoded: a mask of 7 for 46 rows")
 
 
+def test_frames_without_a_time_are_damage(run: Path, toys: None, capsys: pytest.CaptureFixture[str]) -> None:
+    write_header(run / "stream", StreamHeader("toy", 25.0, tuple(range(20))))
+    with pytest.raises(SystemExit) as stop:
+        main(["stream", "verify", str(run)])
+    errors = capsys.readouterr().err
+    assert stop.value.code == 1 and "stream.json: it plans 20 frames, 23 are there" in errors
+    assert "the first damaged frame is 20\n" in errors
+
+
 def test_the_key_of_the_frame_being_written_is_no_damage(
     run: Path, toys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +298,24 @@ def test_a_cut_that_is_not_gone_through_leaves_nothing(run: Path, tmp_path: Path
     frames = cut_stream(StreamReader(run / "stream"), ToyDecoder(), 0, 9, tmp_path / "part")
     assert next(frames) == 0
     frames.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_cut_that_is_stopped_says_so(
+    run: Path,
+    tmp_path: Path,
+    toys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    default_signals: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(path: Path, content: bytes) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(writer_module, "write_bytes", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["stream", "cut", str(run), "--frames", "0", "9", "--output", str(tmp_path / "part")])
+    assert stop.value.code == 143 and "part is kept" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

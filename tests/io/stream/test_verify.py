@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gaussian_stream import BallStream
 from toy_stream import ToyDecoder, write_toy
 
+from dyn3d_ns.fields.voxel_stream import VoxelDecoder, VoxelLattice, VoxelState
 from dyn3d_ns.io.stream.codec import encode_planes
+from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.parts import Part, pack_part
 from dyn3d_ns.io.stream.reader import StreamReader
 from dyn3d_ns.io.stream.verify import verify_stream
+from dyn3d_ns.io.stream.writer import StreamWriter
 
 
 @pytest.fixture
@@ -92,3 +96,29 @@ def test_a_stream_without_frame_0_is_read_all_the_same(stream: Path) -> None:
     (stream / "000000.init").unlink()
     ((frame, problem),) = found(stream)
     assert frame == 0 and "000000.init is not there" in problem
+
+
+def test_keys_of_gaussians_are_what_plays(tmp_path: Path) -> None:
+    ball = BallStream(tmp_path / "s").grow(12)
+    assert StreamReader(ball.folder).keyframes() == [5, 10]
+    assert not any(problems for _, problems in verify_stream(StreamReader(ball.folder), ball.decoder))
+    key = StreamReader(ball.folder).key(10)
+    put(ball.folder, Part.KEY, 10, key | {"turn": key["turn"] + 1})
+    wrong = [frame for frame, problems in verify_stream(StreamReader(ball.folder), ball.decoder) if problems]
+    assert wrong == [10], "also what is not seen yet, the motion to come, is compared"
+
+
+def test_keys_of_voxels_are_what_plays(tmp_path: Path) -> None:
+    lattice = VoxelLattice((3, 4, 5), 1, 5)
+    decoder, random = VoxelDecoder(lattice), np.random.default_rng(0)
+    header = StreamHeader("voxels", 10.0, (0.0, 1.0, 2.0), lattice.to_header())
+    writer = StreamWriter.create(tmp_path / "s", header)
+    states = []
+    for _ in range(3):
+        index = np.flatnonzero(random.random(lattice.points) < 0.4)
+        states.append(VoxelState(index, random.integers(-90, 90, (len(index), 28)).astype(np.int32)))
+    writer.write_init(decoder.to_init(states[0]))
+    writer.write_frame(1, decoder.difference(states[0], states[1]), decoder.to_key(states[0], states[1]))
+    writer.write_frame(2, decoder.difference(states[1], states[2]), decoder.to_key(states[0], states[1]))
+    reader = StreamReader(tmp_path / "s")
+    assert [bool(problems) for _, problems in verify_stream(reader, decoder)] == [False, False, True]
