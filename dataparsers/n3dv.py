@@ -18,8 +18,9 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from dyn3d_ns.geometry.bounds import surrounding_bounds
 from dyn3d_ns.geometry.cameras import centers, flip_axes, focals, to_world, unproject
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
+from dyn3d_ns.io.layouts import UNKNOWN, describe
 from dyn3d_ns.io.recordings.base import Recording
-from dyn3d_ns.io.recordings.opening import open_recording
+from dyn3d_ns.io.recordings.opening import UnknownLayoutError, open_recording
 from dyn3d_ns.io.recordings.pixels import PixelMap, PixelSettings
 from dyn3d_ns.io.recordings.pool import FramePool, SplitFrames, camera_of
 from dyn3d_ns.io.recordings.store import FrameStore, store_folder
@@ -80,7 +81,10 @@ class N3DVDataParser(DataParser):
         planned = None
         if config.follow:
             planned = _PLANNED if config.frame_end is None else config.frame_end
-        found = open_recording(Path(config.data), config.drop_cameras, config.fps, planned)
+        try:
+            found = open_recording(Path(config.data), config.drop_cameras, config.fps, planned)
+        except UnknownLayoutError as error:
+            raise UnknownLayoutError(f"{error}. {_what_it_is(Path(config.data))}") from error
         for note in found.notes:
             print(f"{config.data}: {note}", file=sys.stderr)
         return found
@@ -186,6 +190,15 @@ class N3DVDataParser(DataParser):
             places += [to_world(rays * depth, flip_axes(camera.pose)) for depth in camera.near_far]
         points = np.concatenate(places)
         return np.stack((points.min(axis=0), points.max(axis=0)))
+
+
+def _what_it_is(path: Path) -> str:
+    """Say which dataset a folder is, and what takes it."""
+    found = describe(path)
+    command = found.use[0] if found.use else None
+    if found.layout != UNKNOWN:
+        return f"It looks like {found.layout}" + (f"; `{command}` takes it" if command else "")
+    return f"What it holds: {found.facts['entries']}" + (f"; try `{command}`" if command else "")
 
 
 N3DVDataParserSpecification = DataParserSpecification(

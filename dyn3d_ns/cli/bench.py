@@ -27,7 +27,11 @@ class BenchDas3r:
     and the others go on; the exit status is then 2.
     """
 
-    sequences: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SEQUENCES")]
+    sequences: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="SEQUENCES", help_behavior_hint="(required)"),
+    ]
     """What `dyn3d process` takes, or folders that it made; the last part of each is its name, and a name of
     DAS3R's tables puts it into them."""
     output: Path = Path("bench")

@@ -54,15 +54,24 @@ class RowResult:
 class BenchStream:
     """Train and evaluate streaming methods, whole and without their parts, and print one table a scene.
 
-    Run it again to go on where it stopped: rows that are done are not done again.
+    Each row is a training of the whole recording, as long as `ns-train` takes with its preset; anew takes
+    that of frame 0 once for each of --anew-frames, and frozen shares the training of ours. Fewer --rows, and
+    --frame-end, save time. Run it again to go on where it stopped: rows that are done are not done again.
     """
 
-    scenes: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SCENES")]
-    """Recordings that n3dv-data reads."""
+    scenes: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="SCENE [SCENE ...]", help_behavior_hint="(required)"),
+    ]
+    """Recordings that n3dv-data reads, at least one."""
     output: Path = Path("bench-stream")
     """Folder for report.md, report.json, decoded frames and trainings."""
     rows: tuple[Row, ...] = ("anew", "ours", "no-gate", "no-grid", "no-new", "everything", "grid", "frozen")
-    """Rows of the table."""
+    """Rows of the table. anew: some frames, each trained from nothing. ours: --method as it is. no-gate:
+    everything may change, not only where the images do. no-grid: without the motion grid. no-new: without new
+    Gaussians. everything: without gate, grid and ties to the frame before, as many steps. grid:
+    --grid-method. frozen: frame 0 shown at all times."""
     method: str = "dyn3d-stream-splat-fast"
     """Preset of the Gaussians."""
     grid_method: str = "dyn3d-streamrf-fast"
@@ -81,7 +90,10 @@ class BenchStream:
             CommandError: a scene or method is not there.
         """
         if not self.scenes:
-            raise CommandError("give at least one recording: a folder that n3dv-data reads")
+            raise CommandError(
+                "give at least one recording, such as `dyn3d bench stream recordings/table`: a folder that "
+                "n3dv-data reads"
+            )
         require_writable(self.output, "--output")
         from dyn3d_ns.io.atomic import write_json, write_text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
+    from dyn3d_ns.io.stream.header import StreamHeader
     from dyn3d_ns.io.stream.reader import StreamReader
 
 DAMAGED = 1
@@ -37,7 +39,7 @@ class StreamInfo:
 
 @dataclass
 class VerifyStream:
-    """Check every checksum of a stream and decode all its planes; exit status 1 if anything is damaged."""
+    """Check every checksum of a stream and play all its frames; exit status 1 if anything is damaged."""
 
     stream: StreamPath
     """Folder of a stream, or the folder or config.yml of the training that writes it."""
@@ -50,33 +52,37 @@ class VerifyStream:
         """
         from rich.progress import track
 
-        from dyn3d_ns.io.errors import DatasetError
-        from dyn3d_ns.io.stream.header import find_stream
+        from dyn3d_ns.io.stream.decoders import decoder_of
+        from dyn3d_ns.io.stream.header import HEADER_NAME, find_stream
         from dyn3d_ns.io.stream.reader import StreamReader
+        from dyn3d_ns.io.stream.verify import verify_stream
 
         reader = StreamReader(find_stream(self.stream))
-        count, keyframes = reader.num_frames(), set(reader.keyframes())
+        count, keys = reader.num_frames(), len(reader.keyframes())
+        gap, decoder = reader.gap(), decoder_of(reader.header)
+        checked = verify_stream(reader, decoder) if count or not gap else ()
         damaged = []
-        frames = range(max(count, 1))
-        for frame in track(frames, "Checking", transient=True, disable=count < 100):
-            reads = [reader.delta] if frame else [lambda _: reader.init()]
-            reads += [reader.key] if frame in keyframes else []
-            for read in reads:
-                try:
-                    read(frame)
-                except DatasetError as error:
-                    damaged.append(frame)
-                    print(error, file=sys.stderr)
-        if stray := reader.stray():
+        for frame, problems in track(
+            checked, "Checking", total=max(count, 1), transient=True, disable=count < 50
+        ):
+            for problem in problems:
+                damaged.append(frame)
+                print(problem, file=sys.stderr)
+        if gap:
             damaged.append(count)
+            print(f"{reader.folder}: {gap}", file=sys.stderr)
+        planned = reader.header.planned_frames
+        if count > planned:
+            damaged.append(planned)
             print(
-                f"{reader.folder}: {', '.join(stray)} cannot be played: frame {count} is missing",
+                f"{reader.folder / HEADER_NAME}: it plans {planned} frames, {count} are there",
                 file=sys.stderr,
             )
         if damaged:
-            print(f"{reader.folder}: the first damaged frame is {damaged[0]}", file=sys.stderr)
+            print(f"{reader.folder}: the first damaged frame is {min(damaged)}", file=sys.stderr)
             raise SystemExit(DAMAGED)
-        print(f"{reader.folder}: {count} frames and {len(keyframes)} keyframes are whole")
+        more = f"; {planned - count} more are planned" if planned > count else ""
+        print(f"{reader.folder}: {count} frames and {keys} keyframe{'s' * (keys != 1)} are whole{more}")
 
 
 @dataclass
@@ -88,13 +94,17 @@ class CutStream:
     frames: tuple[int, int]
     """First and last frame to keep, counted from 0."""
     output: Path
-    """Folder for the new stream."""
+    """Folder for the new stream; a new or empty one."""
 
     def run(self) -> None:
-        """Write the new stream."""
+        """Write the new stream.
+
+        Raises:
+            SystemExit: Ctrl-C (status 130) or SIGTERM (143) stopped it.
+        """
         from rich.progress import track
 
-        from dyn3d_ns.cli.errors import require_writable
+        from dyn3d_ns.engine.interrupt import exit_code, sigterm_as_exception
         from dyn3d_ns.io.stream.cut import cut_stream
         from dyn3d_ns.io.stream.decoders import decoder_of
         from dyn3d_ns.io.stream.header import find_stream
@@ -102,14 +112,18 @@ class CutStream:
 
         reader = StreamReader(find_stream(self.stream))
         decoder = decoder_of(reader.header)
-        require_writable(self.output, "--output")
         first, last = self.frames
-        written = cut_stream(reader, decoder, first, last, self.output)
-        for _ in track(
-            written, "Writing", total=last - first + 1, transient=True, disable=last - first < 100
-        ):
-            pass
-        print(f"{self.output}: {last - first + 1} frames, {StreamReader(self.output).sizes().total} bytes")
+        count = last - first + 1
+        cutting = cut_stream(reader, decoder, first, last, self.output)
+        try:
+            # Closed at once when it is stopped, so that what it has written is removed.
+            with sigterm_as_exception(), closing(cutting) as written:
+                for _ in track(written, "Writing", total=count, transient=True, disable=count < 50):
+                    pass
+        except KeyboardInterrupt as stop:
+            print(f"stopped; nothing of {self.output} is kept", file=sys.stderr)
+            raise SystemExit(exit_code(stop)) from None
+        print(f"{self.output}: {count} frames, {StreamReader(self.output).sizes().total} bytes")
 
 
 @dataclass(kw_only=True)
@@ -193,7 +207,11 @@ def facts(reader: StreamReader) -> dict[str, str]:
     """Return what there is to say about a stream; bytes are those of its files, headers included."""
     header, count = reader.header, reader.num_frames()
     found = {"kind": header.kind, "frames": f"{count} of {header.planned_frames}", "fps": f"{header.fps:g}"}
-    found |= {f"decoder {name}": str(value) for name, value in header.decoder.items()}
+    if gap := reader.gap():
+        found["cannot be played"] = gap
+    if short := reader.cut_short():
+        found["empty or cut short"] = f"{listed(short)}; `dyn3d stream verify` says what is damaged"
+    found |= {f"decoder {name}": in_short(header, name) for name in header.decoder}
     if not count:
         return found
     sizes = reader.sizes()
@@ -206,3 +224,31 @@ def facts(reader: StreamReader) -> dict[str, str]:
         found["without frame 0"] = f"{sizes.per_later_frame:.0f}"
         found["without keyframes too"] = f"{sum(sizes.deltas) / len(sizes.deltas):.0f}"
     return found
+
+
+def in_short(header: StreamHeader, name: str) -> str:
+    """Return an entry of the header's `decoder` for people: numbers rounded, many of them only counted."""
+    from dyn3d_ns.io.errors import DamagedFileError
+    from dyn3d_ns.io.stream.look import CAMERA, start_camera_of
+
+    text = str(header.decoder[name])
+    if name == CAMERA:
+        try:
+            camera = start_camera_of(header)
+        except DamagedFileError as error:
+            return str(error)
+        assert camera is not None
+        place = " ".join(f"{x:.3g}" for x in camera.pose[:, 3])
+        return f"{camera.width}x{camera.height}, focal length {camera.fx:.4g} pixels, at {place}"
+    words = text.split()
+    try:
+        rounded = [f"{float(word):.4g}" if "." in word else str(int(word)) for word in words]
+    except ValueError:
+        return text
+    return " ".join(rounded) if len(rounded) <= 6 else f"{len(rounded)} numbers"
+
+
+def listed(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

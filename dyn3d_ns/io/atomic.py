@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,28 @@ def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         _fsync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``, renamed to it when the block ends without an exception.
+
+    ``path`` must not exist, or be an empty folder. On an exception the temporary folder is removed.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        # mkdtemp makes folders private; give the result what a plain mkdir() would have given.
+        temporary.chmod(0o777 & ~_umask())
+        if target.is_dir():
+            target.rmdir()
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _fsync_folder(target.parent)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
 from dyn3d_ns.io.trajectories import recognise_colmap
 
+UNKNOWN = "unknown"
+"""Layout of a folder that is nothing that is known."""
+
 
 def describe(path: Path) -> Recognised:
     """Tell what a file or folder is.
@@ -31,7 +34,7 @@ def describe(path: Path) -> Recognised:
         if found is not None:
             return found
     return Recognised(
-        "unknown",
+        UNKNOWN,
         {"entries": ", ".join(sorted(p.name for p in path.iterdir())[:12]) or "none"},
         use=[f"dyn3d info {p}" for p in _inner_folders(path)],
     )
@@ -74,7 +77,9 @@ def _stream(path: Path) -> Recognised | None:
     reader = StreamReader(path)
     planned = reader.header.planned_frames
     facts = {"frames": f"{reader.num_frames()} of {planned}", "fps": f"{reader.header.fps:g}"}
-    return Recognised(f"stream ({reader.header.kind})", facts, use=[f"dyn3d stream info {path}"])
+    gap = reader.gap()
+    use = [f"dyn3d stream info {path}"]
+    return Recognised(f"stream ({reader.header.kind})", facts, [gap] if gap else [], use)
 
 
 def _training_of(config: Path) -> Recognised:

@@ -12,6 +12,7 @@ from stream_scene import write_recording
 
 from dyn3d_ns.cli.bench_stream import CHANGES, TITLES, BenchStream, RowResult, published_tables, table
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.cli.main import main
 
 
 def test_each_row_switches_off_what_its_name_says() -> None:
@@ -63,3 +64,21 @@ def test_rows_that_are_done_are_not_done_again(tmp_path: Path, capsys: pytest.Ca
     assert "| kept | 31.50 |" in (tmp_path / "out/report.md").read_text()
     with pytest.raises(CommandError, match="no method 'dyn3d-nothing'"):
         BenchStream(scenes=(scene,), output=tmp_path / "other", rows=("ours",), method="dyn3d-nothing").run()
+
+
+def test_the_help_explains_every_row_and_what_takes_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "stream", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert all(f" {row}: " in text for row in TITLES)
+    assert "Each row is a training of the whole recording" in text
+    assert "at least one. (required)" in text
+
+
+def test_without_a_recording_it_says_what_to_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "stream"]) == 2
+    assert "give at least one recording, such as `dyn3d bench stream" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,3 +216,16 @@ def test_the_table(shared_data: Path, tmp_path: Path) -> None:
     found = outputs(shared_data / "table", cache_dir=tmp_path, frame_end=3)
     assert len(found.image_filenames) == 27 and found.cameras.height[0] == 240
     assert frames_of(scene_of(found.metadata)).image(0).shape == (240, 320, 3)
+
+
+def test_another_dataset_is_named_with_what_takes_it(tmp_path: Path) -> None:
+    frame = {"file_path": "./train/r_000", "time": 0.0, "transform_matrix": np.eye(4).tolist()}
+    for split in ("train", "test"):
+        text = json.dumps({"camera_angle_x": 0.7, "frames": [frame]})
+        (tmp_path / f"transforms_{split}.json").write_text(text)
+    message = "is no recording: .* It looks like .*; `ns-train dyn3d-velocity-fast --data .*` takes it"
+    with pytest.raises(DatasetError, match=message):
+        outputs(tmp_path)
+    write_videos(tmp_path / "outer/room", RIG)
+    with pytest.raises(DatasetError, match="What it holds: room; try `dyn3d info .*room`"):
+        outputs(tmp_path / "outer")

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from dyn3d_ns.io.atomic import atomic_open, atomic_path, write_bytes, write_json, write_text
+from dyn3d_ns.io.atomic import atomic_folder, atomic_open, atomic_path, write_bytes, write_json, write_text
 
 
 def test_content_replaces_the_old(tmp_path):
@@ -58,3 +58,27 @@ def test_json_refuses_nan(tmp_path):
 def test_only_whole_writes(tmp_path):
     with pytest.raises(ValueError, match="mode"), atomic_open(tmp_path / "a", "ab"):
         pass
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_folder_appears_whole_or_not_at_all(tmp_path, error):
+    with pytest.raises(type(error)), atomic_folder(tmp_path / "a") as folder:
+        (folder / "half").write_bytes(b"x")
+        raise error
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()
+    with atomic_folder(tmp_path / "a") as folder:
+        (folder / "whole").write_bytes(b"x")
+        assert not list((tmp_path / "a").iterdir())
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["a", "a/whole"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions: run on Linux or macOS")
+def test_permissions_of_a_folder_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with atomic_folder(tmp_path / "a"):
+            pass
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o750

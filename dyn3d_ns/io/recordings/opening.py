@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dyn3d_ns.geometry.cameras import scale_intrinsics
 from dyn3d_ns.io.errors import DatasetError, ImageSizeError, MissingFileError
-from dyn3d_ns.io.recognised import Recognised
+from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised
 from dyn3d_ns.io.recordings.base import Calibration, RecordedCamera, Recording
 from dyn3d_ns.io.recordings.camera_folders import CameraFolders
 from dyn3d_ns.io.recordings.layout import Layout
@@ -25,6 +25,14 @@ _LAYOUTS: tuple[Callable[[Path], Layout | None], ...] = (
 )
 
 
+class NoRecordingError(DatasetError):
+    """What was given is no recording of several cameras."""
+
+
+class UnknownLayoutError(NoRecordingError):
+    """A folder is in none of the layouts of recordings; it may be another dataset."""
+
+
 def recognise_recording(path: Path) -> Recognised | None:
     """Tell whether a folder is a recording; None if it is none."""
     layout = _find(path)
@@ -37,7 +45,10 @@ def recognise_recording(path: Path) -> Recognised | None:
     there = poses.exists()
     name = poses.relative_to(path).as_posix()
     facts["poses"] = name if there else "none"
-    use = [f"ns-train dyn3d-stream-splat --data {path} n3dv-data"]
+    use = [
+        f"ns-train dyn3d-stream-splat --data {path} n3dv-data  # on an NVIDIA GPU",
+        f"ns-train dyn3d-stream-splat-fast --data {path} n3dv-data  # on a CPU",
+    ]
     return Recognised(layout.title, facts, [] if there else [name], use if there else [])
 
 
@@ -56,20 +67,10 @@ def open_recording(
         DatasetError: it is in none of the layouts, its cameras do not fit together, or files are missing or
             damaged.
     """
-    if not root.is_dir():
-        raise MissingFileError(f"{root} is no folder; give that of a recording")
-    layout = _find(root)
-    if layout is None:
-        raise DatasetError(
-            f"{root} is no recording: expected camNN.mp4 or camNN/images/ beside poses_bounds.npy, "
-            "frames/0000/images/ or frame000001/; `dyn3d info` says what it is"
-        )
+    layout = _layout_of(root)
     calibrations = layout.calibrations(drop)
     kept = [name for name in layout.names if name not in drop]
-    if len(kept) < 2:
-        raise DatasetError(
-            f"{root} has {len(kept)} camera left ({len(layout.names)} with those dropped); two are needed"
-        )
+    _require_two(root, layout.names, kept)
     readers = {name: layout.reader(name, planned) for name in kept}
     size = _common_size(readers)
     cameras = tuple(RecordedCamera(n, _sized(n, calibrations[n], size), readers[n]) for n in kept)
@@ -77,6 +78,43 @@ def open_recording(
     rate = _common_rate(cameras, count) if fps is None else fps
     return Recording(
         root, layout.title, cameras, size, rate, count, planned is not None, layout.points(), notes
+    )
+
+
+def _layout_of(root: Path) -> Layout:
+    if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
+        raise NoRecordingError(
+            f"{root} is a single video; a recording is a folder with the videos of two cameras or more. For "
+            f"a single one: `dyn3d process {root} OUT`"
+        )
+    if not root.is_dir():
+        what = "is no folder" if root.exists() else "does not exist"
+        raise MissingFileError(f"{root} {what}; give the folder of a recording")
+    layout = _find(root)
+    if layout is not None:
+        return layout
+    videos = [path for path in root.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
+    if len(videos) == 1:
+        raise NoRecordingError(
+            f"{root} has one camera ({videos[0].name}); a recording needs the videos of two or more. For a "
+            f"single video: `dyn3d process {videos[0]} OUT`"
+        )
+    raise UnknownLayoutError(
+        f"{root} is no recording: expected camNN.mp4 or camNN/images/ beside poses_bounds.npy, "
+        "frames/0000/images/ or frame000001/"
+    )
+
+
+def _require_two(root: Path, names: Sequence[str], kept: Sequence[str]) -> None:
+    """Check that a camera is left beside the one that is held out."""
+    if len(kept) > 1:
+        return
+    if len(names) < 2:
+        raise NoRecordingError(f"{root} has one camera ({names[0]}); a recording needs two or more")
+    left = f"only {kept[0]}" if kept else "none"
+    raise DatasetError(
+        f"--drop-cameras leaves {left} of the {len(names)} cameras of {root}; two are needed: one to train "
+        "on, one to evaluate on"
     )
 
 

@@ -11,6 +11,11 @@ from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError,
 from dyn3d_ns.io.recognised import natural_order
 from dyn3d_ns.io.recordings.base import Calibration
 
+_REMEDY = (
+    "copy it from the data set, or make it from one frame of each camera, in the order of their names, with "
+    "COLMAP and LLFF's imgs2poses.py"
+)
+
 
 def read_poses_bounds(
     path: Path, names: Sequence[str], dropped: Sequence[str] = ()
@@ -56,16 +61,17 @@ def read_poses_bounds(
 
 def _read(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise MissingFileError(f"{path} does not exist; it says where the cameras stand")
+        raise MissingFileError(f"{path} does not exist; it says where the cameras stand: {_REMEDY}")
     try:
         rows = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DamagedFileError(
-            f"{path} is not a readable .npy ({error}); restore it from the original"
-        ) from error
+        # numpy's own message speaks of pickles that one may trust.
+        raise DamagedFileError(f"{path} is no .npy array of N x 17 numbers; {_REMEDY}") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):
         found = rows.shape if isinstance(rows, np.ndarray) else "several arrays"
-        raise DamagedFileError(f"{path} must hold 17 numbers a camera, got {found}")
+        raise DamagedFileError(f"{path} must hold 17 numbers a camera, got {found}; {_REMEDY}")
+    if rows.dtype.kind not in "fiu":
+        raise DamagedFileError(f"{path} must hold numbers, got {rows.dtype}; {_REMEDY}")
     return rows.astype(np.float64)
 
 

@@ -11,6 +11,7 @@ from typing import Generic
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.stream.decoders import Planes, State, StreamDecoder
+from dyn3d_ns.io.stream.parts import Part
 from dyn3d_ns.io.stream.reader import StreamReader
 
 DEFAULT_CACHE_BYTES = 512 << 20
@@ -90,7 +91,7 @@ class StreamPlayer(Generic[State]):
             at, state = self._nearest(frame, initial)
             for between in range(at + 1, frame + 1):
                 try:
-                    state = self._decode(between, self.reader.delta, partial(self._decoder.advance, state))
+                    state = self._decode(Part.DELTA, between, partial(self._decoder.advance, state))
                 except DamagedFileError as error:
                     return Reached(state, between - 1, error)
             return Reached(state, frame)
@@ -106,7 +107,7 @@ class StreamPlayer(Generic[State]):
             # The keyframes and every later frame build on it.
             self._cache.clear()
             self._held = 0
-            state = self._call(0, self._decoder.start, self.reader.init())
+            state = self._call(Part.INIT, 0, self._decoder.start, self.reader.init())
             self._initial = _Entry(state, stamp, self._decoder.size(state))
         return self._initial
 
@@ -118,9 +119,7 @@ class StreamPlayer(Generic[State]):
             for key in reversed(self.reader.keyframes()):
                 if cached < key <= frame:
                     try:
-                        return key, self._decode(
-                            key, self.reader.key, partial(self._decoder.jump, initial.state)
-                        )
+                        return key, self._decode(Part.KEY, key, partial(self._decoder.jump, initial.state))
                     except DamagedFileError:
                         # A damaged key costs time only: the frame is reached from further back.
                         continue
@@ -136,10 +135,11 @@ class StreamPlayer(Generic[State]):
         except MissingFileError:
             return False
 
-    def _decode(self, frame: int, read: Callable[[int], Planes], decode: Callable[[Planes], State]) -> State:
+    def _decode(self, part: Part, frame: int, decode: Callable[[Planes], State]) -> State:
         """Decode a frame and keep it."""
         stamp = self.reader.stamp(frame)
-        state = self._call(frame, decode, read(frame))
+        planes = self.reader.key(frame) if part is Part.KEY else self.reader.delta(frame)
+        state = self._call(part, frame, decode, planes)
         before = self._cache.pop(frame, None)
         self._cache[frame] = _Entry(state, stamp, self._decoder.size(state))
         self._held += self._cache[frame].size - (before.size if before else 0)
@@ -148,12 +148,11 @@ class StreamPlayer(Generic[State]):
             self._held -= oldest.size
         return state
 
-    def _call(self, frame: int, decode: Callable[[Planes], State], planes: Planes) -> State:
-        """Decode planes; a decoder's error gets the frame's name."""
+    def _call(self, part: Part, frame: int, decode: Callable[[Planes], State], planes: Planes) -> State:
+        """Decode planes; a decoder's error gets the file's name."""
         try:
             return decode(planes)
         except DamagedFileError as error:
             plays = f"the stream plays up to frame {frame - 1}" if frame else "nothing of it can be played"
-            raise DamagedFileError(
-                f"{self.reader.folder}: frame {frame} cannot be decoded: {error}; {plays}"
-            ) from error
+            path = self.reader.folder / part.name_of(frame)
+            raise DamagedFileError(f"{path}: frame {frame} cannot be decoded: {error}; {plays}") from error

@@ -11,7 +11,7 @@ import numpy as np
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.stream.codec import DEFAULT_MAX_ELEMENTS, decode_planes
 from dyn3d_ns.io.stream.header import HEADER_NAME, StreamHeader, read_header
-from dyn3d_ns.io.stream.parts import Part, list_parts, unpack_part, whole_frames
+from dyn3d_ns.io.stream.parts import HEAD_BYTES, Part, list_parts, unpack_part, whole_frames
 
 _SPARE = 1 << 20
 
@@ -82,6 +82,25 @@ class StreamReader:
         count = whole_frames(parts)
         late = sorted((frame, part.name_of(frame)) for part, frame in parts if frame > count)
         return [name for _, name in late]
+
+    def gap(self) -> str | None:
+        """Say which part is missing in front of others that are there; None if none is."""
+        parts = list_parts(self.folder)
+        count = whole_frames(parts)
+        late = [frame for _, frame in parts if frame > count]
+        if not late:
+            return None
+        missing = (Part.DELTA if count else Part.INIT).name_of(count)
+        things = "1 later part" if len(late) == 1 else f"{len(late)} later parts"
+        frames = f"of frames {min(late)} to {max(late)}" if min(late) < max(late) else f"of frame {late[0]}"
+        return f"{missing} is not there: {things} ({frames}) cannot be played without it"
+
+    def cut_short(self) -> list[str]:
+        """Return the names of parts of whole frames that are empty or end in their header; opens none."""
+        parts = list_parts(self.folder)
+        count = whole_frames(parts)
+        names = sorted(part.name_of(frame) for part, frame in parts if frame < count)
+        return [name for name in names if (self.folder / name).stat().st_size <= HEAD_BYTES]
 
     def sizes(self) -> StreamSizes:
         """Return the bytes of every part of the whole frames.

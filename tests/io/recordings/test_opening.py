@@ -61,22 +61,39 @@ def test_info_names_the_command(tmp_path: Path, layout: str) -> None:
     write, rig = LAYOUTS[layout]
     found = describe(write(tmp_path, rig))
     assert layout in found.layout and found.facts["cameras"] == "3" and not found.missing
-    assert found.use == [f"ns-train dyn3d-stream-splat --data {tmp_path} n3dv-data"]
+    assert found.use == [
+        f"ns-train dyn3d-stream-splat --data {tmp_path} n3dv-data  # on an NVIDIA GPU",
+        f"ns-train dyn3d-stream-splat-fast --data {tmp_path} n3dv-data  # on a CPU",
+    ]
 
 
 def test_info_says_that_poses_are_missing(tmp_path: Path) -> None:
     (write_videos(tmp_path, Rig(frames=1)) / "poses_bounds.npy").unlink()
     found = describe(tmp_path)
     assert found.missing == ["poses_bounds.npy"] and "N3DV" in found.layout
-    with pytest.raises(MissingFileError, match=r"poses_bounds\.npy does not exist"):
+    with pytest.raises(MissingFileError, match=r"poses_bounds\.npy does not exist.*imgs2poses\.py"):
         open_recording(tmp_path)
 
 
 def test_what_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is no recording: expected"):
         open_recording(tmp_path)
-    with pytest.raises(MissingFileError, match="is no folder"):
+    with pytest.raises(MissingFileError, match="gone does not exist"):
         open_recording(tmp_path / "gone")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(MissingFileError, match=r"notes\.txt is no folder"):
+        open_recording(tmp_path / "notes.txt")
+
+
+def test_one_camera_is_one_too_few(tmp_path: Path) -> None:
+    rig = Rig(names=("cam00",), frames=2)
+    video = write_videos(tmp_path, rig) / "cam00.mp4"
+    with pytest.raises(DatasetError, match=r"has one camera \(cam00\.mp4\).*two or more.*dyn3d process"):
+        open_recording(tmp_path)
+    with pytest.raises(DatasetError, match=r"cam00\.mp4 is a single video; .*dyn3d process .*cam00\.mp4 OUT"):
+        open_recording(video)
+    with pytest.raises(DatasetError, match=r"has one camera \(cam00\); a recording needs two"):
+        open_recording(write_streamrf(tmp_path / "moments", rig))
 
 
 def test_rows_go_by_the_order_of_the_names(tmp_path: Path) -> None:
@@ -112,8 +129,10 @@ def test_a_missing_camera_beside_the_poses(tmp_path: Path) -> None:
 def test_a_camera_that_is_not_there_cannot_be_dropped(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no camera is named cam7; there are cam00, cam02"):
         open_recording(write_camera_folders(tmp_path, Rig()), ("cam7",))
-    with pytest.raises(DatasetError, match="has 1 camera left"):
+    with pytest.raises(DatasetError, match="leaves only cam10 of the 3 cameras of .*; two are needed"):
         open_recording(tmp_path, ("cam00", "cam02"))
+    with pytest.raises(DatasetError, match="leaves none of the 3 cameras"):
+        open_recording(tmp_path, ("cam00", "cam02", "cam10"))
 
 
 def test_the_model_of_colmap_and_the_images_go_by_name(tmp_path: Path) -> None:
@@ -185,6 +204,7 @@ def test_a_damaged_video(tmp_path: Path, content: bytes) -> None:
     ("content", "error", "message"),
     [
         (np.zeros((3, 15)), DamagedFileError, r"17 numbers a camera, got \(3, 15\)"),
+        (np.full((3, 17), "x"), DamagedFileError, "must hold numbers, got <U1"),
         (np.full((3, 17), np.nan), PoseError, "row 0 is not finite"),
         (np.zeros((3, 17)), PoseError, "row 0 has height"),
         (np.ones((3, 17)), PoseError, "row 0 is no rotation"),
@@ -196,10 +216,12 @@ def test_damaged_poses(tmp_path: Path, content: np.ndarray, error: type[Exceptio
         open_recording(tmp_path)
 
 
-def test_poses_that_are_no_array(tmp_path: Path) -> None:
-    (write_camera_folders(tmp_path, Rig(frames=1)) / "poses_bounds.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DamagedFileError, match=r"not a readable \.npy"):
+@pytest.mark.parametrize("content", [b"\x93NUMPY", b"hello\n", b""])
+def test_poses_that_are_no_array(tmp_path: Path, content: bytes) -> None:
+    (write_camera_folders(tmp_path, Rig(frames=1)) / "poses_bounds.npy").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"is no \.npy array of N x 17 numbers; .*imgs2poses") as stop:
         open_recording(tmp_path)
+    assert "pickle" not in str(stop.value)
 
 
 def test_videos_cannot_be_followed(tmp_path: Path) -> None:
