@@ -25,19 +25,10 @@ class Play:
 
     def run(self) -> None:
         """Serve the page until it is interrupted."""
-        import time
-
-        from dyn3d_ns.engine.interrupt import how_to_stop
+        from dyn3d_ns.cli.serving import serve
 
         page = self.open()
-        host, port = page.server.get_host(), page.server.get_port()
-        frames = page.timeline.num_frames
-        print(f"{page.folder}: {frames} frames at http://{host}:{port} ({how_to_stop()} ends)", flush=True)
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            page.stop()
+        serve(page, page.folder, page.timeline.num_frames)
 
     def open(self) -> StreamPage:
         """Start serving and return the running page."""

@@ -36,19 +36,10 @@ class View:
         Raises:
             CommandError: there is no fused scene.
         """
-        import time
-
-        from dyn3d_ns.engine.interrupt import how_to_stop
+        from dyn3d_ns.cli.serving import serve
 
         viewer = self.open()
-        host, port = viewer.server.get_host(), viewer.server.get_port()
-        frames = viewer.scene.num_frames
-        print(f"{self.out}: {frames} frames at http://{host}:{port} ({how_to_stop()} ends)", flush=True)
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            viewer.stop()
+        serve(viewer, self.out, viewer.scene.num_frames)
 
     def open(self) -> SceneViewer:
         """Start serving and return the running viewer."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from nerfstudio.configs.method_configs import all_methods
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
-from nerfstudio.utils import writer
+from run_training import run_training
 
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 
@@ -46,22 +43,7 @@ class Training:
         self, config: DynamicTrainerConfig, at_step: int = -1, action: Callable[[], None] | None = None
     ) -> DynamicTrainer:
         """Train; after `at_step` call `action`. SystemExit passes through."""
-        writer.EVENT_WRITERS.clear()
-        writer.EVENT_STORAGE.clear()
-        random.seed(config.machine.seed)
-        np.random.seed(config.machine.seed)  # noqa: NPY002
-        torch.manual_seed(config.machine.seed)
-        trainer = config.setup(local_rank=0, world_size=1)
-        trainer.setup()
-        if action is not None:
-            trainer._after.append(
-                TrainingCallback(
-                    [TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
-                    lambda step: action() if step == at_step else None,
-                )
-            )
-        trainer.train()
-        return trainer
+        return run_training(config, at_step, action)
 
     def run_until_interrupted(self, config: DynamicTrainerConfig, at_step: int, number: int) -> int:
         """Send this process a signal in the midst of a step; return the exit code that training ends with."""
