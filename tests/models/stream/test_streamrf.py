@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
+from run_training import run_training
 
 from dyn3d_ns.engine.method import NoGaussiansError
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
@@ -70,12 +72,8 @@ def config_of(recording: Path, output: Path) -> DynamicTrainerConfig:
 
 
 def train(config: DynamicTrainerConfig) -> DynamicTrainer:
-    torch.manual_seed(0)
     config.save_config()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    trainer.train()
-    return trainer
+    return run_training(config)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +127,21 @@ def test_a_resumed_training_writes_the_same_bytes(
     config = config_of(recording, tmp_path / "out")
     config.load_dir = earlier / "nerfstudio_models"
     again = train(config).base_dir
+    for path in sorted((trained.base_dir / "stream").iterdir()):
+        assert (again / "stream" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("at_step", [8, 22, 40])
+def test_a_training_stopped_anywhere_goes_on_to_the_same_bytes(
+    trained: DynamicTrainer, recording: Path, tmp_path: Path, at_step: int
+) -> None:
+    """Before and after frame 0's grid is made finer, and within a later frame."""
+    stopped, resumed = config_of(recording, tmp_path / "stopped"), config_of(recording, tmp_path / "resumed")
+    with pytest.raises(SystemExit):
+        run_training(stopped, at_step, lambda: signal.raise_signal(signal.SIGTERM))
+    resumed.load_dir = stopped.get_checkpoint_dir()
+    again = train(resumed).base_dir
     for path in sorted((trained.base_dir / "stream").iterdir()):
         assert (again / "stream" / path.name).read_bytes() == path.read_bytes(), path.name
 
