@@ -82,7 +82,8 @@ class VerifyStream:
             print(f"{reader.folder}: the first damaged frame is {min(damaged)}", file=sys.stderr)
             raise SystemExit(DAMAGED)
         more = f"; {planned - count} more are planned" if planned > count else ""
-        print(f"{reader.folder}: {count} frames and {keys} keyframe{'s' * (keys != 1)} are whole{more}")
+        frames, keyframes = f"{count} frame{'s' * (count != 1)}", f"{keys} keyframe{'s' * (keys != 1)}"
+        print(f"{reader.folder}: {frames} and {keyframes} are whole{more}")
 
 
 @dataclass

@@ -91,7 +91,8 @@ class TimeWindowSampler:
         if state["num_images"] != len(self._times):
             raise UserError(
                 f"the saved state samples {state['num_images']} training images, this dataset has "
-                f"{len(self._times)}; resume with the data that the training started with"
+                f"{len(self._times)}; resume with the data that the training started with, and as "
+                "many frames of it (--frame-start and --frame-end of a recording)"
             )
         self.time_range = tuple(state["time_range"])
         self._generator.set_state(state["generator"].to("cpu", torch.uint8))

@@ -11,6 +11,8 @@ from dyn3d_ns.io.stream.header import FOLDER_NAME, HEADER_NAME
 
 LOCK_NAME = "training.lock"
 """File that a training holds; the system lets go of it however the training ends."""
+CHECKPOINTS = "nerfstudio_models"
+"""Folder of a run in which Nerfstudio keeps checkpoints."""
 _held: dict[Path, FileLock] = {}
 
 
@@ -27,13 +29,6 @@ def claim(run: Path, goes_on_from: Path | None) -> None:
     run = run.resolve()
     if run in _held:
         return
-    if (run / FOLDER_NAME / HEADER_NAME).is_file() and (
-        goes_on_from is None or goes_on_from.resolve() != run
-    ):
-        raise UserError(
-            f"{run} holds a stream already: go on with it by --load-dir {run / 'nerfstudio_models'}, choose "
-            "another --timestamp or --output-dir, or delete the folder"
-        )
     run.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run / LOCK_NAME, timeout=0)
     try:
@@ -43,4 +38,15 @@ def claim(run: Path, goes_on_from: Path | None) -> None:
             f"another training is writing to {run}: wait for its end, or choose another --timestamp or "
             "--output-dir"
         ) from error
+    if (goes_on_from is None or goes_on_from.resolve() != run) and _can_go_on(run):
+        lock.release()
+        raise UserError(
+            f"{run} holds a stream already: go on with it by --load-dir {run / CHECKPOINTS}, choose "
+            "another --timestamp or --output-dir, or delete the folder"
+        )
     _held[run] = lock
+
+
+def _can_go_on(run: Path) -> bool:
+    """Whether there is a stream that a training could go on with; one without a checkpoint is lost anyway."""
+    return (run / FOLDER_NAME / HEADER_NAME).is_file() and any((run / CHECKPOINTS).glob("step-*.ckpt"))

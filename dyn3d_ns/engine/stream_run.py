@@ -118,8 +118,14 @@ class StreamRun:
             names = content.files
         return last, read_npz(path, names)
 
-    def take_over(self, earlier: Path, last: int) -> None:
-        """Go on after a frame of an earlier run that :meth:`last` found; that run stays as it is."""
+    def take_over(self, earlier: Path, last: int, frame_times: tuple[float, ...]) -> None:
+        """Go on after a frame of an earlier run that :meth:`last` found; that run stays as it is.
+
+        Args:
+            earlier: Its folder.
+            last: The frame.
+            frame_times: Times of all frames that are planned now: a recording may have counted as ended.
+        """
         before = StreamRun(earlier)
         if self.folder.resolve() != before.folder.resolve():
             if self.exists:
@@ -129,6 +135,8 @@ class StreamRun:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(before._memory_path(last), target)
         self._writer = StreamWriter.reopen(self.folder, last)
+        if self._writer.header.frame_times != frame_times:
+            self._writer.plan(frame_times)
         self.records = {frame: record for frame, record in before.records.items() if frame <= last}
 
     def figures(self) -> dict[str, float]:

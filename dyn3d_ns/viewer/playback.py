@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMachine
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
+from dyn3d_ns.viewer.clock import describe_time
 from dyn3d_ns.viewer.player import FRAME_RATE, PANEL_RATE, PlaybackPanel, TimePlayer
 from dyn3d_ns.viewer.start_view import look_through_training_camera
 
@@ -35,7 +36,7 @@ class TimePlayback(TimePlayer, ViewerControl):
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(timeline)
-        self._whole = timeline
+        self._whole, self._there = timeline, timeline.num_frames
         # Between these two writes a late answer to an earlier one would look like a time set by hand.
         self._writing = threading.RLock()
 
@@ -44,13 +45,26 @@ class TimePlayback(TimePlayer, ViewerControl):
 
         Who looks at the newest one goes on to the one that is the newest then.
         """
-        newest = self.timeline.frame_times[-1]
+        newest, self._there = self.timeline.frame_times[-1], frames
         self.timeline = self.clock.timeline = self._whole.first(frames)
         if self._panel is None:
             return
         self._panel.resize()
         if self._shown == newest and not self.playing:
             self.seek(self.timeline.frame_times[-1])
+
+    def describe(self, time_shown: float) -> str:
+        """Say which frame and second a time is, and whether it is there by now."""
+        if self._whole.frame_index(time_shown) < self._there:
+            return super().describe(time_shown)
+        state = "not trained yet" + (f": frame {self._there - 1} is shown" if self._there else "")
+        return f"{describe_time(self._whole, time_shown).splitlines()[0]}\n{state}"
+
+    def extent(self) -> str:
+        """Say what there is to be played."""
+        if self._there == self._whole.num_frames:
+            return super().extent()
+        return f"{self._there} of {self._whole.num_frames} frames are there."
 
     def _setup(self, viewer: Viewer) -> None:
         """Add the playback folder to a viewer; Nerfstudio calls this while it builds the viewer."""

@@ -47,6 +47,14 @@ class TimePlayer:
         """Whether time runs."""
         return self._thread is not None and self._thread.is_alive()
 
+    def describe(self, time_shown: float) -> str:
+        """Say in two lines of Markdown which frame and second a time is, and what is known of it."""
+        return describe_time(self.timeline, time_shown)
+
+    def extent(self) -> str:
+        """Say what there is to be played."""
+        return describe_timeline(self.timeline)
+
     def play(self) -> None:
         """Let time run from where it is, or from the start if it is at the end."""
         if self.playing:
@@ -131,7 +139,7 @@ class PlaybackPanel:
         if timeline.has_future:
             marks.append((timeline.frame_index(timeline.future_times[0]), "future"))
         with server.gui.add_folder("Time playback", order=order):
-            self._now = server.gui.add_markdown(describe_time(timeline, playback.time))
+            self._now = server.gui.add_markdown(playback.describe(playback.time))
             self._play = server.gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY_FILLED)
             self._pause = server.gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
             self._step = server.gui.add_button_group("Step", tuple(STEPS))
@@ -145,7 +153,7 @@ class PlaybackPanel:
                 "Speed", tuple(SPEEDS), "1x", hint=f"1x is real time: {timeline.fps:g} frames a second"
             )
             self._loop = server.gui.add_checkbox("Loop", playback.clock.loop)
-            self._extent = server.gui.add_markdown(describe_timeline(timeline))
+            self._extent = server.gui.add_markdown(playback.extent())
         self._play.on_click(lambda _: playback.play())
         self._pause.on_click(lambda _: playback.pause())
         self._step.on_click(lambda event: self._step_frame(by_hand=event.client is not None))
@@ -171,7 +179,7 @@ class PlaybackPanel:
         # viser's handles of sliders have no setter for what the page lets change.
         update = GuiUpdateMessage(self._frame._impl.id, {"max": max(timeline.num_frames - 1, 1)})
         self._frame._impl.gui_api._websock_interface.queue_message(update)
-        self._extent.content = describe_timeline(timeline)
+        self._extent.content = self._playback.extent()
         self.show_time(self._playback.time)
 
     def show_playing(self, playing: bool) -> None:
@@ -182,7 +190,7 @@ class PlaybackPanel:
     def show_time(self, time_shown: float) -> None:
         """Update the text and the frame slider."""
         timeline = self._playback.timeline
-        text = describe_time(timeline, time_shown)
+        text = self._playback.describe(time_shown)
         if text != self._now.content:
             self._now.content = text
         index = timeline.frame_index(time_shown)

@@ -42,9 +42,18 @@ def test_a_second_training_is_refused_until_the_first_ends_however_it_does(tmp_p
 
 def test_a_stream_is_gone_on_with_but_not_written_over(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    (run / "stream").mkdir(parents=True)
-    (run / "stream" / "stream.json").write_text("{}")
+    for name in ("stream/stream.json", "nerfstudio_models/step-000000199.ckpt"):
+        (run / name).parent.mkdir(parents=True)
+        (run / name).write_text("{}")
     for other in (None, tmp_path / "other"):
         with pytest.raises(UserError, match="holds a stream already: .*--load-dir"):
             claim(run, other)
     claim(run, tmp_path / "other" / ".." / "run")
+
+
+def test_a_stream_that_no_checkpoint_goes_with_is_begun_anew(tmp_path: Path) -> None:
+    """What a kill between frame 0 and its checkpoint leaves."""
+    (tmp_path / "run" / "stream").mkdir(parents=True)
+    (tmp_path / "run" / "stream" / "stream.json").write_text("{}")
+    (tmp_path / "run" / "nerfstudio_models").mkdir()
+    claim(tmp_path / "run", None)

@@ -362,16 +362,23 @@ def test_late_answers_to_its_own_writes_are_not_taken_for_a_hand(make_viewer) ->
 def test_what_is_there_by_now_is_played_and_the_newest_frame_is_followed(make_viewer) -> None:
     """A stream's training comes to a recording's frames one after the other."""
     model = GreyModel(TIMELINE)
-    model.playback.play_up_to(1)
+    model.playback.play_up_to(0)
     viewer = make_viewer(model)
     browser, _ = connect(viewer)
     panel = model.playback._panel
-    assert panel is not None and panel._extent.content == "Observed to the end, frame 0 (0.000 s)."
+    assert panel is not None and panel._extent.content == "0 of 60 frames are there."
+    assert panel._now.content == "**frame 0/59** · 0.000 s  \nnot trained yet"
+    model.playback.play_up_to(1)
+    assert panel._now.content == "**frame 0/0** · 0.000 s  \nobserved"
     model.playback.play_up_to(4)
     assert model.playback.time == viewer.control_panel.time == TIMELINE.frame_times[3]
     wait_until(lambda: browser.shows(3 / 60))
-    assert panel._frame.value == 3 and panel._extent.content.startswith("Observed to the end, frame 3")
+    assert panel._frame.value == 3 and panel._extent.content == "4 of 60 frames are there."
     model.playback.step(1)
     assert model.playback.time == 0.0, "steps stay among the frames that are there"
     model.playback.play_up_to(9)
     assert model.playback.time == 0.0, "who looks at an earlier frame stays there"
+    viewer.control_panel.time = 0.5
+    wait_until(lambda: panel._now.content == "**frame 30/59** · 0.500 s  \nnot trained yet: frame 8 is shown")
+    model.playback.play_up_to(60)
+    assert panel._extent.content.startswith("Observed to frame 45")

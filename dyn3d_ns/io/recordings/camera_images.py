@@ -65,7 +65,8 @@ class CameraImages:
         frames, frame = self._camera.frames, self._start + moment
         if not frames.is_there(frame):
             raise DatasetError(
-                f"frame {frame} of {self._camera.name} is not recorded yet, or not whole; wait for it"
+                f"frame {frame} of {self._camera.name} is not there yet, or not whole: wait for it, or "
+                f"end before it (--frame-end {frame})"
             )
         image = self._store.read(self._stored(moment)) if self.stores else None
         if image is not None:

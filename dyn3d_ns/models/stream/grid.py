@@ -394,6 +394,7 @@ class StreamRFModel(StreamMethod):
         """Render a camera at its time: colour, planar depth and accumulation."""
         camera, space = camera.to(self.device), GridSpace.from_tensor(self.space_row)
         time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
+        self._tell_of_gaps(time)
         chunk = self.config.eval_num_rays_per_chunk
         return render_image(self.voxels_at(time), space, camera, self._steps, self.background_color, chunk)
 

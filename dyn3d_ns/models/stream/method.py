@@ -78,8 +78,9 @@ class StreamMethod(DynamicMethod):
     """The stream on disk; None before a run's folder is known."""
     frame: int = 0
     """Frame that is being trained."""
-    frames_there: int = 1
-    """Frames that can be shown; frame 0 can be from the start."""
+    frames_there: int = 0
+    """Frames that are whole."""
+    _told = False
     _recording: _Recording | None = None
     _follows = False
     """Whether the recording is still being made."""
@@ -153,11 +154,11 @@ class StreamMethod(DynamicMethod):
 
     def use_run_folder(self, folder: Path) -> None:
         """Look for the stream of a run."""
-        self.run, there = StreamRun(folder), 1
+        self.run, there = StreamRun(folder), 0
         if self.run.exists and not self.training:
             player = self.run.player()
             self.show(player)
-            there = max(player.num_frames(), 1)
+            there = player.num_frames()
         self._come_to(there)
 
     def _come_to(self, frames: int) -> None:
@@ -165,9 +166,18 @@ class StreamMethod(DynamicMethod):
         self.frames_there = frames
         self.playback.play_up_to(frames)
 
+    def _tell_of_gaps(self, time: float) -> None:
+        """Say once that a time is asked for whose frame is not there."""
+        if not self.shows(time) and not self._told and not self.training:
+            self._told = True
+            CONSOLE.print(
+                f"[yellow]{self.frames_there} of {self.timeline.num_frames} frames are trained; later ones "
+                "show the last of these"
+            )
+
     def shows(self, time: float) -> bool:
         """Return whether the frame of a recorded time is there."""
-        return self.timeline.frame_index(time) < self.frames_there
+        return self.timeline.frame_index(time) < max(self.frames_there, 1)
 
     def outcome(self) -> list[str]:
         """Say how many frames the stream has, and how it is played."""
@@ -261,6 +271,7 @@ class StreamMethod(DynamicMethod):
         header, planes = self.end_first_frame(images)
         self.run.start(header, planes, self._record(0, {}), self._memory())
         self.show(self.run.player())
+        self._come_to(1)
 
     def _end(self, frame: int) -> None:
         assert self.run is not None
@@ -299,13 +310,13 @@ class StreamMethod(DynamicMethod):
                 f"{earlier} was trained on other images: frame {frame} is not that of --data; resume with "
                 "the same recording, --scale, --frame-start, --test-camera, --drop-cameras and --undistort"
             )
-        self.run.take_over(earlier, frame)
+        self.run.take_over(earlier, frame, self.timeline.frame_times)
         player = self.run.player()
         self.recall(player, frame, memory)
         self.show(player)
         self.frame = frame
         self._come_to(frame + 1)
-        CONSOLE.print(f"The stream has {frame + 1} whole frames; going on with frame {frame + 1}")
+        CONSOLE.print(f"The stream is whole up to frame {frame}; going on with frame {frame + 1}")
         return first + frame * sum(stage.steps for stage in self.later_stages())
 
     def figures(self, scores: Sequence[FrameScore]) -> dict[str, Any]:

@@ -238,6 +238,12 @@ class StreamSplatModel(StreamMethod, GaussianModel):
 
     # -- what is shown ------------------------------------------------------------------------------
 
+    def time_of(self, camera: Cameras) -> float:
+        """Return the camera's time, and say so once if its frame is not there."""
+        time = super().time_of(camera)
+        self._tell_of_gaps(time)
+        return time
+
     def show(self, player: StreamPlayer[LatticeGaussians]) -> None:
         """Show the stream's frames."""
         self.scene.play(player, decoder_of(player.reader.header).lattice)

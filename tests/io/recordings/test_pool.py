@@ -234,7 +234,7 @@ def test_waiting_for_cameras_that_record(tmp_path: Path) -> None:
     assert (pool.num_moments, pool.latest()) == (6, 3)
     assert pool.wait(2, 0.0) and not pool.wait(3, 0.0)
     assert not pool.is_ready(0, 3)
-    with pytest.raises(DatasetError, match="frame 3 of cam00 is not recorded yet"):
+    with pytest.raises(DatasetError, match="frame 3 of cam00 is not there yet.*--frame-end 3"):
         pool.image(0, 3)
 
     def record() -> None:

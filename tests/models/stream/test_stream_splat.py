@@ -263,6 +263,13 @@ def test_a_recording_is_followed_while_it_is_made_and_ends_where_it_ends(
     assert "frame 1: training" in said and "The stream has 4 of 9 frames" in said
     assert "no whole image of frame 4 of cam00, cam01, cam02" in said
     assert evaluate(trainer)["interp_images"] == 4
+    write_recording(data, 6, 4)
+    config = copy.deepcopy(config)
+    config.load_dir = trainer.checkpoint_dir
+    later_on = live.run(config)
+    reader = StreamReader(later_on.base_dir / "stream")
+    assert reader.num_frames() == reader.header.planned_frames == 6
+    assert reader.header.frame_times[5] == pytest.approx(5 / 8)
     assert stream_run.StreamRun(trainer.base_dir).player().seek(3).moving.any()
 
 
