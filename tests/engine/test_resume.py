@@ -64,7 +64,7 @@ WAITING = """
 import signal, sys, time
 from pathlib import Path
 folder, scene, output, name = sys.argv[1:]
-sys.path.insert(0, folder)
+sys.path[:0] = [folder, str(Path(folder).parent)]
 from conftest import Training
 training = Training(Path(scene), Path(output))
 def wait_for_sigterm():
