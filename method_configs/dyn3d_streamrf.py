@@ -1,5 +1,7 @@
 """``dyn3d-streamrf`` for a GPU, and ``dyn3d-streamrf-fast`` for two CPU cores."""
 
+from dataclasses import replace
+
 from nerfstudio.plugins.types import MethodSpecification
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
@@ -60,16 +62,7 @@ dyn3d_streamrf_fast = _streamed(
         upsamp_parts=(0.35,),
         surface_points=60_000,
         batch_size=4096,
-        pilot=PassConfig(
-            n_iters=30,
-            batch_size=2048,
-            lambda_tv=5e-3,
-            lambda_tv_sh=5e-2,
-            sh_keep_thres=0.2,
-            sh_prune_thres=0.04,
-            dilate_rate_before=1,
-            dilate_rate_after=1,
-        ),
+        pilot=replace(StreamRFModelConfig().pilot, n_iters=30, batch_size=2048),
         full=PassConfig(n_iters=60, batch_size=4096, dilate_rate_after=1),
     ),
     FAST | LATER,

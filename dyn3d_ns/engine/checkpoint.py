@@ -19,6 +19,8 @@ from dyn3d_ns.io.errors import UserError
 # Nerfstudio reads a step from every file name in the folder, so an unfinished file must have one as well:
 # step 0, which never is the latest beside a whole checkpoint.
 _UNFINISHED = "step-000000000.tmp"
+FOLDER_NAME = "nerfstudio_models"
+"""Folder of a run in which Nerfstudio keeps checkpoints."""
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -57,6 +59,22 @@ def save_checkpoint(state: Mapping[str, Any], folder: Path, step: int, only_late
     return path
 
 
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints in a checkpoint folder or in its run's folder, by step."""
+    return {
+        int(match[1]): path
+        for place in (folder, folder / FOLDER_NAME)
+        if place.is_dir()
+        for path in place.iterdir()
+        if (match := _NAME.fullmatch(path.name))
+    }
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Return the folder of the run that wrote a checkpoint."""
+    return checkpoint.parent.parent
+
+
 def find_checkpoint(folder: Path, step: int | None = None) -> Path:
     """Return the checkpoint of a step, or the latest one, in a checkpoint folder or in its run's folder.
 
@@ -65,14 +83,7 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    folders = [folder, folder / "nerfstudio_models"]
-    found = {
-        int(match[1]): path
-        for place in folders
-        if place.is_dir()
-        for path in place.iterdir()
-        if (match := _NAME.fullmatch(path.name))
-    }
+    found = checkpoints_in(folder)
     if not found:
         raise CheckpointError(
             f"{folder} holds no checkpoint (step-*.ckpt); train first, or run the command in the folder in "

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns import compat, plain_errors
-from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint
+from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.viewer.other_processes import let_processes_end
@@ -107,7 +107,7 @@ def _load_checkpoints_safely(ours: type) -> None:
         path = find_checkpoint(config.load_dir, config.load_step)
         state = load_checkpoint(path)
         pipeline.load_pipeline(state["pipeline"], state["step"])
-        pipeline.method.use_run_folder(path.parent.parent)
+        pipeline.method.use_run_folder(run_of(path))
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 

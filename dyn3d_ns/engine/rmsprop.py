@@ -23,10 +23,9 @@ class TouchedRMSprop(torch.optim.Optimizer):
         lr: float,
         beta: float = 0.95,
         eps: float = 1e-8,
-        weight_decay: float = 0,
     ) -> None:
         """Take the parameters, the learning rate and the decay of the mean square."""
-        super().__init__(params, {"lr": lr, "beta": beta, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "beta": beta, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -71,5 +70,3 @@ class TouchedRMSpropConfig(OptimizerConfig):
     """Class to instantiate."""
     beta: float = 0.95
     """Decay of the mean square."""
-    weight_decay: float = 0.0
-    """Not read."""

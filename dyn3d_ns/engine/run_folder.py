@@ -6,13 +6,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dyn3d_ns.engine import checkpoint
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.stream.header import FOLDER_NAME, HEADER_NAME
 
 LOCK_NAME = "training.lock"
 """File that a training holds; the system lets go of it however the training ends."""
-CHECKPOINTS = "nerfstudio_models"
-"""Folder of a run in which Nerfstudio keeps checkpoints."""
 _held: dict[Path, FileLock] = {}
 
 
@@ -41,12 +40,12 @@ def claim(run: Path, goes_on_from: Path | None) -> None:
     if (goes_on_from is None or goes_on_from.resolve() != run) and _can_go_on(run):
         lock.release()
         raise UserError(
-            f"{run} holds a stream already: go on with it by --load-dir {run / CHECKPOINTS}, choose "
-            "another --timestamp or --output-dir, or delete the folder"
+            f"{run} holds a stream already: go on with it by --load-dir {run / checkpoint.FOLDER_NAME}, "
+            "choose another --timestamp or --output-dir, or delete the folder"
         )
     _held[run] = lock
 
 
 def _can_go_on(run: Path) -> bool:
     """Whether there is a stream that a training could go on with; one without a checkpoint is lost anyway."""
-    return (run / FOLDER_NAME / HEADER_NAME).is_file() and any((run / CHECKPOINTS).glob("step-*.ckpt"))
+    return (run / FOLDER_NAME / HEADER_NAME).is_file() and bool(checkpoint.checkpoints_in(run))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -29,11 +28,12 @@ from dyn3d_ns.engine.checkpoint import (
     load_checkpoint,
     restore_rng,
     rng_state,
+    run_of,
     save_checkpoint,
 )
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
-from dyn3d_ns.engine.interrupt import StopRequest, how_to_stop, resume_command
+from dyn3d_ns.engine.interrupt import StopRequest, exit_code, how_to_stop, resume_command
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.engine.optimizers import follow_schedule
 from dyn3d_ns.engine.pipeline import DynamicPipeline
@@ -82,15 +82,19 @@ class DynamicTrainerConfig(TrainerConfig):
             UserError: the folder is another training's.
         """
         plain_errors.install()
-        claim(self.get_base_dir(), self.resumed_run)
+        resumed = self.resumed_checkpoint()
+        claim(self.get_base_dir(), None if resumed is None else run_of(resumed))
         super().save_config()
 
-    @property
-    def resumed_run(self) -> Path | None:
-        """Folder of the run that is resumed; None if none is."""
+    def resumed_checkpoint(self) -> Path | None:
+        """Return the checkpoint to resume from; None if there is none to.
+
+        Raises:
+            CheckpointError: it is not there.
+        """
         if self.load_dir is not None:
-            return self.load_dir.parent
-        return None if self.load_checkpoint is None else self.load_checkpoint.parent.parent
+            return find_checkpoint(self.load_dir, self.load_step)
+        return self.load_checkpoint
 
 
 class DynamicTrainer(Trainer):
@@ -138,10 +142,10 @@ class DynamicTrainer(Trainer):
             use_cpu_threads()
         try:
             super().setup(test_mode)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             # Nerfstudio would show the traceback and report success.
             CONSOLE.print("\n[yellow]Stopped before the first step: nothing is lost.")
-            sys.exit(128 + signal.SIGINT)
+            sys.exit(exit_code(stop))
         if self.device == "cpu" and self.config.cpu_alternative and self._start_step == 0:
             self._recommend_cpu_method()
         self._before = self._callbacks_at(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
@@ -210,9 +214,7 @@ class DynamicTrainer(Trainer):
 
     def _load_checkpoint(self) -> None:
         """Go back to the state of the checkpoint that the configuration names, if it names one."""
-        path = self.config.load_checkpoint
-        if self.config.load_dir is not None:
-            path = find_checkpoint(self.config.load_dir, self.config.load_step)
+        path = self.config.resumed_checkpoint()
         if path is None:
             return
         state = load_checkpoint(path)
@@ -233,7 +235,7 @@ class DynamicTrainer(Trainer):
         self._datamanager.set_state(state["datamanager"])
         self.method.load_training_state(state["model"])
         self._resume_rng = state["rng"]
-        self._go_on_at(self.method.resume_step(self._start_step, path.parent.parent))
+        self._go_on_at(self.method.resume_step(self._start_step, run_of(path)))
         CONSOLE.print(
             f"Resuming at step {self._start_step} of {self.config.max_num_iterations} of {path.parent}"
         )

@@ -79,6 +79,11 @@ def points_of(index: Int64[Tensor, "M"], shape: Shape) -> Int64[Tensor, "M 3"]:
     return torch.stack([index // (y * z), index // z % y, index % z], -1)
 
 
+def numbers_of(points: Int64[Tensor, "M 3"], shape: Shape) -> Int64[Tensor, "M"]:
+    """Return the numbers of grid points by their whole coordinates; the inverse of :func:`points_of`."""
+    return (points[:, 0] * shape[1] + points[:, 1]) * shape[2] + points[:, 2]
+
+
 def mask_of(index: Int64[Tensor, "M"], shape: Shape) -> Bool[Tensor, "X Y Z"]:
     """Return the mask of grid points."""
     mask = torch.zeros(shape, dtype=torch.bool, device=index.device)

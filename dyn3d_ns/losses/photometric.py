@@ -41,16 +41,20 @@ def _error(start, stop, factor, render, alpha, image, background, weight, v_rend
                 for sx in range(x * factor, (x + 1) * factor):
                     pixel = image[sy, sx]
                     cover = np.float32(1) if opaque else np.float32(pixel[3]) * unit_alpha
-                    red += np.float32(pixel[0]) * cover
-                    green += np.float32(pixel[1]) * cover
-                    blue += np.float32(pixel[2]) * cover
-                    empty += np.float32(255) * (1 - cover)
+                    part = np.float32(1)
                     if weight.size:
-                        counts += weight[sy, sx, 0] * share
+                        part = weight[sy, sx, 0]
+                        counts += part * share
+                    red += np.float32(pixel[0]) * cover * part
+                    green += np.float32(pixel[1]) * cover * part
+                    blue += np.float32(pixel[2]) * cover * part
+                    empty += np.float32(255) * (1 - cover) * part
             through, out = 1 - alpha[y, x, 0], v_render[y, x]
-            e0, s0 = _channel(render[y, x, 0], (red + empty * b0) * unit, through, b0, counts, out[0:])
-            e1, s1 = _channel(render[y, x, 1], (green + empty * b1) * unit, through, b1, counts, out[1:])
-            e2, s2 = _channel(render[y, x, 2], (blue + empty * b2) * unit, through, b2, counts, out[2:])
+            # The mean of what counts; where nothing does, so does the error.
+            mean = unit / counts if counts > 0 else np.float32(0)
+            e0, s0 = _channel(render[y, x, 0], (red + empty * b0) * mean, through, b0, counts, out[0:])
+            e1, s1 = _channel(render[y, x, 1], (green + empty * b1) * mean, through, b1, counts, out[1:])
+            e2, s2 = _channel(render[y, x, 2], (blue + empty * b2) * mean, through, b2, counts, out[2:])
             row += e0 + e1 + e2
             v_alpha[y, x, 0] = s0 + s1 + s2
         total += row
@@ -133,8 +137,8 @@ def mean_absolute_error(
         image: Recorded image, RGB or RGBA with straight alpha, uint8 or float in 0..1.
         background: Colour behind both; it gets no gradient.
         factor: Blocks of this many pixels a side of the image are averaged to one of the rendering.
-        weight: How much each pixel of the image counts, 0..1; None for all alike. The mean is over all of
-            them, whatever they count.
+        weight: How much each pixel of the image counts, 0..1; None for all alike. A block is compared with
+            the mean of what counts in it; the mean of the errors is over all, whatever they count.
 
     Raises:
         ValueError: the image, downscaled, is not of the rendering's size, or the weight not of the image's.
@@ -144,10 +148,14 @@ def mean_absolute_error(
     if weight is not None and weight.shape[:2] != image.shape[:2]:
         raise ValueError(f"weight {tuple(weight.shape)} is not of the image's size {tuple(image.shape)}")
     if render.is_cuda or render.dtype != torch.float32 or image.dtype != torch.uint8:
-        error = (render + (1 - alpha) * background - recorded_image(image, background, factor)).abs()
-        if weight is not None:
-            error = error * recorded_image(weight.to(error), background, factor)
-        return error.mean()
+        shown = render + (1 - alpha) * background
+        if weight is None:
+            return (shown - recorded_image(image, background, factor)).abs().mean()
+        weight = weight.to(render)
+        counts = recorded_image(weight, background, factor)
+        counted = recorded_image(weight * composite(image, background), background, factor)
+        truth = torch.where(counts > 0, counted / counts, counted)
+        return (counts * (shown - truth).abs()).mean()
     weights = torch.empty(0, 0, 1) if weight is None else weight.float()
     arrays = (x.contiguous() for x in (render, alpha, image, background, weights))
     return _MeanError.apply(*arrays, factor)  # type: ignore[no-any-return]

@@ -37,7 +37,8 @@ class TimePlayback(TimePlayer, ViewerControl):
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(timeline)
         self._whole, self._there = timeline, timeline.num_frames
-        # Between these two writes a late answer to an earlier one would look like a time set by hand.
+        # Held while the shown time and the slider are set: between the two, an answer of the page to an
+        # earlier time would look like one set by hand.
         self._writing = threading.RLock()
 
     def play_up_to(self, frames: int) -> None:

@@ -128,7 +128,7 @@ class StreamPage(DirectPlayer):
         with self._growing:
             try:
                 header, count = self._player.reader.header, self._player.num_frames()
-                stray = self._player.reader.stray()
+                gap = self._player.reader.gap()
                 if header == self._header and count == self._count:
                     return
                 if header != self._header:
@@ -140,7 +140,7 @@ class StreamPage(DirectPlayer):
                 return
             self._count = count
             self.timeline = self.clock.timeline = timeline
-            self._say_how_many(stray)
+            self._say_how_many(gap)
             assert self._panel is not None
             self._panel.resize()
             if self._follow.value or self._shown > timeline.frame_times[-1]:
@@ -157,7 +157,7 @@ class StreamPage(DirectPlayer):
             self._follow = gui.add_checkbox("Follow the newest frame", False)
             self._height = gui.add_slider("Resolution", 120, 2160, 24, 720, hint="height of a still picture")
             start = gui.add_button("Start view")
-        self._say_how_many(self._player.reader.stray())
+        self._say_how_many(self._player.reader.gap())
         self._follow.on_update(lambda event: self._choose_following(by_hand=event.client is not None))
         self._height.on_update(lambda _: self._repaint())
         start.on_click(lambda event: None if event.client is None else self._place(event.client))
@@ -166,10 +166,10 @@ class StreamPage(DirectPlayer):
         if by_hand and self._follow.value:
             self.follow()
 
-    def _say_how_many(self, stray: list[str]) -> None:
+    def _say_how_many(self, gap: str | None) -> None:
         text = f"{self._count} of {self._header.planned_frames} frames are there."
-        if stray:
-            text += f" Frame {self._count} is missing, so {', '.join(stray[:3])} … cannot be played."
+        if gap:
+            text += f" {gap}."
         self._size.content = text
 
     def _tell(self, problem: str) -> None:

@@ -76,3 +76,9 @@ def test_a_weight_scales_the_mean_error_and_its_slopes() -> None:
         once = mean_absolute_error(render, alpha, image, background, factor)
         half = mean_absolute_error(render, alpha, image, background, factor, torch.full_like(weight, 0.5))
         torch.testing.assert_close(half, 0.5 * once)
+        weight[:, ::3] = 0.0
+        other = torch.where(weight > 0, image, 255 - image)
+        losses = [
+            mean_absolute_error(render, alpha, shown, background, factor, weight) for shown in (image, other)
+        ]
+        torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)

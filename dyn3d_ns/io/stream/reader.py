@@ -76,13 +76,6 @@ class StreamReader:
         count = whole_frames(parts)
         return sorted(frame for part, frame in parts if part is Part.KEY and frame < count)
 
-    def stray(self) -> list[str]:
-        """Return the names of parts after the last whole frame but those of the frame being written."""
-        parts = list_parts(self.folder)
-        count = whole_frames(parts)
-        late = sorted((frame, part.name_of(frame)) for part, frame in parts if frame > count)
-        return [name for _, name in late]
-
     def gap(self) -> str | None:
         """Say which part is missing in front of others that are there; None if none is."""
         parts = list_parts(self.folder)

@@ -65,8 +65,7 @@ class ChangeDetector:
 
     def _differs(self, images: Images, others: Images, floor: float) -> Bool[Tensor, "V H W"]:
         difference = blurred((images.float() - others.float()).abs().amax(-1))
-        level = floor + self.noise * difference.flatten(1).median(1).values
-        return difference > level[:, None, None]
+        return beyond_noise(difference, floor, self.noise)
 
     def fit(self, images: Images, tiles: Bool[Tensor, "V h w"], frame: int) -> None:
         """Note that tiles are being fitted to a frame, and go on to it."""
@@ -87,6 +86,12 @@ class ChangeDetector:
         for age in ages.unique().tolist():
             pixels = pixels_of(ages == age, height, width)[..., None]
             self.fitted = torch.where(pixels, images_at(int(age)), self.fitted)
+
+
+def beyond_noise(difference: Float[Tensor, "V H W"], floor: float, noise: float) -> Bool[Tensor, "V H W"]:
+    """Return where differences exceed a floor and so many times the view's median, which its noise makes."""
+    level = floor + noise * difference.flatten(1).median(1).values
+    return difference > level[:, None, None]
 
 
 def blurred(values: Float[Tensor, "V H W"]) -> Float[Tensor, "V H W"]:

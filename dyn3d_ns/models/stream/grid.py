@@ -31,6 +31,7 @@ from dyn3d_ns.geometry.ndc import GridSpace
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.io.stream.decoders import Planes
 from dyn3d_ns.io.stream.header import StreamHeader
+from dyn3d_ns.io.stream.look import BACKGROUND
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.models.stream.grid_fit import (
     PassConfig,
@@ -138,7 +139,7 @@ class StreamRFModel(StreamMethod):
     config: StreamRFModelConfig
     grid: VoxelGrid
     space_row: Tensor
-    space: GridSpace
+    """Where the grid lies, for checkpoints."""
     fit: VoxelFit | None = None
     """What a later frame trains; None while it is held."""
 
@@ -186,7 +187,7 @@ class StreamRFModel(StreamMethod):
         self.rig = Rig(viewmats, Ks, images.shape[2], images.shape[1], 1e-3)
         poses, box = cameras.camera_to_worlds.to(self.device), self.scene_box.aabb.to(self.device).float()
         depths = scene_of(self.kwargs["metadata"]).depth_bounds
-        self.use_space(space_of(poses, self.rig, box, depths, self.config.space))
+        self.space_row = space_of(poses, self.rig, box, depths, self.config.space).to_tensor()
         self.eval_background.copy_(images.float().mean((0, 1, 2))[:3] / 255.0)
         c, shape = self.config, self.config.reso[0]
         index = seen_points(self.space, self.rig, shape)
@@ -197,10 +198,10 @@ class StreamRFModel(StreamMethod):
             self.grid = grid_around(found, self.space, shape, index, c.init_sigma, c.surface_sigma)
         self.pixels = Pixels(self.rig, self.space, images[..., :3])
 
-    def use_space(self, space: GridSpace) -> None:
-        """Take the space that the grid lies in."""
-        self.space_row = space.to_tensor().to(self.device)
-        self.space = GridSpace.from_tensor(self.space_row)
+    @property
+    def space(self) -> GridSpace:
+        """The space that the grid lies in."""
+        return GridSpace.from_tensor(self.space_row)
 
     def before_step(self, step: int) -> None:
         """Refine the grid of frame 0 where its time has come, and look anew at what is empty."""
@@ -243,7 +244,7 @@ class StreamRFModel(StreamMethod):
         planes = self.decoder.to_init(state_of(values, lattice))
         self.state = self._initial = self.decoder.start(planes)
         space = {
-            "background": " ".join(map(repr, self.eval_background.tolist())),
+            BACKGROUND: " ".join(map(repr, self.eval_background.tolist())),
             "space": " ".join(map(repr, self.space_row.tolist())),
         }
         header = lattice.to_header() | space
@@ -392,11 +393,13 @@ class StreamRFModel(StreamMethod):
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera at its time: colour, planar depth and accumulation."""
-        camera, space = camera.to(self.device), GridSpace.from_tensor(self.space_row)
+        camera = camera.to(self.device)
         time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
         self._tell_of_gaps(time)
         chunk = self.config.eval_num_rays_per_chunk
-        return render_image(self.voxels_at(time), space, camera, self._steps, self.background_color, chunk)
+        return render_image(
+            self.voxels_at(time), self.space, camera, self._steps, self.background_color, chunk
+        )
 
     def voxels_at(self, time: float) -> Voxels:
         """Return frame 0 while it is trained, then the stream's frame at a normalised time."""

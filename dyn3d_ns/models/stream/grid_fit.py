@@ -9,9 +9,19 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from dyn3d_ns.fields.voxel_grid import Shape, index_of, links_of, mask_of, points_of, voxels_of
+from dyn3d_ns.fields.voxel_grid import (
+    Shape,
+    index_of,
+    links_of,
+    mask_of,
+    numbers_of,
+    points_of,
+    voxels_of,
+)
 from dyn3d_ns.fields.voxel_masks import dilate, doubled, narrow_band, opened
 from dyn3d_ns.fields.voxel_stream import VoxelLattice, VoxelState
+from dyn3d_ns.models.stream.changes import beyond_noise
+from dyn3d_ns.models.stream.views import grown as widened
 from dyn3d_ns.rendering.voxels import COLORS, TotalVariation, Voxels
 
 
@@ -113,8 +123,7 @@ class Masks:
 def halved(values: Values, shape: Shape) -> tuple[Values, Shape]:
     """Return voxels at half the resolution: the mean density of eight, and colours weighted by it."""
     small: Shape = (-(-shape[0] // 2), -(-shape[1] // 2), -(-shape[2] // 2))
-    points = points_of(values.index, shape) // 2
-    key = (points[:, 0] * small[1] + points[:, 1]) * small[2] + points[:, 2]
+    key = numbers_of(points_of(values.index, shape) // 2, small)
     index, of = torch.unique(key, return_inverse=True)
     density = values.density.clamp_min(0)
     weight = density + 1e-3
@@ -239,7 +248,4 @@ def changed_pixels(
         noise: Times a view's median difference that is added.
     """
     difference = (now.int() - before.int()).abs().amax(-1).float()
-    middle = torch.stack([d.flatten().median() for d in difference])
-    mask = difference > (floor + noise * middle)[:, None, None]
-    wide = torch.nn.functional.max_pool2d(mask[:, None].float(), 7, 1, 3)[:, 0]
-    return wide > 0
+    return widened(beyond_noise(difference, floor, noise), 3)

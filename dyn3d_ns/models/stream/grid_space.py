@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
@@ -78,13 +79,9 @@ def _far_corners(rig: Rig, camera: int, depth: float) -> Float[Tensor, "4 3"]:
 
 def seen_by(space: GridSpace, rig: Rig, places: Float[Tensor, "P 3"]) -> Int64[Tensor, "P"]:
     """Return how many cameras see places of the cube."""
-    world = space.to_world(places)
     count = torch.zeros(len(places), dtype=torch.long, device=places.device)
-    size = places.new_tensor([rig.width, rig.height])
-    for viewmat, K in zip(rig.viewmats, rig.Ks, strict=True):
-        points = to_camera(world, viewmat)
-        pixels = project(points, K, rig.near)
-        count += (points[:, 2] > rig.near) & ((pixels > 0) & (pixels < size)).all(1)
+    for inside, _ in _pictures(space, rig, places):
+        count += inside
     return count
 
 
@@ -92,16 +89,24 @@ def change_shares(
     space: GridSpace, rig: Rig, places: Float[Tensor, "P 3"], changed: Bool[Tensor, "V H W"]
 ) -> Float[Tensor, "P"]:
     """Return the part of the views that have a place of the cube in their picture in which it has changed."""
-    world, size = space.to_world(places), places.new_tensor([rig.width, rig.height])
     total, found = places.new_full((len(places),), 1e-6), places.new_zeros(len(places))
-    for viewmat, K, mask in zip(rig.viewmats, rig.Ks, changed, strict=True):
-        points = to_camera(world, viewmat)
-        pixels = project(points, K, rig.near)
-        inside = (points[:, 2] > rig.near) & ((pixels > 0) & (pixels < size)).all(1)
-        x, y = torch.minimum(pixels.clamp_min(0), size - 1).long().unbind(1)
+    for (inside, at), mask in zip(_pictures(space, rig, places), changed, strict=True):
+        x, y = at.unbind(1)
         total += inside
         found += inside & mask[y, x]
     return found / total
+
+
+def _pictures(
+    space: GridSpace, rig: Rig, places: Float[Tensor, "P 3"]
+) -> Iterator[tuple[Bool[Tensor, "P"], Int64[Tensor, "P 2"]]]:
+    """Yield for each camera which places of the cube are in its picture, and the nearest pixels of all."""
+    world, size = space.to_world(places), places.new_tensor([rig.width, rig.height])
+    for viewmat, K in zip(rig.viewmats, rig.Ks, strict=True):
+        points = to_camera(world, viewmat)
+        pixels = project(points, K, rig.near)
+        inside = (points[:, 2] > rig.near) & ((pixels > 0) & (pixels < size)).all(1)
+        yield inside, torch.minimum(pixels.clamp_min(0), size - 1).long()
 
 
 def seen_points(space: GridSpace, rig: Rig, shape: Shape) -> Int64[Tensor, "M"]:

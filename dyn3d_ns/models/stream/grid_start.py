@@ -7,16 +7,14 @@ from jaxtyping import Float, Int64, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from dyn3d_ns.fields.voxel_grid import Shape, VoxelGrid, index_of, links_of, mask_of
+from dyn3d_ns.fields.voxel_grid import Shape, VoxelGrid, index_of, links_of, mask_of, numbers_of
 from dyn3d_ns.fields.voxel_masks import dilate
 from dyn3d_ns.gaussians.seeds.images import surface_points
-from dyn3d_ns.gaussians.seeds.points import SeedPoints, views_of
+from dyn3d_ns.gaussians.seeds.points import SH_C0, SeedPoints, views_of
 from dyn3d_ns.geometry.ndc import GridSpace
 from dyn3d_ns.models.stream.grid_space import Pixels
 from dyn3d_ns.rendering.voxels import Steps, greatest_weights
 
-Y0 = 0.28209479177387814
-"""The harmonic of degree 0."""
 _AROUND = 2
 """Voxels around a point on a surface that are there at the start."""
 _ROUNDS, _RAYS = 16, 20_000
@@ -54,15 +52,14 @@ def grid_around(
     sizes = torch.tensor(shape, device=device)
     points = ((inside + 1) / 2 * sizes).floor().long()
     within = ((points >= 0) & (points < sizes)).all(1)
-    key = (points[:, 0] * shape[1] + points[:, 1]) * shape[2] + points[:, 2]
-    key, colors = key[within], seeds.colors.to(device)[within]
+    key, colors = numbers_of(points, shape)[within], seeds.colors.to(device)[within]
     near = dilate(mask_of(key, shape), _AROUND) & mask_of(seen, shape)
     grid = VoxelGrid(shape, index_of(near), thin)
     rows = links_of(grid.index, shape).view(-1)[key].long()
     with torch.no_grad():
         grid.density[rows[rows >= 0]] = solid
         for channel in range(3):
-            grid.colors[rows[rows >= 0], 9 * channel] = (colors[rows >= 0, channel] - 0.5) / Y0
+            grid.colors[rows[rows >= 0], 9 * channel] = (colors[rows >= 0, channel] - 0.5) / SH_C0
     grid.voxels(fresh=True)
     return grid
 

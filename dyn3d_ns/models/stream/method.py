@@ -81,6 +81,7 @@ class StreamMethod(DynamicMethod):
     frames_there: int = 0
     """Frames that are whole."""
     _told = False
+    """Whether it was said that a frame is not there."""
     _recording: _Recording | None = None
     _follows = False
     """Whether the recording is still being made."""
@@ -329,5 +330,6 @@ class StreamMethod(DynamicMethod):
 
 def _digest(images: Images) -> np.ndarray:
     """Return what tells a frame's training images from others."""
-    found = hashlib.sha256(repr(tuple(images.shape)).encode() + images.cpu().numpy().tobytes())
+    found = hashlib.sha256(repr(tuple(images.shape)).encode())
+    found.update(images.contiguous().cpu().numpy().data)
     return np.frombuffer(found.digest(), dtype=np.uint8)

@@ -224,6 +224,10 @@ def test_an_unfinished_stream_is_measured_and_played_as_far_as_it_goes(
     said = " ".join(capsys.readouterr().out.split())
     assert f"not measured: {FRAMES - 3} of {FRAMES} images" in said
     assert pipeline.model.playback.timeline.num_frames == 3
+    camera = pipeline.datamanager.eval_dataset.cameras[FRAMES - 1 : FRAMES]
+    for _ in range(2):
+        pipeline.model.get_outputs_for_camera(camera)
+    assert capsys.readouterr().out.count(f"3 of {FRAMES} frames are trained") == 1, "it is said once"
     with pytest.raises(UserError, match="holds a stream already"):
         stale = streaming.config("unfinished")
         run_folder._held.clear()
