@@ -23,6 +23,8 @@ TRAINING_FRAME_RATE = 10.0
 COARSE_BELOW = 8.0
 """Below this many full-resolution frames a second the stock viewer's reduced resolution is used."""
 _POLL_SECONDS = 0.003
+_ATTEMPTS = 5
+"""Times that a render thread is asked; twice in a row it hardly takes the request just then."""
 
 
 class TimePlayback(TimePlayer, ViewerControl):
@@ -164,4 +166,18 @@ class TimePlayback(TimePlayer, ViewerControl):
         still = time.time() - self.viewer.last_move_time > 0.2
         for machine in self._machines():
             action = "move" if coarse else "static" if machine.state == "low_move" and still else "step"
-            machine.action(RenderAction(action, self.viewer.get_camera_state(machine.client)))
+            ask(machine, RenderAction(action, self.viewer.get_camera_state(machine.client)))
+
+
+def ask(machine: RenderStateMachine, action: RenderAction) -> None:
+    """Ask a render thread for a picture.
+
+    Nerfstudio's ``action`` reads the waiting request several times, and fails where the thread takes it in
+    between, which would end a playback or a training: it is asked again then.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return machine.action(action)
+        except AttributeError:
+            continue
+    machine.action(action)

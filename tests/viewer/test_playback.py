@@ -22,7 +22,7 @@ from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 from torch import nn
 
 from dyn3d_ns.timeline import Timeline
-from dyn3d_ns.viewer.playback import FRAME_RATE, TRAINING_FRAME_RATE, TimePlayback
+from dyn3d_ns.viewer.playback import FRAME_RATE, TRAINING_FRAME_RATE, TimePlayback, ask
 
 TIMELINE = Timeline(tuple(i / 60 for i in range(60)), t_obs=0.75, fps=60.0)
 
@@ -382,3 +382,32 @@ def test_what_is_there_by_now_is_played_and_the_newest_frame_is_followed(make_vi
     wait_until(lambda: panel._now.content == "**frame 30/59** · 0.500 s  \nnot trained yet: frame 8 is shown")
     model.playback.play_up_to(60)
     assert panel._extent.content.startswith("Observed to frame 45")
+
+
+class TakingMachine(RenderStateMachine):
+    """A render thread that takes the waiting request while it is being asked, once."""
+
+    takes = False
+
+    @property
+    def state(self) -> str:
+        """Return the state, and take the request."""
+        if self.takes:
+            self.takes, self.next_action = False, None
+        return "high"
+
+    @state.setter
+    def state(self, _: str) -> None:
+        pass
+
+
+def test_a_request_that_is_taken_while_it_is_made_is_made_again(make_viewer) -> None:
+    viewer, browser = make_viewer(GreyModel(TIMELINE)), Browser()
+    machine = TakingMachine(viewer, 10.0, browser)  # type: ignore[arg-type]
+    action = RenderAction("step", viewer.get_camera_state(browser))  # type: ignore[arg-type]
+    machine.takes = True
+    with pytest.raises(AttributeError):
+        machine.action(action)
+    machine.takes, machine.next_action = True, None
+    ask(machine, action)
+    assert machine.next_action is action and machine.render_trigger.is_set()
