@@ -8,7 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-Split = Literal["train", "interp", "future"]
+Split = Literal["train", "interp", "future", "unseen"]
+"""Images that train; other cameras or times within the recording; later times; and times of which what moves
+does not train, though they lie within the recording and may inform what stands still."""
 
 TIME_EPS = 1e-6
 """Two normalised times closer than this are the same frame."""

@@ -16,7 +16,12 @@ import tyro
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = [p for folder in ("dyn3d_ns", "method_configs", "dataparsers") for p in (ROOT / folder).rglob("*.py")]
-THEIRS = ("configs/experiment_config.py", "engine/trainer.py", "scripts/train.py")
+THEIRS = (
+    "configs/experiment_config.py",
+    "data/datamanagers/full_images_datamanager.py",
+    "engine/trainer.py",
+    "scripts/train.py",
+)
 """Nerfstudio's own code that our trainings run and that reads options."""
 
 

@@ -3,15 +3,16 @@
 - `dynamic_mask`: bool [H, W, 1], True where something moves.
 - `motion`: [H, W, 1] in 0..1, how likely each pixel moves by itself.
 - `flow`: [H, W, 2] in pixels of the image, x right, y down, with `flow_valid`, bool [H, W, 1], and
-  `flow_to` [], the image of the dataset that it leads to.
+  `flow_to` [], the image of the dataset that it leads to: the next moment's.
+- `flow_back`, with `flow_back_valid` and `flow_back_to`: the same to the moment before.
 - `depth`: [H, W, 1], planar z in scene units, 0 = unknown.
 - `disparity`: [H, W, 1], 1 / depth, 0 = unknown.
 - `tracks`: `track_xy` [V, 2], pixels (centres at +0.5) of the points visible in the image, and
   `track_ids` [V], their columns in the datamanager's `tracks`.
 
 An image without flow onwards (the last one; one whose next frame is held out) has `flow_valid` False
-everywhere and `flow_to` -1. Maps are resampled without mixing values across edges; a pixel of a mask is True
-if anything moves in it.
+everywhere and `flow_to` -1, likewise backwards. Maps are resampled without mixing values across edges; a
+pixel of a mask is True if anything moves in it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, Shaped
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from dyn3d_ns.data.dataset import DynamicDataset
@@ -32,10 +33,12 @@ from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Prior, Truth
 from dyn3d_ns.io.images import resize_area
 from dyn3d_ns.io.priors import FlowPrior, TrackPrior
+from dyn3d_ns.io.resampling import mask_to, nearest_to
 from dyn3d_ns.io.scene_metadata import scene_of
 
 _BYTES: dict[str, int] = {
-    "dynamic_mask": 1, "motion": 4, "flow": 9, "depth": 4, "disparity": 4, "tracks": 0, "clean": 3
+    "dynamic_mask": 1, "motion": 4, "flow": 9, "flow_back": 9, "depth": 4, "disparity": 4, "tracks": 0,
+    "clean": 3,
 }  # fmt: skip
 """Memory of a pixel."""
 
@@ -114,7 +117,9 @@ class Priors:
         if "clean" in self.truths:
             found["clean"] = resize_area(self._source.clean(image), *size)
         if "flow" in self.names:
-            found |= _flow_to(self._source.flow(image), size)
+            found |= _flow_to("flow", self._source.flow(image), size)
+        if "flow_back" in self.names:
+            found |= _flow_to("flow_back", self._source.flow_back(image), size)
         if "depth" in self.names or "disparity" in self.names:
             depth = nearest_to(self._source.depth(image), size)[..., None]
             known = depth > 0
@@ -136,23 +141,6 @@ class Priors:
         return found._replace(xy=found.xy * scale)
 
 
-def nearest_to(values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> Shaped[np.ndarray, "H W *c"]:
-    """Take the nearest pixel, centre by centre; OpenCV's own nearest goes by their corners."""
-    (height, width), (to_width, to_height) = values.shape[:2], size
-    if (width, height) == size:
-        return values
-    rows = ((np.arange(to_height) + 0.5) * height / to_height).astype(np.intp)
-    columns = ((np.arange(to_width) + 0.5) * width / to_width).astype(np.intp)
-    return values[rows[:, None], columns]
-
-
-def mask_to(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-    """Take any True pixel that an output pixel covers, or the nearest one where the mask is enlarged."""
-    if mask.shape[1] <= size[0] or mask.shape[0] <= size[1]:
-        return nearest_to(mask, size)
-    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 1e-6
-
-
 def area_to(values: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
     """Average what an output pixel covers, or interpolate where the map is enlarged."""
     if (values.shape[1], values.shape[0]) == size:
@@ -162,14 +150,14 @@ def area_to(values: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float3
     return np.asarray(cv2.resize(values, size, interpolation=how), dtype=np.float32)
 
 
-def _flow_to(found: FlowPrior | None, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _flow_to(name: str, found: FlowPrior | None, size: tuple[int, int]) -> dict[str, np.ndarray]:
     width, height = size
     if found is None:
         flow, valid = np.zeros((height, width, 2), np.float32), np.zeros((height, width, 1), bool)
-        return {"flow": flow, "flow_valid": valid, "flow_to": np.array(-1)}
+        return {name: flow, f"{name}_valid": valid, f"{name}_to": np.array(-1)}
     scale = np.array([width / found.flow.shape[1], height / found.flow.shape[0]], np.float32)
     return {
-        "flow": nearest_to(found.flow, size) * scale,
-        "flow_valid": nearest_to(found.valid, size)[..., None],
-        "flow_to": np.array(found.to),
+        name: nearest_to(found.flow, size) * scale,
+        f"{name}_valid": nearest_to(found.valid, size)[..., None],
+        f"{name}_to": np.array(found.to),
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,14 +10,11 @@ import torch
 from jaxtyping import Float, Int64
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import Batch, DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.data.dataset import DynamicDataset
 from dyn3d_ns.data.pixel_draws import MaskHalves, MatterAndRim, PixelDraw
 from dyn3d_ns.data.sampling import Sampling
-from dyn3d_ns.data.scenes import join_scenes
 from dyn3d_ns.io.footage.base import Prior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS
@@ -41,8 +36,6 @@ class RayDataManagerConfig(DynamicDataManagerConfig):
     """Pixels around matter that count as its rim."""
     pixels: Literal["matter", "mask-halves"] = "matter"
     """Which pixels rays go through: matter and its rim, or half of them where the dynamic mask is True."""
-    scenes: tuple[Path, ...] = ()
-    """Further scenes beside --data, of the same layout, to train and evaluate on as well."""
 
 
 class RayDataManager(DynamicDataManager):
@@ -73,23 +66,6 @@ class RayDataManager(DynamicDataManager):
         )
         seed = torch.initial_seed() + config.train_cameras_sampling_seed
         self._generator = torch.Generator().manual_seed(seed % 2**63)
-
-    def create_train_dataset(self) -> DynamicDataset:
-        """Return the training images of all scenes."""
-        self.train_dataparser_outputs = self._outputs("train")
-        return self.dataset_type(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
-
-    def create_eval_dataset(self) -> DynamicDataset:
-        """Return the evaluation images of all scenes."""
-        return self.dataset_type(self._outputs(self.test_split), self.config.camera_res_scale_factor)
-
-    def _outputs(self, split: str) -> DataparserOutputs:
-        return join_scenes([parser.get_dataparser_outputs(split) for parser in self._parsers])
-
-    @cached_property
-    def _parsers(self) -> list[DataParser]:
-        others = [replace(self.dataparser_config, data=path).setup() for path in self.config.scenes]
-        return [self.dataparser, *others]
 
     def _train_prior_names(self) -> tuple[Prior, ...]:
         drawn: tuple[Prior, ...] = ("dynamic_mask",) if self.config.pixels == "mask-halves" else ()

@@ -21,10 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.data.priors import mask_to
 from dyn3d_ns.engine import commands
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.resampling import mask_to
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import FrameScore, RegionError, eval_results, region_errors, summarize
@@ -82,9 +82,10 @@ class DynamicPipeline(VanillaPipeline):
         """
         scene = scene_of(self.datamanager.train_dataset.metadata)
         if scene.scene_ids is not None and not self.method.takes_many_scenes:
+            named = ", ".join(scene.scene_names) or "several"
             raise UserError(
-                f"{type(self.method).__name__} learns from one scene, but --pipeline.datamanager.scenes "
-                "names more: leave that option out and train each scene by itself"
+                f"{type(self.method).__name__} learns from one scene, but the dataset gives more ({named}): "
+                "name one with the dataparser's --scenes, and train each scene by itself"
             )
         self.method.plan(self.method.training_steps(steps))
         self.datamanager.sampling = self.method.sampling

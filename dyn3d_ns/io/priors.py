@@ -77,6 +77,10 @@ class PriorSource:
         """Read the flow to the next moment; None where that is no image of the split."""
         raise NotImplementedError
 
+    def flow_back(self, image: int) -> FlowPrior | None:
+        """Read the flow to the moment before; None where that is no image of the split."""
+        raise NotImplementedError
+
     def depth(self, image: int) -> Float32[np.ndarray, "H W"]:
         """Read planar z in scene units; 0 where nothing is known."""
         raise NotImplementedError
@@ -156,11 +160,17 @@ class FootagePriors(PriorSource):
 
     def flow(self, image: int) -> FlowPrior | None:
         """Read the flow to the next frame."""
-        after = self.frames[image] + 1
-        if after not in self._images:
+        return self._flow_to(image, self.frames[image] + 1)
+
+    def flow_back(self, image: int) -> FlowPrior | None:
+        """Read the flow to the frame before."""
+        return self._flow_to(image, self.frames[image] - 1)
+
+    def _flow_to(self, image: int, to: int) -> FlowPrior | None:
+        if to not in self._images:
             return None
-        found = self.footage.flow(after - 1, after)
-        return FlowPrior(found.flow, found.valid, self._images[after])
+        found = self.footage.flow(self.frames[image], to)
+        return FlowPrior(found.flow, found.valid, self._images[to])
 
     def depth(self, image: int) -> Float32[np.ndarray, "H W"]:
         """Read planar z in scene units; 0 where nothing is known."""

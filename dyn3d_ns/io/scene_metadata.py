@@ -51,8 +51,10 @@ class SceneMetadata:
     """Camera-to-world poses to measure estimated ones by; None where the cameras are estimates themselves."""
     scene_ids: Int64[Tensor, "N"] | None = None
     """Which of several scenes each image shows; None where there is one."""
+    scene_names: tuple[str, ...] = ()
+    """Names of the scenes that ``scene_ids`` counts, or of the one; empty where nobody named them."""
     depth_bounds: tuple[float, float] | None = None
-    """Least and largest planar depth that the cameras see, world units; None where that is not known."""
+    """Least and largest planar depth that the cameras see, in the scene's units; None where unknown."""
     frames: FrameSource | None = None
     """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
 

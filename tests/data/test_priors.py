@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.data.priors import Priors, _flow_to, area_to, mask_to, nearest_to
+from dyn3d_ns.data.priors import Priors, _flow_to, area_to
 from dyn3d_ns.data.rays import RayDataManager, RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
 from dyn3d_ns.geometry.cameras import project, to_camera, unproject, viewmats_of
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.priors import FlowPrior, PriorSource
+from dyn3d_ns.io.resampling import mask_to, nearest_to
 from dyn3d_ns.io.scene_metadata import scene_of
 from tests.video.cards import CardClip
 
@@ -234,7 +235,7 @@ def test_resampling_takes_centres_and_mixes_nothing() -> None:
     assert np.argwhere(mask_to(mask, (2, 2))).tolist() == [[0, 1]]
     assert mask_to(mask, (12, 12)).sum() == 4
     flow = np.full((2, 6, 2), (4.0, 1.0), np.float32)
-    found = _flow_to(FlowPrior(flow, np.ones((2, 6), bool), 3), (3, 4))
+    found = _flow_to("flow", FlowPrior(flow, np.ones((2, 6), bool), 3), (3, 4))
     assert found["flow"].shape == (4, 3, 2) and found["flow"][0, 0].tolist() == [2.0, 2.0]
 
 

@@ -13,12 +13,15 @@ from dyn3d_ns.dataparsers.dynamicverse import DynamicVerseDataParserConfig
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.models.planes.hull import hull_cells
+from tests.joined_parser import JoinedConfig
 from tests.video.cards import MOVER, WALL, CardClip
 
 
-def make(root: Path, **options) -> RayDataManager:
+def make(root: Path, scenes: tuple[Path, ...] = (), **options) -> RayDataManager:
     """Return a datamanager whose random numbers start anew."""
     torch.manual_seed(0)
+    if scenes:
+        options["dataparser"] = JoinedConfig(part=options["dataparser"], others=scenes)
     return RayDataManagerConfig(data=root, **options).setup(device="cpu", test_mode="val")
 
 

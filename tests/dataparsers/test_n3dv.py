@@ -21,11 +21,11 @@ from recording_files import (
 )
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.data.scenes import join_scenes
 from dyn3d_ns.dataparsers import n3dv
 from dyn3d_ns.dataparsers.n3dv import N3DVDataParserConfig
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.frame_source import FrameSource
+from dyn3d_ns.io.joined_scenes import join_scenes
 from dyn3d_ns.io.recordings.pool import FramePool
 from dyn3d_ns.io.scene_metadata import SceneMetadata, scene_of
 

@@ -17,6 +17,7 @@ from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.engine.schedule import Phase, fixed_window
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
+from tests.joined_parser import JoinedConfig
 from tests.video.cards import CardClip
 
 
@@ -159,7 +160,8 @@ def test_images_are_saved_side_by_side(scene, tmp_path):
 
 def test_a_method_of_one_scene_refuses_several(scene, tmp_path):
     other = write_scene(tmp_path / "other")
-    data = RayDataManagerConfig(data=scene, scenes=(other,), dataparser=DynamicObjectDataParserConfig())
+    parser = JoinedConfig(part=DynamicObjectDataParserConfig(), others=(other,))
+    data = RayDataManagerConfig(data=scene, dataparser=parser)
     config = DynamicPipelineConfig(datamanager=data, model=DynamicMethodConfig(_target=Gray))
     pipeline = config.setup(device="cpu", test_mode="val")
     with pytest.raises(UserError, match="Gray learns from one scene"):

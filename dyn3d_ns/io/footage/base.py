@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from dyn3d_ns.io.clip.types import Cameras, Flow, Tracks
 from dyn3d_ns.io.recognised import image_sizes
 
-Prior = Literal["dynamic_mask", "motion", "flow", "depth", "disparity", "tracks"]
+Prior = Literal["dynamic_mask", "motion", "flow", "flow_back", "depth", "disparity", "tracks"]
 """What may be known of an image beside its colours."""
 Truth = Literal["cameras", "dynamic_mask", "clean"]
 """Ground truth to measure by: cameras, where something moves, the frame without what moves."""

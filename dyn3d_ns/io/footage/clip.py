@@ -65,6 +65,7 @@ class ClipFootage(Footage):
             "dynamic_mask": masks,
             "motion": masks,
             "flow": all(clip.has_flow(i, i + 1) for i in range(count - 1)),
+            "flow_back": all(clip.has_flow(i + 1, i) for i in range(count - 1)),
             "depth": clip.has_depth(),
             "disparity": clip.has_depth(),
             "tracks": clip.has_tracks(),

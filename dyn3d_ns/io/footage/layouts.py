@@ -22,6 +22,18 @@ KNOWN = (
 )
 
 
+def is_footage(path: Path) -> bool:
+    """Tell whether a folder is a video in one of :data:`KNOWN`; what it lacks shows when it is opened."""
+    return path.is_dir() and (
+        recognise_clip(path) is not None
+        or (path / "clip.json").is_file()
+        or is_das3r(path)
+        or holds_sequences(path) is not None
+        or is_colmap(path)
+        or is_transforms(path)
+    )
+
+
 def open_footage(path: Path) -> Footage:
     """Open a video by what its folder holds, in the order of :data:`KNOWN`.
 

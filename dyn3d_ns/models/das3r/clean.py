@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float32, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
-from dyn3d_ns.data.priors import area_to, mask_to
+from dyn3d_ns.data.priors import area_to
 from dyn3d_ns.io.footage.base import Footage
+from dyn3d_ns.io.resampling import mask_to
 from dyn3d_ns.models.das3r.compose import Composed, ComposeSettings, compose, lay_over
 from dyn3d_ns.models.das3r.masks import widen
 from dyn3d_ns.models.das3r.model import Das3rModel

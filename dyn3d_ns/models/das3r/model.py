@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.data.dataset import DynamicDataset
-from dyn3d_ns.data.priors import Priors, nearest_to
+from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.engine.schedule import Phase
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.seeds.depth_maps import depth_points, staticness_of_points
@@ -29,6 +29,7 @@ from dyn3d_ns.geometry.cameras import viewmats_of
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.footage.base import Prior
 from dyn3d_ns.io.images import resize_area
+from dyn3d_ns.io.resampling import nearest_to
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import FrameScore, RegionError

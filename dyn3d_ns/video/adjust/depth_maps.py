@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int32
 
 from dyn3d_ns.geometry.cameras import depths_in
+from dyn3d_ns.geometry.triangulation import relative_transform
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.video.adjust.flow_depth import WindowPair, adjust_window
@@ -20,7 +21,6 @@ from dyn3d_ns.video.adjust.points import PointTracks
 from dyn3d_ns.video.adjust.propagate import propagate_depth
 from dyn3d_ns.video.adjust.results import write_frame
 from dyn3d_ns.video.adjust.settings import AdjustSettings
-from dyn3d_ns.video.depth.triangulation import relative_transform
 from dyn3d_ns.video.flow.source import FlowSource
 from dyn3d_ns.video.stage import Report
 

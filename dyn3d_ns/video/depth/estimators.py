@@ -8,19 +8,19 @@ import numpy as np
 from jaxtyping import Float32
 
 from dyn3d_ns.geometry.cameras import depths_in
-from dyn3d_ns.io.clip.folder import TRIANGULATED
-from dyn3d_ns.io.clip.types import Cameras
-from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.video.depth.densify import densify
-from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
-from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
-from dyn3d_ns.video.depth.settings import DepthSettings
-from dyn3d_ns.video.depth.triangulation import (
+from dyn3d_ns.geometry.densify import densify
+from dyn3d_ns.geometry.triangulation import (
     FlowView,
     InverseDepth,
     relative_transform,
     triangulate_flow,
 )
+from dyn3d_ns.io.clip.folder import TRIANGULATED
+from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
+from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
+from dyn3d_ns.video.depth.settings import DepthSettings
 from dyn3d_ns.video.depth.views import PointsByFrame, grown, matching_frames
 from dyn3d_ns.video.flow.source import FlowSource
 from dyn3d_ns.video.parts import DepthEstimator

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dyn3d_ns.geometry.cameras import pixel_grid, project, to_camera, unproject
+from dyn3d_ns.geometry.triangulation import FlowView, relative_transform, triangulate_flow
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.depth.given import DepthFiles
-from dyn3d_ns.video.depth.triangulation import FlowView, relative_transform, triangulate_flow
 from dyn3d_ns.video.masks.motion import NeighbourFlows
 from dyn3d_ns.video.masks.residuals import PairResidual, robust_scale
 from dyn3d_ns.video.masks.settings import EgoSettings

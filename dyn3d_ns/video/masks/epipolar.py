@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from dyn3d_ns.geometry.epipolar import algebraic_error, sampson_distance
+
 INLIER = 0.5
 """Sampson distance in pixels up to which the robust start counts a match."""
 _TIGHT = 0.25
@@ -14,17 +16,6 @@ _LINES = 300
 _FEW = 20
 _SCALES = (0.4, 0.4, 0.4, 0.4, 0.15, 0.15, 0.15, 0.15)
 """Cauchy scales in pixels of the refining rounds."""
-
-
-def sampson_distance(
-    fundamental: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> Float64[np.ndarray, "*n"]:
-    """Return the first-order distance in pixels of matches a, b from b' F a = 0.
-
-    Hartley & Zisserman, Multiple View Geometry, equation 11.9 (its square root).
-    """
-    product, norm = _algebraic(fundamental, a, b)
-    return np.abs(product) / norm
 
 
 def homography_distance(
@@ -100,7 +91,7 @@ def _refine(
     x, y = _homogeneous(a) @ norm_a.T, _homogeneous(b) @ norm_b.T
     rows = (y[:, :, None] * x[:, None, :]).reshape(-1, 9)
     for scale in _SCALES:
-        product, norm = _algebraic(fundamental, a, b)
+        product, norm = algebraic_error(fundamental, a, b)
         weight = 1 / (1 + np.square(product / norm / scale)) * (np.median(norm) / norm)
         weighted = rows * weight[:, None]
         _, vectors = np.linalg.eigh(weighted.T @ weighted)
@@ -113,17 +104,6 @@ def _cost(
     fundamental: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "n 2"], b: Float64[np.ndarray, "n 2"]
 ) -> float:
     return float(np.minimum(np.square(sampson_distance(fundamental, a, b)), _TIGHT**2).mean())
-
-
-def _algebraic(
-    f: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> tuple[Float64[np.ndarray, "*n"], Float64[np.ndarray, "*n"]]:
-    """Return b' F a, and the length of its gradient."""
-    line_b = a @ f[:, :2].T + f[:, 2]
-    line_a = b @ f[:2, :] + f[2, :]
-    product = b[..., 0] * line_b[..., 0] + b[..., 1] * line_b[..., 1] + line_b[..., 2]
-    square = line_b[..., 0] ** 2 + line_b[..., 1] ** 2 + line_a[..., 0] ** 2 + line_a[..., 1] ** 2
-    return product, np.sqrt(np.maximum(square, 1e-24))
 
 
 def _project(h: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"]) -> Float64[np.ndarray, "*n 2"]:

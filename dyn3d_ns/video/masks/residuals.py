@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dyn3d_ns.geometry.cameras import pixel_grid
+from dyn3d_ns.geometry.epipolar import sampson_distance
 from dyn3d_ns.video.masks.epipolar import (
     INLIER,
     fit_fundamental,
     fit_homography,
     homography_distance,
-    sampson_distance,
 )
 
 Kind = Literal["still", "planar", "parallax", "known"]

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dyn3d_ns.geometry.densify import densify
+from dyn3d_ns.geometry.triangulation import FlowView, relative_transform, triangulate_flow
 from dyn3d_ns.io.arrays import encode_png
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.depth.densify import densify
 from dyn3d_ns.video.depth.given import DepthFiles, HuggingFaceDepth, match_to_cameras
 from dyn3d_ns.video.depth.matching import best_match, fit_match
 from dyn3d_ns.video.depth.moving import StaticFrame, object_disparity, place_objects
-from dyn3d_ns.video.depth.triangulation import FlowView, relative_transform, triangulate_flow
 
 HEIGHT, WIDTH = 48, 64
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1.0]])

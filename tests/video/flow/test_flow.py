@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dyn3d_ns.geometry.optical_flow import consistent
 from dyn3d_ns.io.flow_files import read_flo
-from dyn3d_ns.video.flow.consistency import consistent, flow_both_ways
+from dyn3d_ns.video.flow.consistency import flow_both_ways
 from dyn3d_ns.video.flow.opencv import DisFlow, FarnebackFlow
 from tests.video.clips import shifted_frames, texture
 

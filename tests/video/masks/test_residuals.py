@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dyn3d_ns.geometry.cameras import pixel_grid
-from dyn3d_ns.video.masks.epipolar import homography_distance, sampson_distance
+from dyn3d_ns.geometry.epipolar import sampson_distance
+from dyn3d_ns.video.masks.epipolar import homography_distance
 from dyn3d_ns.video.masks.residuals import pair_residual
 from tests.video.cards import MOVER, PILLAR, WALL, CardClip
 

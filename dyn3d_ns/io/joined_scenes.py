@@ -56,6 +56,8 @@ def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
     timelines = [scene.timeline for scene in scenes]
     times = [t for timeline in timelines for t in timeline.frame_times]
     last = max(timeline.t_obs for timeline in timelines)
+    bounds = [scene.depth_bounds for scene in scenes if scene.depth_bounds is not None]
+    known = len(bounds) == len(scenes)
     return SceneMetadata(
         timeline=Timeline.from_times(times, last, timelines[0].fps),
         splits=[split for scene in scenes for split in scene.splits],
@@ -64,6 +66,8 @@ def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
         has_alpha=any(scene.has_alpha for scene in scenes),
         priors=JoinedPriors(tuple(scene.priors for scene in scenes), tuple(np.cumsum([0, *counts]).tolist())),
         frames=_join_frames(scenes),
+        depth_bounds=(min(b[0] for b in bounds), max(b[1] for b in bounds)) if known else None,
+        scene_names=tuple(name for scene in scenes for name in scene.scene_names),
         scene_ids=torch.repeat_interleave(torch.arange(len(scenes)), torch.tensor(counts)),
     )
 
@@ -138,6 +142,12 @@ class JoinedPriors(PriorSource):
         """Read the flow to the next moment of the same scene."""
         part, inside, start = self._of(image)
         found = part.flow(inside)
+        return None if found is None else found._replace(to=found.to + start)
+
+    def flow_back(self, image: int) -> FlowPrior | None:
+        """Read the flow to the moment before of the same scene."""
+        part, inside, start = self._of(image)
+        found = part.flow_back(inside)
         return None if found is None else found._replace(to=found.to + start)
 
     def depth(self, image: int) -> Float32[np.ndarray, "H W"]:

@@ -1,0 +1,211 @@
+"""NVIDIA's Dynamic Scene in DynamicNeRF's packaging: LLFF poses, a frame a camera, side files by number."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
+from dyn3d_ns.io.arrays import read_npz, read_png
+from dyn3d_ns.io.clip.types import Cameras, Flow
+from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
+from dyn3d_ns.io.footage.files import by_number, check_proportion, read_array
+from dyn3d_ns.io.ply import read_points
+from dyn3d_ns.io.recognised import image_sizes, images_in, natural_order, number_of
+from dyn3d_ns.io.recordings.base import Calibration
+from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
+from dyn3d_ns.io.trajectories import colmap_folder, read_colmap
+
+_MOVES = 1e-3 * 255
+"""Grey value of a motion mask from which a pixel moves."""
+
+
+def is_llff_scene(path: Path) -> bool:
+    """Tell whether a folder holds `poses_bounds.npy` beside `images/`, of which each frame has a pose."""
+    return (path / "poses_bounds.npy").is_file() and bool(images_in(path / "images"))
+
+
+class LlffScene(SceneFiles):
+    """`images/NNN.png` with `poses_bounds.npy`; `disp`, `flow`, `motion_masks` and held-out views if there.
+
+    Frame i is taken by camera i at time i. Other folders of images (`images_2`, `images_colmap`) are not
+    read: images are shrunk in memory.
+    """
+
+    source = "dataset"
+
+    def __init__(self, root: Path) -> None:
+        """Open a folder.
+
+        Raises:
+            DatasetError: it has less than two frames, or not a pose for each.
+        """
+        self.root, self.name = root, root.resolve().name
+        if len(self.frames) < 2:
+            raise DatasetError(f"{root / 'images'} holds {len(self.frames)} image; a scene takes at least 2")
+        self._masks = by_number(images_in(root / "motion_masks"))
+        self._disparities = by_number(_files(root / "disp", "*.npy"))
+        self._flows = {path.stem: path for path in _files(root / "flow", "*.npz")}
+
+    @cached_property
+    def frames(self) -> list[Path]:  # type: ignore[override]
+        """Images in the order of their numbers."""
+        return sorted(images_in(self.root / "images"), key=natural_order)
+
+    def cameras(self) -> Cameras:
+        """Read the poses, and intrinsics at the size that the images have."""
+        rows = self._rows
+        scale = np.array(self.size) / np.array([row.size for row in rows], dtype=np.float64)
+        Ks = scale_intrinsics(np.stack([row.K for row in rows]), scale[:, 0], scale[:, 1])
+        poses = flip_axes(np.stack([row.pose for row in rows]))
+        return Cameras(shift_pixel_centers(Ks, -HALF_PIXEL), poses, np.ones(len(rows), bool))
+
+    def bounds(self) -> Float64[np.ndarray, "F 2"] | None:
+        """Read the last two numbers of each row."""
+        found = [row.near_far for row in self._rows]
+        if any(pair is None for pair in found):
+            bad = next(i for i, pair in enumerate(found) if pair is None)
+            raise DamagedFileError(
+                f"{self.root / 'poses_bounds.npy'}: row {bad} must end with a near and a far depth, "
+                "0 < near < far; restore it, or make it again with LLFF's imgs2poses.py"
+            )
+        return np.array(found, dtype=np.float64)
+
+    def mask(self, i: int) -> Bool[np.ndarray, "h w"] | None:
+        """Read `motion_masks/NNN.png`: what is not black moves."""
+        path = self._masks.get(self._number(i))
+        return None if path is None else read_png(path, "L", "masks") > _MOVES
+
+    def flow(self, i: int, j: int) -> Flow | None:
+        """Read `flow/NNN_fwd.npz` or `NNN_bwd.npz`, keys `flow` and `mask`."""
+        path = self._flow_path(i, "fwd" if j == i + 1 else "bwd")
+        if path is None or abs(j - i) != 1:
+            return None
+        found = read_npz(path, ("flow",), optional=("mask",))
+        flow = found["flow"]
+        if flow.ndim != 3 or flow.shape[2] != 2:
+            raise DamagedFileError(
+                f"{path}: `flow` must be [H, W, 2] pixels, got {flow.shape}; write it again"
+            )
+        valid = found.get("mask", np.ones(flow.shape[:2], bool)).astype(bool)
+        if valid.shape != flow.shape[:2]:
+            raise DamagedFileError(
+                f"{path}: `mask` is {valid.shape}, `flow` {flow.shape[:2]}; they share a size: write it again"
+            )
+        finite = np.asarray(np.isfinite(flow).all(-1))
+        return Flow(np.where(finite[..., None], flow, 0).astype(np.float32), valid & finite)
+
+    def relative_disparity(self, i: int) -> Float32[np.ndarray, "h w"] | None:
+        """Read `disp/NNN.npy`."""
+        path = self._disparities.get(self._number(i))
+        if path is None:
+            return None
+        found = read_array(path)
+        if not np.isfinite(found).any():
+            raise DamagedFileError(f"{path} holds no finite number; write it again, or remove it")
+        check_proportion(path, (found.shape[1], found.shape[0]), self.size)
+        return found
+
+    def points(self) -> Points | None:
+        """Read the points of `sparse/0`, or of `points3d.ply`."""
+        if colmap_folder(self.root) is not None:
+            model = read_colmap(self.root)
+            return (model.xyz, model.rgb) if len(model.xyz) else None
+        path = self.root / "points3d.ply"
+        if not path.is_file():
+            return None
+        cloud = read_points(path)
+        return cloud.xyz.astype(np.float64), cloud.rgb
+
+    def views(self) -> list[View]:
+        """List MonoNeRF's `multiview_GT/TTTTTTTT/camCC`, or DynamicNeRF's `gt/<Scene>/v000_tTTT`."""
+        found = dict(self._multiview()) or dict(self._first_camera())
+        if found:
+            check_proportion(next(iter(found.values())), image_sizes(list(found.values())), self.size)
+        cameras = self.cameras() if found else None
+        views = []
+        for (frame, camera), path in sorted(found.items()):
+            if not (0 <= frame < len(self.frames) and 0 <= camera < len(self.frames)):
+                raise DatasetError(
+                    f"{path} is of time {frame} and camera {camera} (counted from 0), but {self.root} has "
+                    f"{len(self.frames)} frames and as many cameras; remove it, or restore the frames"
+                )
+            assert cameras is not None
+            views.append(View(path, frame, camera, cameras.camera_to_worlds[camera], cameras.Ks[camera]))
+        return views
+
+    def side_files(self) -> list[Path]:
+        """List poses, masks, disparities and flows."""
+        maps = [*self._masks.values(), *self._disparities.values(), *self._flows.values()]
+        return [self.root / "poses_bounds.npy", *sorted(maps)]
+
+    def _number(self, i: int) -> int:
+        number = number_of(self.frames[i])
+        return i if number is None else number
+
+    def _flow_path(self, i: int, way: str) -> Path | None:
+        name = self.frames[i].stem
+        return self._flows.get(f"{name}_{way}") or self._flows.get(f"{self._number(i):03d}_{way}")
+
+    @cached_property
+    def _rows(self) -> list[Calibration]:
+        """Rows of the frames; where there are more rows, the frames' numbers tell which are theirs."""
+        path = self.root / "poses_bounds.npy"
+        if not path.is_file():
+            raise MissingFileError(f"{path} does not exist; copy it from the data set")
+        count = _rows_in(path)
+        names = [frame.stem for frame in self.frames]
+        if count > len(names) and all(self._number(i) < count for i in range(len(names))):
+            print(
+                f"{self.root}: {len(names)} frames, but {count} poses; those of the frames' numbers are used",
+                file=sys.stderr,
+            )
+            rows = list(read_poses_bounds(path, [f"{k:06d}" for k in range(count)]).values())
+            return [rows[self._number(i)] for i in range(len(names))]
+        if count != len(names):
+            raise DatasetError(
+                f"{path} has {count} rows, but {self.root / 'images'} holds {len(names)} frames "
+                f"({names[0]} to {names[-1]}); there must be a row for each: restore what is missing, or "
+                "name the frames by the number of their row"
+            )
+        return list(read_poses_bounds(path, names).values())
+
+    def _multiview(self) -> Iterable[tuple[tuple[int, int], Path]]:
+        for folder in (
+            p for p in _files(self.root / "multiview_GT", "*") if p.is_dir() and p.name.isdecimal()
+        ):
+            for path in images_in(folder):
+                camera = re.fullmatch(r"cam_?(\d+)", path.stem)
+                if camera is not None:
+                    yield (int(folder.name) - 1, int(camera[1]) - 1), path
+
+    def _first_camera(self) -> Iterable[tuple[tuple[int, int], Path]]:
+        parents = [self.root, *self.root.resolve().parents[:2]]
+        folders = [parent / inner / self.name for parent in parents for inner in ("gt", "results/gt")]
+        for folder in (self.root / "gt", *folders):
+            named = [(re.fullmatch(r"v(\d+)_t(\d+)", p.stem), p) for p in images_in(folder)]
+            found = [((int(m[2]), int(m[1])), path) for m, path in named if m is not None]
+            if found:
+                return found
+        return []
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern)) if folder.is_dir() else []
+
+
+def _rows_in(path: Path) -> int:
+    """Return the number of rows; what is no array is the matter of who reads it."""
+    try:
+        return len(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise DamagedFileError(
+            f"{path} is no .npy array of N x 17 numbers; copy it from the data set"
+        ) from error
