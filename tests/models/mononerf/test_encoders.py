@@ -90,8 +90,8 @@ def test_maps_of_the_small_encoder_know_one_frame_alone() -> None:
 def test_code_of_the_small_encoder_knows_the_order_of_the_frames() -> None:
     encoder, clip = SmallEncoder(), frames(4, 24, 32)
     apart = [encoder(clip[order])[1] for order in ([0, 1, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0])]
-    assert float((apart[0] - apart[1]).detach().abs().max()) > 1e-7
-    assert float((apart[0] - apart[2]).detach().abs().max()) > 1e-7
+    assert float((apart[0] - apart[1]).detach().abs().max()) > 1e-3
+    assert float((apart[0] - apart[2]).detach().abs().max()) > 1e-3
     torch.testing.assert_close(apart[0], encoder(clip)[1], rtol=0, atol=0)
 
 
