@@ -11,10 +11,13 @@ process of a stock method. ``DYN3D_NO_COMPAT=1`` in the environment switches all
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from dyn3d_ns.engine import render_options
 
 
 class Repair(NamedTuple):
@@ -37,6 +40,7 @@ def apply() -> None:
         return
     for repair in REPAIRS.values():
         repair.apply()
+    render_options.take(sys.argv)
 
 
 def _allow_checkpoint_types() -> None:

@@ -10,6 +10,7 @@ import tyro
 
 from dyn3d_ns.cli.bench import Bench
 from dyn3d_ns.cli.clean import Clean
+from dyn3d_ns.cli.eval_flow import EvalFlow
 from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
@@ -69,6 +70,8 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d stream bake CONFIG --every 5 --output-dir splats
 18. Streaming methods, whole and without their parts, in one table beside the published figures:
    dyn3d bench stream recordings/table --output bench-stream
+19. Compare the flow that a dyn3d-mononerf scene's motion makes with the data's:
+   dyn3d eval-flow --load-config CONFIG --output flow_errors.json
 """
 
 Plain = tyro.conf.OmitArgPrefixes
@@ -76,6 +79,7 @@ Command = (
     Annotated[MakePath, Plain, tyro.conf.subcommand("path")]
     | Annotated[Export, Plain, tyro.conf.subcommand("export")]
     | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
+    | Annotated[EvalFlow, Plain, tyro.conf.subcommand("eval-flow")]
     | Annotated[Segment, Plain, tyro.conf.subcommand("segment")]
     | Annotated[TransferVelocity, Plain, tyro.conf.subcommand("transfer-velocity")]
     | Annotated[Process, tyro.conf.subcommand("process")]

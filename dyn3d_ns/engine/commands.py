@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns import compat, plain_errors
+from dyn3d_ns.engine import render_options
 from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.io.errors import UserError
@@ -108,6 +109,9 @@ def _load_checkpoints_safely(ours: type) -> None:
         state = load_checkpoint(path)
         pipeline.load_pipeline(state["pipeline"], state["step"])
         pipeline.method.use_run_folder(run_of(path))
+        background = render_options.background_scene()
+        if background is not None:
+            pipeline.method.show_background_of(background)
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 

@@ -39,3 +39,12 @@ def give_torch_the_cores() -> None:
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
     torch.set_num_threads(min(int(given), available_cores()) if given.isdigit() else available_cores())
+
+
+def flush_denormals() -> None:
+    """Let numbers below 1e-38 be 0 in this thread and those it starts.
+
+    A CPU takes up to six times as long with them.
+    Samples behind a surface have gradients of that size, and Adam squares them.
+    """
+    torch.set_flush_denormal(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from tyro.conf import Suppress
 from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.engine.schedule import Phase, Schedule
 from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.evaluation import FrameScore, RegionError
 from dyn3d_ns.metrics.image import compare
@@ -170,6 +171,21 @@ class DynamicMethod(Model):
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`training_state`."""
 
+    def adapts(self, state: dict[str, Any]) -> bool:
+        """Whether a training on other data starts from the networks of another one, given its state.
+
+        Otherwise it resumes that one.
+        """
+        return False
+
+    def load_networks(self, state: Mapping[str, Tensor]) -> None:
+        """Take the networks of another training's pipeline; called where :attr:`adapts` says so.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        raise NotImplementedError
+
     def estimated_camera(self, camera: Cameras, batch: dict[str, Any]) -> Cameras:
         """Return the camera of a recorded image as the method estimates it by now."""
         return camera
@@ -210,6 +226,14 @@ class DynamicMethod(Model):
             NoVelocityError: the method has no velocity field.
         """
         raise NoVelocityError
+
+    def show_background_of(self, scene: str) -> None:
+        """Show what moves before what rests in another scene of the training.
+
+        Raises:
+            UserError: there is no such scene.
+        """
+        raise UserError(f"{type(self).__name__} has one scene, and no background to exchange")
 
     def describe_size(self) -> dict[str, int]:
         """Return numbers that an evaluation reports of the scene, by name."""

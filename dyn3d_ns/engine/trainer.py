@@ -223,6 +223,10 @@ class DynamicTrainer(Trainer):
             raise CheckpointError(
                 f"{path} is of {of}; train on with that, not with {self.config.method_name}"
             )
+        if self.method.adapts(state["model"]):
+            self.method.load_networks(state["pipeline"])
+            CONSOLE.print(f"Starting from the networks of {path}")
+            return
         self.step = state["step"]
         self._start_step = self.step + 1
         self.pipeline.load_pipeline(state["pipeline"], state["step"])

@@ -1,0 +1,510 @@
+"""``dyn3d-mononerf``: one dynamic radiance field for many monocular videos (Tian et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from jaxtyping import Float, Int64
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.viewer.viewer_elements import ViewerDropdown
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dyn3d_ns.data.datamanager import DynamicDataManager
+from dyn3d_ns.engine.device import flush_denormals, give_torch_the_cores
+from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
+from dyn3d_ns.engine.schedule import Phase
+from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.scene_metadata import scene_of
+from dyn3d_ns.losses.photometric import composite
+from dyn3d_ns.metrics.evaluation import RegionError, region_errors
+from dyn3d_ns.metrics.image import quantize
+from dyn3d_ns.models.mononerf.fields import COLORS, DynamicField, StaticField
+from dyn3d_ns.models.mononerf.losses import (
+    Flow,
+    MonoNerfLosses,
+    Rendered,
+    Truth,
+    Warped,
+    dynamic_losses,
+    static_losses,
+)
+from dyn3d_ns.models.mononerf.make_encoder import EncoderKind, make_encoder
+from dyn3d_ns.models.mononerf.pictures import MonoNerfPictures
+from dyn3d_ns.models.mononerf.proposals import Proposals
+from dyn3d_ns.models.mononerf.scene import (
+    Features,
+    Integration,
+    MonoNerfScene,
+    blended,
+    expected,
+    layers_of,
+    weights_of,
+)
+from dyn3d_ns.models.mononerf.videos import Clip, RaysInCube, Videos
+from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
+
+OWN = "its own"
+"""What the drop-down of backgrounds says where none is exchanged."""
+
+
+@dataclass
+class MonoNerfModelConfig(DynamicMethodConfig):
+    """Settings of the method; the defaults are the paper's, but for what small encoders need"""
+
+    _target: type = field(default_factory=lambda: MonoNerfModel)
+    """Target class to instantiate."""
+    eval_num_rays_per_chunk: int = 8192
+    """Rays rendered at once in evaluation."""
+    parts: Literal["both", "static"] = "both"
+    """What is trained: both fields one after the other, or only what rests."""
+    static_part: float = 0.5
+    """Part of the training that what rests gets."""
+    velocity_guided: bool = True
+    """Gather features where a place was and will be; without, those of its own time stand in for them."""
+    integration: Integration = "euler"
+    """How places are carried along the velocity: euler as in the released settings, or the paper's ode."""
+    flow_steps: int = 2
+    """Steps of Euler's rule for a frame."""
+    temporal_encoder: EncoderKind = "small"
+    """Encoder of what moves: small, slowonly, r3d_18, s3d; all but small need --temporal-weights."""
+    temporal_weights: Path | None = None
+    """File of its weights."""
+    spatial_encoder: EncoderKind = "small"
+    """Encoder of what rests: small, resnet18, resnet34, resnet50; all but small need --spatial-weights."""
+    spatial_weights: Path | None = None
+    """File of its weights."""
+    channels: int = 32
+    """Channels of a small encoder's features."""
+    code: int = 256
+    """Size of the code of a video."""
+    encoder_period: int = 4
+    """Steps between two at which small encoders are trained and features made anew."""
+    width: int = 256
+    """Units of a hidden layer."""
+    static_blocks: int = 5
+    """Residual blocks of what rests."""
+    dynamic_blocks: int = 3
+    """Residual blocks of what moves."""
+    global_blocks: int = 2
+    """Blocks that see the code of the video."""
+    octaves: int = 10
+    """Octaves of place and time."""
+    sources: int = 3
+    """Frames that what rests looks at."""
+    colors_from_frames: bool = True
+    """Start from the colours of the frames; without, the networks make them from features alone."""
+    samples: int = 64
+    """Samples of a ray in training."""
+    eval_samples: int = 64
+    """Samples of a ray in pictures."""
+    cells: tuple[int, int, int] = (96, 54, 96)
+    """Cells of the grids that samples are placed by, along depth, height and width."""
+    density_scale: float = 64.0
+    """Density per length of the cube that a network's output of about one stands for."""
+    adapt_steps: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
+    """Steps of each part on a new scene, with the networks of --load-dir or new ones; 0 trains as planned."""
+    losses: MonoNerfLosses = field(default_factory=MonoNerfLosses)
+    """Weights of the losses."""
+
+
+class MonoNerfModel(DynamicMethod):
+    """The field as a Nerfstudio model that renders rays."""
+
+    config: MonoNerfModelConfig
+    takes_many_scenes = True
+    scene: MonoNerfScene
+
+    def populate_modules(self) -> None:
+        """Build the networks; nothing is downloaded and nothing goes to a device by itself."""
+        super().populate_modules()
+        if not torch.cuda.is_available():
+            flush_denormals()
+            give_torch_the_cores()
+        c, data = self.config, scene_of(self.kwargs["metadata"])
+        self.set_up(torch.zeros(3), keep_background=False)
+        frames = len(data.splits)
+        scenes = 1 if data.scene_ids is None else int(data.scene_ids.max()) + 1
+        self.scene_names = data.scene_names or tuple(f"scene {i}" for i in range(scenes))
+        spatial = make_encoder(c.spatial_encoder, c.spatial_weights, channels=c.channels, code=0)
+        temporal = make_encoder(c.temporal_encoder, c.temporal_weights, channels=c.channels, code=c.code)
+        of = (c.octaves, c.density_scale, c.colors_from_frames)
+        self.scene = MonoNerfScene(
+            Videos(frames, scenes),
+            spatial,
+            temporal,
+            StaticField(spatial.channels + COLORS, c.width, c.static_blocks, *of),
+            DynamicField(
+                temporal.channels + COLORS,
+                c.code,
+                c.width,
+                c.dynamic_blocks,
+                c.global_blocks,
+                *of,
+                guided=c.velocity_guided,
+            ),
+            Proposals(scenes, frames, c.cells),
+            c.integration,
+            c.flow_steps,
+            c.sources,
+        )
+        self.fitted = torch.tensor([split == "train" for split in data.splits])
+        self.pictures = MonoNerfPictures(self.scene, c.eval_num_rays_per_chunk, c.eval_samples)
+        several = scenes > 1
+        names = list(self.scene_names)
+        self.shown_scene = ViewerDropdown("Scene", names[0], names, visible=several)
+        self.background_scene = ViewerDropdown("Background", OWN, [OWN, *names], visible=several)
+        self._made: dict[str, Features] = {}
+
+    def seed(self, datamanager: DynamicDataManager) -> None:
+        """Take the frames of all scenes."""
+        dataset, known = datamanager.train_dataset, scene_of(datamanager.train_dataset.metadata)
+        ids = torch.zeros(len(dataset), dtype=torch.long) if known.scene_ids is None else known.scene_ids
+        batches = datamanager.cached_train
+        clips = []
+        for scene in range(int(ids.max()) + 1):
+            frames = (ids == scene).nonzero()[:, 0]
+            some = [batches[int(i)] for i in frames]
+            clips.append(
+                Clip(
+                    torch.stack([batch["image"][..., :3] for batch in some]),
+                    torch.stack([batch["dynamic_mask"][..., 0] for batch in some]),
+                    dataset.cameras[frames],
+                    dataset.scene_box.aabb,
+                    known.depth_bounds,
+                )
+            )
+        self.scene.videos.fill(clips)
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return what rests and what moves, each with its encoder."""
+        s = self.scene
+        return {
+            "static": _trainable(s.static, s.spatial),
+            "dynamic": _trainable(s.dynamic, s.temporal),
+        }
+
+    def phases(self) -> list[Phase]:
+        """Return what rests, then what moves, on the frames that it is fitted to."""
+        c = self.config
+        static = Phase("static", 1.0, groups=frozenset({"static"}))
+        if c.parts == "static":
+            return [static]
+        part = 0.5 if c.adapt_steps else c.static_part
+        rest = Phase("static", part, groups=frozenset({"static"}))
+        return [rest, Phase("dynamic", 1.0, groups=frozenset({"dynamic"}), frame_weights=self._fitted_frames)]
+
+    def training_steps(self, configured: int) -> int:
+        """Return the steps of a training: those of both parts where it adapts to a new scene."""
+        return 2 * self.config.adapt_steps or configured
+
+    def adapts(self, state: dict[str, Any]) -> bool:
+        """Whether the networks of another training are taken to a new scene; its own is resumed."""
+        steps = self.config.adapt_steps
+        return steps > 0 and state.get("adapt_steps") != steps
+
+    def load_networks(self, state: Mapping[str, Tensor]) -> None:
+        """Take the networks and encoders of a training on other scenes.
+
+        Raises:
+            UserError: they have other sizes, or there are none.
+        """
+        networks = {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.split(".")[:2]
+            in (["scene", part] for part in ("static", "dynamic", "spatial", "temporal"))
+        }
+        found = {name: state.get(f"_model.{name}") for name in networks}
+        unlike = [n for n, value in found.items() if value is None or value.shape != networks[n].shape]
+        if unlike:
+            raise UserError(
+                f"the networks of --load-dir are not those of this training ({unlike[0]} differs); adapt "
+                "with the method and the --pipeline.model options that they were trained with"
+            )
+        for name, value in found.items():
+            networks[name].copy_(value)
+
+    def _fitted_frames(self, gone: float) -> Float[Tensor, "F"]:
+        """Return which of the recorded times the moving part is fitted to."""
+        times = self.scene.videos.times[self.fitted.to(self.scene.videos.times.device)].cpu()
+        recorded = torch.tensor(self.timeline.frame_times)
+        return ((recorded[:, None] - times).abs().amin(1) < 1e-5).float()
+
+    def enter_phase(self, phase: Phase) -> None:
+        """Forget features of the part before."""
+        self._made = {name: made for name, made in self._made.items() if phase.name == name}
+
+    def start_training(self, optimizers: dict[str, Optimizer]) -> None:
+        """Take the optimizers."""
+        super().start_training(optimizers)
+        self.pictures.forget()
+
+    def _features(self, part: Literal["static", "dynamic"]) -> Features:
+        """Return the features of a part, made anew with gradients every so many steps."""
+        s, period = self.scene, self.config.encoder_period
+        encoder = s.spatial if part == "static" else s.temporal
+        trains = encoder.trainable and part == self.schedule.at(self.step).name
+        if part in self._made and not (trains and self.step % period == 0):
+            return self._made[part]
+        with torch.set_grad_enabled(trains):
+            made = s.encode(encoder)
+        self._made[part] = made.detach()
+        return made
+
+    def cast(self, bundle: RayBundle, frames: Int64[Tensor, "R"], scene: int | None = None) -> RaysInCube:
+        """Bring rays of the world into the cubes of their scenes.
+
+        Args:
+            bundle: Rays with times.
+            frames: Frame of each, whose scene it is cast in.
+            scene: The scene of all, if it is one.
+        """
+        videos = self.scene.videos
+        starts, ways = torch.empty_like(bundle.origins), torch.empty_like(bundle.origins)
+        of = videos.scene_of[frames]
+        for number in [scene] if scene is not None else of.unique().tolist():
+            mine = of == number
+            starts[mine], ways[mine] = videos.rays(number, bundle.origins[mine], bundle.directions[mine])
+        order = videos.known().order[frames]
+        times = videos.times[frames] if bundle.times is None else bundle.times[:, 0]
+        return RaysInCube(frames, starts, ways, bundle.directions, times, order)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:  # type: ignore[override]
+        """Render training rays with gradients, the static field or both."""
+        assert ray_bundle.camera_indices is not None
+        frames = ray_bundle.camera_indices[:, 0].to(self.device)
+        rays = self.cast(ray_bundle, frames)
+        rays = rays._replace(times=self.scene.videos.times[frames], sources=_shuffled(rays.sources[:, 1:]))
+        if self.schedule.at(self.step).name == "static":
+            return self._static_outputs(rays) | {"bundle": ray_bundle}
+        return self._dynamic_outputs(rays) | {"bundle": ray_bundle}
+
+    def _static_outputs(self, rays: RaysInCube) -> dict[str, Any]:
+        s = self.scene
+        placed = s.sample(rays, self.config.samples, jitter=True, with_moving=False)
+        places = s.places(rays, placed.at)
+        density, color = s.resting(rays, places, placed.surface, self._features("static"))
+        s.proposals.note(s.proposals.resting, s.videos.scene_of[rays.frames], places, density)
+        weights = weights_of(density, placed.lengths)
+        return {"rays": rays, "rgb": blended(weights, color)}
+
+    def _dynamic_outputs(self, rays: RaysInCube) -> dict[str, Any]:
+        s = self.scene
+        placed = s.sample(rays, self.config.samples, jitter=True, with_moving=True)
+        places = s.places(rays, placed.at)
+        with torch.no_grad():
+            rest, color = s.resting(rays, places, placed.surface, self._features("static"))
+        seen = self._features("dynamic")
+        moving = s.moving(rays, places, seen, rays.frames)
+        s.proposals.note(s.proposals.moving, rays.frames, places, moving.density * moving.blend)
+        layers = layers_of(moving.density, moving.blend, rest, placed.lengths)
+        weights = weights_of(moving.density, placed.lengths)
+        out = Rendered(
+            placed.at,
+            moving,
+            weights,
+            weights_of(rest, placed.lengths),
+            layers,
+            blended(layers.moving, moving.color) + blended(layers.resting, color),
+            blended(weights, moving.color),
+        )
+        return {"rays": rays, "rgb": out.color, "rendered": out, "places": places, "lengths": placed.lengths}
+
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+        """Return nothing beside the losses."""
+        return {}
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the losses of the phase times their weights."""
+        truth = self._truth(outputs["rays"], outputs["bundle"], batch)
+        if "rendered" not in outputs:
+            return static_losses(outputs["rgb"], truth)
+        flows = [self._flow(outputs, truth, batch, name) for name in ("flow", "flow_back")]
+        warped = self._warped(outputs, truth)
+        return dynamic_losses(outputs["rendered"], truth, flows, warped, self.config.losses)
+
+    def _truth(self, rays: RaysInCube, bundle: RayBundle, batch: dict[str, Any]) -> Truth:
+        videos, indices = self.scene.videos, batch["indices"].to(self.device)
+        pixel = indices[:, [2, 1]].float() + 0.5
+        depth = batch["depth"][:, 0].to(self.device)
+        assert bundle.metadata is not None
+        points = bundle.origins + bundle.directions * bundle.metadata["directions_norm"] * depth[:, None]
+        at = torch.empty_like(depth)
+        of = videos.scene_of[rays.frames]
+        for scene in of.unique().tolist():
+            mine = of == scene
+            at[mine] = videos.depth_places(scene, points[mine], rays.starts[mine], rays.ways[mine])
+        at = torch.where(depth > 0, at.clamp(0, 1), torch.full_like(at, -1.0))
+        # The masks that the frames have by now, which a training may have mended.
+        size = videos.sizes[rays.frames].flip(1).float()
+        moves = videos.tables().moving.nearest(rays.frames, pixel / size)[:, 0] > 0.5
+        return Truth(batch["image"][:, :3].to(self.device), moves, at, pixel, size)
+
+    def _flow(self, outputs: dict[str, Any], truth: Truth, batch: dict[str, Any], name: str) -> Flow:
+        """Return the flow to the frame after or before: of the mean place of what the ray shows moving."""
+        out, rays, known = outputs["rendered"], outputs["rays"], self.scene.videos.known()
+        onwards = name == "flow"
+        places = out.moving.after if onwards else out.moving.before
+        to = (known.after if onwards else known.before)[rays.frames]
+        uv, ahead = self.scene.project(expected(out.moving_weights, places)[:, None], to)
+        made = uv[:, 0] * self.scene.videos.sizes[to].flip(1) - truth.pixel
+        valid = batch[f"{name}_valid"][:, 0].to(self.device) & ahead[:, 0] & (to != rays.frames)
+        return Flow(made, batch[name].to(self.device), valid)
+
+    def _warped(self, outputs: dict[str, Any], truth: Truth) -> Warped | None:
+        """Follow some rays a frame onwards or back, in turn, and look at the dynamic field there."""
+        c, s, rays = self.config.losses, self.scene, outputs["rays"]
+        if self.step % c.warp_period:
+            return None
+        onwards = (self.step // c.warp_period) % 2 == 0
+        known, out = s.videos.known(), outputs["rendered"]
+        to = (known.after if onwards else known.before)[rays.frames]
+        there = (to != rays.frames).nonzero()[:, 0]
+        some = there[torch.randperm(len(there), device=there.device)[: round(len(there) * c.warp_share)]]
+        if not len(some):
+            return None
+        start = outputs["places"][some]
+        moved = (out.moving.after if onwards else out.moving.before)[some]
+        others = RaysInCube(*(value[some] for value in rays))
+        others = others._replace(frames=to[some], times=s.videos.times[to[some]])
+        found = s.moving(others, moved, self._made["dynamic"], to[some])
+        weights = weights_of(found.density, outputs["lengths"][some])
+        return Warped(
+            blended(weights, found.color),
+            truth.color[some],
+            found.before if onwards else found.after,
+            start,
+            found.velocity - out.moving.velocity[some],
+            found.blend,
+            truth.moves[some],
+        )
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
+        """Render a camera of the scene that is shown, at its time.
+
+        A camera of an evaluation says itself which scene it belongs to.
+        """
+        scene = (camera.metadata or {}).get("scene_id", self.scene_names.index(self.shown_scene.value))
+        chosen = self.background_scene.value
+        background = scene if chosen == OWN else self.scene_names.index(chosen)
+        picture = self.pictures.render(camera.to(self.device), scene, background)
+        shape = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]))
+        images = {name: value.view(*shape, -1) for name, value in picture._asdict().items()}
+        if self.config.parts == "static":
+            images["rgb"] = images["static"]
+        images["accumulation"] = torch.ones_like(images["depth"])
+        raw_flow, velocity = images.pop("flow"), images.pop("velocity")
+        return images | {
+            "flow": flow_colors(raw_flow, max(float(raw_flow.norm(dim=-1).max()), 1.0)),
+            "velocity": velocity_colors(velocity, max(float(self.top_speed), 1e-6)),
+        }
+
+    def show_background_of(self, scene: str) -> None:
+        """Show what moves before what rests in another scene of the training.
+
+        Raises:
+            UserError: there is no such scene.
+        """
+        if scene not in self.scene_names:
+            raise UserError(f"no scene is called {scene}; the training has {', '.join(self.scene_names)}")
+        self.background_scene.value = scene
+
+    @torch.no_grad()
+    def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
+        """Return the velocity of what is at points of the shown scene, world units per unit of time."""
+        return self.pictures.velocity(
+            points.to(self.device), time, self.scene_names.index(self.shown_scene.value)
+        ).to(points)
+
+    @torch.no_grad()
+    def score(
+        self, camera: Cameras, batch: dict[str, Any], outputs: dict[str, Any]
+    ) -> dict[str, float | RegionError]:
+        """Return the errors, over what moves and what does not, of simpler answers to compare with.
+
+        `static_alone` is what rests alone; `nearest`, at times that what moves was not fitted to, the whole
+        at the nearest time that it was.
+        """
+        target, mask = (
+            composite(batch["image"].to(self.device), self.eval_background),
+            batch.get("dynamic_mask"),
+        )
+        found = {"static_alone": outputs["static"]}
+        scene = (camera.metadata or {}).get("scene_id", 0)
+        fitted = self._fitted_times(scene)
+        time = float(camera.times) if camera.times is not None else 0.0
+        nearest = min(fitted, key=lambda t: abs(t - time))
+        if camera.times is not None and abs(nearest - time) > 1e-5:
+            other = copy(camera)
+            other.times = torch.full_like(camera.times, nearest)
+            found["nearest"] = self.get_outputs_for_camera(other)["rgb"]
+        return {
+            f"{name}_{region}": error
+            for name, image in found.items()
+            for region, error in region_errors(quantize(image), target, mask).items()
+        }
+
+    def _fitted_times(self, scene: int) -> list[float]:
+        """Return the times of a scene that what moves is fitted to."""
+        videos = self.scene.videos
+        frames = videos.frames_of(scene).cpu()
+        return videos.times.cpu()[frames[self.fitted[frames]]].tolist()
+
+    def describe_size(self) -> dict[str, int]:
+        """Return the number of parameters."""
+        return {"parameters": sum(p.numel() for p in self.parameters())}
+
+    def train(self, mode: bool = True) -> MonoNerfModel:
+        """Switch between training and evaluation, after either of which features are out of date."""
+        self.pictures.forget()
+        return super().train(mode)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
+        """Load a checkpoint with its frames."""
+        videos, pixels = self.scene.videos, state_dict.get("scene.videos.pixels")
+        if pixels is not None and len(videos.pixels) and not torch.equal(videos.pixels.cpu(), pixels.cpu()):
+            raise UserError(
+                "the checkpoint is of other images than --data has; --adapt-steps N takes its networks to "
+                "new ones, and to resume give the data that the training had"
+            )
+        videos.resize_like(dict(state_dict), "scene.videos.")
+        self.pictures.forget()
+        found = super().load_state_dict(state_dict, **kwargs)
+        videos.forget()
+        return found
+
+    def training_state(self) -> dict[str, Any]:
+        """Return the features in use, for an exact resume."""
+        made = {name: {"rows": m.maps.rows, "pooled": m.pooled} for name, m in self._made.items()}
+        return {"adapt_steps": self.config.adapt_steps, "features": made}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on with the features of :meth:`training_state`."""
+        for name, found in state["features"].items():
+            encoder = self.scene.spatial if name == "static" else self.scene.temporal
+            with torch.no_grad():
+                made = self.scene.encode(encoder)
+            self._made[name] = Features(
+                made.maps._replace(rows=found["rows"].to(self.device)), found["pooled"].to(self.device)
+            )
+
+
+def _trainable(*modules: nn.Module) -> list[nn.Parameter]:
+    return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+
+def _shuffled(sources: Int64[Tensor, "R M"]) -> Int64[Tensor, "R M"]:
+    """Shuffle the nearer half of the sources of each ray, so that a training meets different ones."""
+    near = max(sources.shape[1] // 2, 1)
+    order = torch.rand(len(sources), near, device=sources.device).argsort(dim=1)
+    return torch.cat([sources[:, :near].gather(1, order), sources[:, near:]], dim=1)

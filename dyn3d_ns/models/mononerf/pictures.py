@@ -1,0 +1,166 @@
+"""Pictures of a trained field: any camera of a scene at any time, before the background of any scene."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from dyn3d_ns.geometry.cameras import to_camera, to_pixels, viewmats_of
+from dyn3d_ns.models.mononerf.scene import (
+    Features,
+    MonoNerfScene,
+    blended,
+    expected,
+    layers_of,
+    weights_of,
+)
+from dyn3d_ns.models.mononerf.videos import RaysInCube
+
+VISIBLE = 0.5
+"""Share of what moves in a pixel from which its motion is shown at full."""
+
+
+class Picture(NamedTuple):
+    """What a camera shows."""
+
+    rgb: Float[Tensor, "P 3"]
+    static: Float[Tensor, "P 3"]
+    """What rests alone."""
+    dynamic: Float[Tensor, "P 3"]
+    """The dynamic field alone."""
+    depth: Float[Tensor, "P 1"]
+    """Planar depth, world units."""
+    blending: Float[Tensor, "P 1"]
+    """Share of what moves."""
+    flow: Float[Tensor, "P 2"]
+    """Pixels that what is seen moves within a frame, the camera at rest."""
+    velocity: Float[Tensor, "P 3"]
+    """World units per unit of time."""
+
+
+class MonoNerfPictures:
+    """Renders cameras in chunks of rays; the features of all frames are kept."""
+
+    def __init__(self, scene: MonoNerfScene, rays_per_chunk: int, samples: int) -> None:
+        """Render a scene with so many samples a ray."""
+        self.scene, self.rays_per_chunk, self.samples = scene, rays_per_chunk, samples
+        self._features: tuple[Features, Features] | None = None
+
+    def forget(self) -> None:
+        """Drop the features kept, which are out of date once the networks have changed."""
+        self._features = None
+
+    @torch.no_grad()
+    def features(self) -> tuple[Features, Features]:
+        """Return the features of all frames, of what rests and of what moves."""
+        if self._features is None:
+            s = self.scene
+            self._features = s.encode(s.spatial), s.encode(s.temporal)
+        return self._features
+
+    @torch.no_grad()
+    def render(self, camera: Cameras, scene: int, background: int) -> Picture:
+        """Render a camera at its time, in the world of a scene, before what rests of another or the same."""
+        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
+        time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
+        parts = [
+            self._chunk(bundle[i : i + self.rays_per_chunk], camera, time, scene, background)
+            for i in range(0, len(bundle), self.rays_per_chunk)
+        ]
+        return Picture(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+    def cast(self, bundle: RayBundle, camera: Cameras, time: float, scene: int) -> RaysInCube:
+        """Bring rays of a camera into the cube of a scene, with the frame next to a time and the nearest
+        ones by pose."""
+        videos = self.scene.videos
+        frames = videos.frames_of(scene)
+        frame = frames[(videos.times[frames] - time).abs().argmin()]
+        candidates = videos.known().order[frame].sort().values
+        position = camera.camera_to_worlds.reshape(-1, 3, 4)[0, :, 3]
+        distances = (videos.poses[candidates][:, :, 3] - position.to(videos.poses)).norm(dim=1)
+        order = candidates[distances.argsort(stable=True)]
+        starts, ways = videos.rays(scene, bundle.origins, bundle.directions)
+        count = len(starts)
+        return RaysInCube(
+            frame.expand(count),
+            starts,
+            ways,
+            bundle.directions,
+            starts.new_full((count,), time),
+            order.expand(count, -1),
+        )
+
+    def _chunk(self, bundle: RayBundle, camera: Cameras, time: float, scene: int, background: int) -> Picture:
+        s, (spatial, temporal) = self.scene, self.features()
+        rays = self.cast(bundle, camera, time, scene)
+        behind = rays if background == scene else self.cast(bundle, camera, time, background)
+        placed = s.sample(rays, self.samples, jitter=False, with_moving=True, behind=behind)
+        density, color = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
+        places = s.places(rays, placed.at)
+        moving = s.moving(rays, places, temporal, rays.frames)
+        layers = layers_of(moving.density, moving.blend, density, placed.lengths)
+        rest, alone = weights_of(density, placed.lengths), weights_of(moving.density, placed.lengths)
+        front = layers.moving.sum(1, keepdim=True)
+        # Places at rest are those of the scene in front, also before another's background.
+        surface = expected(layers.moving + layers.resting, places)
+        world = s.videos.space(scene).to_world(surface)
+        seen, later = expected(alone, places), expected(alone, moving.after)
+        share = (front / VISIBLE).clamp(max=1)
+        flow, moved = self._motion(camera, scene, seen, later)
+        spacing = s.videos.known().spacing[rays.frames[0]]
+        viewmats = viewmats_of(camera.camera_to_worlds.reshape(-1, 3, 4))
+        return Picture(
+            (blended(layers.moving, moving.color) + blended(layers.resting, color)).clamp(0, 1),
+            blended(rest, color).clamp(0, 1),
+            blended(alone, moving.color).clamp(0, 1),
+            to_camera(world, viewmats[0])[:, 2:],
+            front,
+            share * flow,
+            share * moved / spacing,
+        )
+
+    def _motion(
+        self, camera: Cameras, scene: int, now: Float[Tensor, "R 3"], later: Float[Tensor, "R 3"]
+    ) -> tuple[Float[Tensor, "R 2"], Float[Tensor, "R 3"]]:
+        """Return how far places of the cube move within a frame, in the picture and in the world."""
+        space = self.scene.videos.space(scene)
+        ends = [space.to_world(places) for places in (now, later)]
+        viewmat = viewmats_of(camera.camera_to_worlds.reshape(-1, 3, 4))[0]
+        focal = torch.stack([camera.fx.flatten()[0], camera.fy.flatten()[0]])
+        center = torch.stack([camera.cx.flatten()[0], camera.cy.flatten()[0]])
+        pixels = [to_pixels(to_camera(end, viewmat), focal, center, 1e-3) for end in ends]
+        return pixels[1] - pixels[0], ends[1] - ends[0]
+
+    @torch.no_grad()
+    def flow_to_next(self, camera: Cameras, frame: int) -> Float[Tensor, "P 2"]:
+        """Return the flow from a training frame, through its own camera, to the next, in pixels."""
+        s, (_, temporal) = self.scene, self.features()
+        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
+        time, scene = float(s.videos.times[frame]), int(s.videos.scene_of[frame])
+        after = s.videos.known().after[frame]
+        found = []
+        for i in range(0, len(bundle), self.rays_per_chunk):
+            rays = self.cast(bundle[i : i + self.rays_per_chunk], camera, time, scene)
+            placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
+            moving = s.moving(rays, s.places(rays, placed.at), temporal, rays.frames)
+            later = expected(weights_of(moving.density, placed.lengths), moving.after)
+            found.append(s.project(later[:, None], after.expand(len(later)))[0][:, 0])
+        height, width = s.videos.sizes[frame].tolist()
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        own = torch.stack([columns, rows], dim=-1).view(-1, 2).to(found[0]) + 0.5
+        return torch.cat(found) * s.videos.sizes[after].flip(0) - own
+
+    def velocity(self, points: Float[Tensor, "P 3"], time: float, scene: int) -> Float[Tensor, "P 3"]:
+        """Return the velocity at points of a scene's world, world units per unit of time."""
+        s, (_, temporal) = self.scene, self.features()
+        space, frame = s.videos.space(scene), int(s.videos.frames_of(scene)[0])
+        inside = space.of_world(points)
+        codes = s.temporal.code(temporal.pooled[scene]).expand(len(points), -1)
+        times = points.new_full((len(points), 1), 2 * time - 1)
+        moved = inside + 1e-2 * s.dynamic.velocity(s.dynamic.stem(inside, times, codes))
+        return (space.to_world(moved) - points) / (1e-2 * s.videos.known().spacing[frame])

@@ -1,0 +1,270 @@
+"""The field of all scenes: networks, the frames they look at, and samples along rays (3.3 to 3.7)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from dyn3d_ns.fields.integrate import integrate
+from dyn3d_ns.fields.neural_ode import integrate_ode
+from dyn3d_ns.models.mononerf.encoders import VideoEncoder
+from dyn3d_ns.models.mononerf.fields import DynamicField, Guides, Moving, StaticField
+from dyn3d_ns.models.mononerf.lookup import PackedMaps, pack
+from dyn3d_ns.models.mononerf.proposals import Placed, Proposals, Seen, seen_weights
+from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
+
+Integration = Literal["euler", "ode"]
+BEHIND = 1e3
+"""Length that the last sample of a ray stands for, in lengths of the ray: nothing is behind it."""
+
+
+class Features(NamedTuple):
+    """What an encoder says of all frames."""
+
+    maps: PackedMaps
+    pooled: Float[Tensor, "S P"]
+    """What the codes of the scenes' videos are made of."""
+
+    def detach(self) -> Features:
+        """Return the same without gradients."""
+        return Features(self.maps._replace(rows=self.maps.rows.detach()), self.pooled.detach())
+
+
+class MovingSamples(NamedTuple):
+    """The dynamic field at samples of rays."""
+
+    density: Float[Tensor, "R S"]
+    color: Float[Tensor, "R S 3"]
+    blend: Float[Tensor, "R S"]
+    velocity: Float[Tensor, "R S 3"]
+    """Of the cube, per frame."""
+    before: Float[Tensor, "R S 3"]
+    """Where places were a frame earlier."""
+    after: Float[Tensor, "R S 3"]
+
+
+class Layers(NamedTuple):
+    """Shares of samples in what a ray shows, of both fields together."""
+
+    moving: Float[Tensor, "R S"]
+    resting: Float[Tensor, "R S"]
+
+
+class MonoNerfScene(nn.Module):
+    """Networks, frames and proposals of a training on one scene or several."""
+
+    def __init__(
+        self,
+        videos: Videos,
+        spatial: VideoEncoder,
+        temporal: VideoEncoder,
+        static: StaticField,
+        dynamic: DynamicField,
+        proposals: Proposals,
+        integration: Integration,
+        flow_steps: int,
+        sources: int,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            videos: Frames of all scenes.
+            spatial: Encoder of what the static field sees.
+            temporal: Encoder of what the dynamic field sees.
+            static: Field of what rests.
+            dynamic: Field of what moves.
+            proposals: Where matter is.
+            integration: How places are carried along the velocity.
+            flow_steps: Steps of Euler's rule for a frame.
+            sources: Frames that the static field looks at.
+        """
+        super().__init__()
+        self.videos, self.spatial, self.temporal = videos, spatial, temporal
+        self.static, self.dynamic, self.proposals = static, dynamic, proposals
+        self.integration, self.flow_steps, self.sources = integration, flow_steps, sources
+
+    def encode(self, encoder: VideoEncoder) -> Features:
+        """Return the features of all frames, with gradients if they are on."""
+        found = [encoder.features(self.videos.images_of(scene)) for scene in range(self.videos.num_scenes)]
+        return Features(pack([maps for maps, _ in found]), torch.stack([pooled for _, pooled in found]))
+
+    def sample(
+        self, rays: RaysInCube, count: int, jitter: bool, with_moving: bool, behind: RaysInCube | None = None
+    ) -> Placed:
+        """Place samples on rays; ``behind`` are the same rays in the scene that is shown at rest."""
+        rest, grids = behind or rays, self.proposals
+        seen = [Seen(grids.resting, self.videos.scene_of[rest.frames], rest.starts, rest.ways)]
+        if with_moving:
+            seen.append(Seen(grids.moving, rays.frames, rays.starts, rays.ways))
+        return grids.sample(seen, count, jitter)
+
+    def places(self, rays: RaysInCube, at: Float[Tensor, "R S"]) -> Float[Tensor, "R S 3"]:
+        """Return the places of samples in the cube."""
+        return rays.starts[:, None] + rays.ways[:, None] * at[..., None]
+
+    def resting(
+        self, rays: RaysInCube, places: Float[Tensor, "R S 3"], surface: Float[Tensor, "R"], seen: Features
+    ) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S 3"]]:
+        """Evaluate the static field: density and colour."""
+        rows, count = places.shape[:2]
+        frames = self._unhidden(rays, surface)
+        features, shows = [], []
+        for k in range(frames.shape[1]):
+            uv, ahead = self._project(places, frames[:, k])
+            of = frames[:, k, None].expand(rows, count).flatten()
+            features.append(self._features(seen.maps, of, uv.flatten(0, 1)))
+            hidden = self.videos.tables().moving.nearest(of, uv.flatten(0, 1))[:, 0] > 0.5
+            inside = ((uv > 0) & (uv < 1)).all(-1) & ahead
+            shows.append(inside.flatten() & ~hidden)
+        directions = rays.directions[:, None].expand(rows, count, 3)
+        matter = self.static(
+            places.flatten(0, 1),
+            directions.flatten(0, 1),
+            torch.stack(features, dim=1),
+            torch.stack(shows, dim=1),
+        )
+        return matter.density.view(rows, count), matter.color.view(rows, count, 3)
+
+    @torch.no_grad()
+    def _unhidden(self, rays: RaysInCube, surface: Float[Tensor, "R"]) -> Int64[Tensor, "R K"]:
+        """Return the best sources of each ray in which its surface is not covered by what moves."""
+        sources = rays.sources
+        if sources.shape[1] <= self.sources:
+            return sources
+        places = self.places(rays, surface[:, None]).expand(-1, sources.shape[1], 3)
+        maps = self.videos.known().projections[sources]
+        uv, ahead = _divide((maps[..., :3] @ places[..., None])[..., 0] + maps[..., 3])
+        hidden = self.videos.tables().moving.nearest(sources, uv)[..., 0] > 0.5
+        usable = ((uv > 0) & (uv < 1)).all(-1) & ahead & ~hidden
+        order = torch.arange(sources.shape[1], device=sources.device) + sources.shape[1] * ~usable
+        return sources.gather(1, order.argsort(dim=1)[:, : self.sources])
+
+    def moving(
+        self, rays: RaysInCube, places: Float[Tensor, "R S 3"], seen: Features, frames: Int64[Tensor, "R"]
+    ) -> MovingSamples:
+        """Evaluate the dynamic field at the rays' times, with features of the given frames of that time."""
+        rows, count = places.shape[:2]
+        known, flat = self.videos.known(), places.flatten(0, 1)
+        scenes = self.videos.scene_of[frames]
+        codes = self.temporal.code(seen.pooled)[scenes][:, None].expand(rows, count, -1).flatten(0, 1)
+        times = rays.times[:, None].expand(rows, count).reshape(-1, 1)
+        spacing = known.spacing[frames][:, None].expand(rows, count).reshape(-1, 1)
+        stem = self.dynamic.stem(flat, 2 * times - 1, codes)
+        velocity = self.dynamic.velocity(stem)
+
+        def rate(x: Tensor, passed: Tensor | float) -> Tensor:
+            return self.dynamic.velocity(self.dynamic.stem(x, 2 * (times + passed * spacing) - 1, codes))
+
+        # How many frames lie between the rays' times and those of their frames, -0.5 to 0.5.
+        ahead = (self.videos.times[frames] - rays.times)[:, None].expand(rows, count).reshape(-1, 1) / spacing
+        before = self._carry(rate, flat, velocity, -1.0)
+        after = self._carry(rate, flat, velocity, 1.0)
+        there = ahead.abs().max() > 1e-4
+        shift = ahead * velocity if there else 0.0
+        guides = self._guides(frames, flat + shift, before + shift, after + shift, seen, count)
+        found: Moving = self.dynamic(stem, guides)
+        shape = (rows, count)
+        return MovingSamples(
+            found.matter.density.view(shape),
+            found.matter.color.view(*shape, 3),
+            found.blend.view(shape),
+            velocity.view(*shape, 3),
+            before.view(*shape, 3),
+            after.view(*shape, 3),
+        )
+
+    def _carry(self, rate, places: Tensor, velocity: Tensor, frames: float) -> Tensor:
+        """Carry places along the velocity field, whose value there is known, over a frame or back."""
+        if self.integration == "ode":
+            return integrate_ode(rate, places, 0.0, frames)
+        step = frames / self.flow_steps
+        return integrate(rate, places + step * velocity, step, frames, abs(step), "euler")
+
+    def _guides(
+        self,
+        frames: Int64[Tensor, "R"],
+        now: Float[Tensor, "P 3"],
+        before: Float[Tensor, "P 3"],
+        after: Float[Tensor, "P 3"],
+        seen: Features,
+        count: int,
+    ) -> Guides:
+        """Gather features in a frame and those around it; beyond the ends of a video its own stand in."""
+        known = self.videos.known()
+
+        def look(places: Tensor, of: Tensor) -> Tensor:
+            uv, _ = self._project(places.view(len(of), count, 3), of)
+            return self._features(seen.maps, of[:, None].expand(-1, count).flatten(), uv.flatten(0, 1))
+
+        here = look(now, frames)
+        if not self.dynamic.guided:
+            return Guides(here, here, here)
+        first, last = known.before[frames], known.after[frames]
+        ends = [(first == frames), (last == frames)]
+        at_start, at_end = (end[:, None].expand(-1, count).reshape(-1, 1) for end in ends)
+        return Guides(
+            here,
+            torch.where(at_start, here, look(before, first)),
+            torch.where(at_end, here, look(after, last)),
+        )
+
+    def _features(
+        self, maps: PackedMaps, frames: Int64[Tensor, "P"], uv: Float[Tensor, "P 2"]
+    ) -> Float[Tensor, "P C"]:
+        return torch.cat([maps.at(frames, uv), self.videos.tables().colors.at(frames, uv)], dim=-1)
+
+    def _project(
+        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]
+    ) -> tuple[Float[Tensor, "R S 2"], Tensor]:
+        return self.project(places.detach(), frames)
+
+    def project(
+        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]
+    ) -> tuple[Float[Tensor, "R S 2"], Tensor]:
+        """Project places of cubes to frames: 0 to 1 from corner to corner, and whether they lie ahead."""
+        maps = self.videos.known().projections[frames]
+        return _divide(places @ maps[:, :, :3].mT + maps[:, None, :, 3])
+
+
+def _divide(homogeneous: Float[Tensor, "*P 3"]) -> tuple[Float[Tensor, "*P 2"], Tensor]:
+    depth = homogeneous[..., 2:]
+    return homogeneous[..., :2] / depth.clamp_min(1e-4), depth[..., 0] > 1e-4
+
+
+def optical(density: Float[Tensor, "R S"], lengths: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
+    """Return densities times lengths, of which the last one goes on for ever."""
+    last = torch.ones_like(lengths)
+    last[:, -1] = BEHIND
+    return density * lengths * last
+
+
+def weights_of(density: Float[Tensor, "R S"], lengths: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
+    """Return the share of each sample in what a ray shows of one field."""
+    return seen_weights(optical(density, lengths))
+
+
+def layers_of(
+    moving: Float[Tensor, "R S"],
+    blend: Float[Tensor, "R S"],
+    resting: Float[Tensor, "R S"],
+    lengths: Float[Tensor, "R S"],
+) -> Layers:
+    """Return the shares of both fields' samples: alpha of the moving one by b, of the other by 1 - b."""
+    front = -torch.expm1(-optical(moving, lengths)) * blend
+    back = -torch.expm1(-optical(resting, lengths)) * (1 - blend)
+    passed = (1 - front) * (1 - back) + 1e-6
+    through = torch.cumprod(torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], dim=1), dim=1)
+    return Layers(through * front, through * back)
+
+
+def blended(weights: Float[Tensor, "R S"], values: Float[Tensor, "R S D"]) -> Float[Tensor, "R D"]:
+    """Sum values over the samples of rays."""
+    return (weights[..., None] * values).sum(1)
+
+
+def expected(weights: Float[Tensor, "R S"], values: Float[Tensor, "R S D"]) -> Float[Tensor, "R D"]:
+    """Return the mean of values over the samples of rays."""
+    return blended(weights, values) / weights.sum(1, keepdim=True).clamp_min(1e-3)

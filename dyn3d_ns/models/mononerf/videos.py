@@ -1,0 +1,280 @@
+"""The frames that a field gathers features from: the videos of all scenes, with their cameras and spaces.
+
+Frames of all scenes are counted through, in the order of the training images. Each scene has a space of its
+own (:class:`~dyn3d_ns.geometry.ndc.GridSpace`), which maps what its cameras see to the cube [-1, 1]^3; from
+there to a frame's picture it is one projective map, since NDC are projective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor, nn
+
+from dyn3d_ns.geometry.cameras import from_pixels, to_camera, to_world, viewmats_of
+from dyn3d_ns.geometry.ndc import GridSpace, disparity_of, is_forward_facing, mean_viewmat
+from dyn3d_ns.models.mononerf.lookup import PackedMaps
+
+_ORDER = 12
+"""Frames that one is compared with for a place's colour when nothing moves, at most."""
+
+
+class Clip(NamedTuple):
+    """The video of one scene."""
+
+    images: UInt8[Tensor, "N H W 3"]
+    moving: Bool[Tensor, "N H W"]
+    """Where something moves."""
+    cameras: Cameras
+    """One a frame, with times in [0, 1]."""
+    box: Float[Tensor, "2 3"]
+    """Box of the scene, used where its cameras do not look the same way."""
+    depths: tuple[float, float] | None
+    """Least and largest planar depth that the cameras see; None if that is not known."""
+
+
+class Videos(nn.Module):
+    """Frames, cameras and spaces as buffers, so that a checkpoint renders without the data."""
+
+    def __init__(self, frames: int, scenes: int) -> None:
+        """Make room for so many frames of so many scenes; :meth:`fill` brings them."""
+        super().__init__()
+        self.register_buffer("pixels", torch.zeros(0, 3, dtype=torch.uint8))
+        self.register_buffer("moving", torch.zeros(0, dtype=torch.bool))
+        self.register_buffer("sizes", torch.ones(frames, 2, dtype=torch.long))
+        self.register_buffer("poses", torch.zeros(frames, 3, 4))
+        self.register_buffer("intrinsics", torch.ones(frames, 4))
+        self.register_buffer("times", torch.zeros(frames))
+        self.register_buffer("scene_of", torch.zeros(frames, dtype=torch.long))
+        self.register_buffer("space_rows", torch.zeros(scenes, 23))
+        self.forget()
+
+    pixels: Tensor
+    """RGB of all frames after one another [T, 3]."""
+    moving: Tensor
+    """Where something moves [T]."""
+    sizes: Tensor
+    """Height and width [F, 2]."""
+    poses: Tensor
+    """OpenGL camera-to-world [F, 3, 4]."""
+    intrinsics: Tensor
+    """fx, fy, cx, cy in pixels [F, 4]."""
+    times: Tensor
+    """Normalised times [F]."""
+    scene_of: Tensor
+    """Scene of each frame [F]."""
+    space_rows: Tensor
+    """Spaces as rows of numbers [S, 23]."""
+
+    def forget(self) -> None:
+        """Drop what was derived from the buffers, after they have changed."""
+        self._tables: _Tables | None = None
+        self._derived: _Derived | None = None
+
+    @torch.no_grad()
+    def fill(self, clips: Sequence[Clip]) -> None:
+        """Take the videos of all scenes."""
+        device = self.poses.device
+        self.pixels = torch.cat([clip.images.reshape(-1, 3) for clip in clips]).to(device)
+        self.moving = torch.cat([clip.moving.flatten() for clip in clips]).to(device)
+        sizes = [[*clip.images.shape[1:3]] for clip in clips for _ in clip.images]
+        self.sizes = torch.tensor(sizes, device=device)
+        cameras = [clip.cameras for clip in clips]
+        self.poses = torch.cat([c.camera_to_worlds for c in cameras]).to(device)
+        rows = [torch.cat([c.fx, c.fy, c.cx, c.cy], dim=-1) for c in cameras]
+        self.intrinsics = torch.cat(rows).to(device)
+        self.times = torch.cat([c.times.flatten() for c in cameras if c.times is not None]).to(device)
+        counts = torch.tensor([len(clip.images) for clip in clips])
+        self.scene_of = torch.repeat_interleave(torch.arange(len(clips)), counts).to(device)
+        self.space_rows = torch.stack([space_of(clip).to_tensor() for clip in clips]).to(device)
+        self.forget()
+
+    def resize_like(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Take the shapes of a checkpoint's buffers, so that it can be loaded."""
+        for name, buffer in list(self.named_buffers()):
+            found = state.get(prefix + name)
+            if found is not None and found.shape != buffer.shape:
+                setattr(self, name, torch.zeros_like(found, device=buffer.device))
+        self.forget()
+
+    @property
+    def num_scenes(self) -> int:
+        """Number of scenes."""
+        return len(self.space_rows)
+
+    def frames_of(self, scene: int) -> Int64[Tensor, "N"]:
+        """Return the frames of a scene, in the order of time."""
+        return (self.scene_of == scene).nonzero()[:, 0]
+
+    def images_of(self, scene: int) -> Float[Tensor, "N 3 H W"]:
+        """Return the pictures of a scene in [0, 1]."""
+        frames = self.frames_of(scene)
+        starts, (height, width) = self.tables().colors.starts, self.sizes[frames[0]].tolist()
+        first = int(starts[frames[0]])
+        found = self.pixels[first : first + len(frames) * height * width]
+        return found.view(len(frames), height, width, 3).permute(0, 3, 1, 2).float() / 255
+
+    def space(self, scene: int) -> GridSpace:
+        """Return the space of a scene."""
+        return GridSpace.from_tensor(self.space_rows[scene])
+
+    def tables(self) -> _Tables:
+        """Colours and masks of all frames, to look up."""
+        if self._tables is None:
+            heights, widths = self.sizes.unbind(1)
+            areas = heights * widths
+            starts = areas.cumsum(0) - areas
+            colors = PackedMaps(self.pixels.float() / 255, starts, heights, widths)
+            self._tables = _Tables(colors, colors._replace(rows=self.moving.float()[:, None]))
+        return self._tables
+
+    def known(self) -> _Derived:
+        """Neighbours, projections and orders of all frames."""
+        if self._derived is None:
+            self._derived = _derive(self)
+        return self._derived
+
+    def rays(
+        self, scene: int, origins: Float[Tensor, "R 3"], directions: Float[Tensor, "R 3"]
+    ) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "R 3"]]:
+        """Return where rays of the world enter a scene's cube, and the way to where they leave it."""
+        space = self.space(scene)
+        start, way = space.rays(origins, directions)
+        if space.is_ndc:
+            _, _, z = start.split(1, 1)
+            _, _, dz = way.split(1, 1)
+            first, last = (-1 - z) / dz, (1 - z) / dz
+        else:
+            safe = torch.where(way.abs() < 1e-9, torch.full_like(way, 1e-9), way)
+            a, b = (-1 - start) / safe, (1 - start) / safe
+            first = torch.minimum(a, b).amax(1, keepdim=True).clamp_min(0)
+            last = torch.maximum(torch.maximum(a, b).amin(1, keepdim=True), first + 1e-3)
+        return start + first * way, (last - first) * way
+
+    def depth_places(
+        self,
+        scene: int,
+        points: Float[Tensor, "R 3"],
+        starts: Float[Tensor, "R 3"],
+        ways: Float[Tensor, "R 3"],
+    ) -> Float[Tensor, "R"]:
+        """Return how far along rays of :meth:`rays` points of the world are, 0 at the start, 1 at the end."""
+        inside = self.space(scene).of_world(points)
+        return ((inside - starts) * ways).sum(1) / ways.square().sum(1).clamp_min(1e-12)
+
+
+class RaysInCube(NamedTuple):
+    """Rays of frames, in the cubes of their scenes."""
+
+    frames: Int64[Tensor, "R"]
+    """Frame whose scene and, up to :attr:`times`, time a ray has."""
+    starts: Float[Tensor, "R 3"]
+    """Where rays enter the cube."""
+    ways: Float[Tensor, "R 3"]
+    """From there to where they leave it."""
+    directions: Float[Tensor, "R 3"]
+    """Unit directions in the world."""
+    times: Float[Tensor, "R"]
+    """Normalised times."""
+    sources: Int64[Tensor, "R M"]
+    """Frames to take colours of what rests from, best first."""
+
+
+class _Tables(NamedTuple):
+    colors: PackedMaps
+    moving: PackedMaps
+
+
+class _Derived(NamedTuple):
+    before: Int64[Tensor, "F"]
+    """Frame before each, itself at the start of a video."""
+    after: Int64[Tensor, "F"]
+    spacing: Float[Tensor, "F"]
+    """Normalised time between two frames of the video."""
+    projections: Float[Tensor, "F 3 4"]
+    """From homogeneous places of the cube to the picture, 0 to 1 from corner to corner, times depth."""
+    order: Int64[Tensor, "F M"]
+    """Frames of the same scene by the distance of their cameras, the nearest (itself) first."""
+
+
+def _derive(videos: Videos) -> _Derived:
+    scene_of, count = videos.scene_of, len(videos.scene_of)
+    device = scene_of.device
+    every = torch.arange(count, device=device)
+    before, after = (every - 1).clamp_min(0), (every + 1).clamp_max(count - 1)
+    before = torch.where(scene_of[before] == scene_of, before, every)
+    after = torch.where(scene_of[after] == scene_of, after, every)
+    spacing, order = torch.ones(count, device=device), []
+    for scene in range(videos.num_scenes):
+        frames = videos.frames_of(scene)
+        if len(frames) > 1:
+            spacing[frames] = torch.diff(videos.times[frames]).median()
+        order.append(_by_distance(videos.poses[frames]) + frames[0])
+    fewest = min(found.shape[1] for found in order)
+    maps = torch.stack([to_homogeneous_world(videos.space(int(s))) for s in range(videos.num_scenes)])
+    viewmats = viewmats_of(videos.poses)[:, :3]
+    fx, fy, cx, cy = videos.intrinsics.T
+    height, width = videos.sizes.T
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    rows = [fx / width, zero, cx / width, zero, fy / height, cy / height, zero, zero, one]
+    Ks = torch.stack(rows, dim=1).view(-1, 3, 3)
+    projections = Ks @ viewmats @ maps[scene_of]
+    return _Derived(before, after, spacing, projections, torch.cat([o[:, :fewest] for o in order]))
+
+
+def _by_distance(poses: Float[Tensor, "N 3 4"]) -> Int64[Tensor, "N M"]:
+    """Return for each camera the others by distance, spread over the video where it is long."""
+    count = len(poses)
+    kept = torch.linspace(0, count - 1, min(count, _ORDER), device=poses.device).round().long()
+    distances = torch.cdist(poses[:, :, 3], poses[kept][:, :, 3])
+    return kept[distances.argsort(dim=1, stable=True)]
+
+
+def to_homogeneous_world(space: GridSpace) -> Float[Tensor, "4 4"]:
+    """Return the projective map from a space's cube to the world."""
+    half, device = (space.high - space.low) / 2, space.low.device
+    scale = torch.eye(4, device=device)
+    scale[:3, :3], scale[:3, 3] = torch.diag(half), half + space.low
+    if not space.is_ndc:
+        return scale
+    n = 2 * space.near
+    # (x/z, y/z, 1 - 2 near / z) to (x, y, z): all times 2 near, over 1 minus the third.
+    bend = torch.tensor(
+        [[n, 0, 0, 0], [0, n, 0, 0], [0, 0, 0, n], [0, 0, -1.0, 1]], dtype=half.dtype, device=device
+    )
+    return torch.linalg.inv(space.viewmat) @ bend @ scale
+
+
+def space_of(clip: Clip) -> GridSpace:
+    """Return the space of a video: NDC of what its cameras see where they look about the same way, else the
+    scene's box."""
+    poses = clip.cameras.camera_to_worlds.cpu()
+    if not is_forward_facing(poses):
+        return GridSpace(torch.eye(4), clip.box[0].cpu().clone(), clip.box[1].cpu().clone())
+    viewmat = mean_viewmat(poses)
+    least, largest = clip.depths or (1.0, 100.0)
+    ahead = -to_camera(poses[:, :, 3], viewmat)[:, 2]
+    near = max(0.9 * (least - float(ahead.max())), 0.3 * least)
+    far = 1.1 * (largest - float(ahead.min()))
+    low, high = torch.full((3,), torch.inf), torch.full((3,), -torch.inf)
+    for depth in (near, far):
+        seen = disparity_of(to_camera(_corners(clip.cameras, depth), viewmat).clamp_min(-1e6), near)
+        low, high = torch.minimum(low, seen.amin(0)), torch.maximum(high, seen.amax(0))
+    low[2], high[2] = -1.0, 1 - 2 * near / far
+    return GridSpace(viewmat, low, high, near)
+
+
+def _corners(cameras: Cameras, depth: float) -> Float[Tensor, "P 3"]:
+    """Return the corners of all pictures at a planar depth, in the world."""
+    c = cameras.to("cpu")
+    corners = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]])
+    sizes = torch.cat([c.width, c.height], dim=-1).float()
+    pixels = corners[None] * sizes[:, None]
+    focal, center = torch.cat([c.fx, c.fy], -1)[:, None], torch.cat([c.cx, c.cy], -1)[:, None]
+    seen = from_pixels(pixels, torch.full(pixels.shape[:2], depth), focal, center)
+    poses = torch.linalg.inv(viewmats_of(c.camera_to_worlds))
+    return to_world(seen, poses).reshape(-1, 3)

@@ -1,0 +1,133 @@
+"""Samples along rays, what they add up to, and features where places were and will be."""
+
+import pytest
+import torch
+
+from dyn3d_ns.models.mononerf.fields import Guides
+from dyn3d_ns.models.mononerf.scene import blended, expected, layers_of, optical, weights_of
+from dyn3d_ns.models.mononerf.videos import RaysInCube
+from tests.models.mononerf.conftest import small_scene
+
+
+def rays_of(scene, frame: int, count: int = 5) -> RaysInCube:
+    videos = scene.videos
+    torch.manual_seed(1)
+    starts = torch.cat([torch.rand(count, 2) - 0.5, -torch.ones(count, 1)], 1)
+    ways = torch.tensor([0.0, 0, 2]).expand(count, 3)
+    frames = torch.full((count,), frame)
+    return RaysInCube(
+        frames, starts, ways, torch.tensor([0.0, 0, -1]).expand(count, 3), videos.times[frames],
+        videos.known().order[frames],
+    )  # fmt: skip
+
+
+def constant_move(scene, move) -> None:
+    """Let everything move the same way: tanh of a bias alone."""
+    from dyn3d_ns.models.mononerf.fields import LARGEST_MOVE
+
+    with torch.no_grad():
+        scene.dynamic.move.weight.zero_()
+        scene.dynamic.move.bias.copy_(torch.atanh(torch.tensor(move) / LARGEST_MOVE))
+
+
+@pytest.mark.parametrize("flow_steps", [1, 2, 3])
+@pytest.mark.parametrize("integration", ["euler", "ode"])
+def test_a_constant_velocity_carries_a_frame_forth_and_back(videos, flow_steps, integration):
+    scene = small_scene(videos, flow_steps=flow_steps, integration=integration)
+    constant_move(scene, [0.05, -0.02, 0.01])
+    rays = rays_of(scene, 5)
+    places = scene.places(rays, torch.rand(5, 3))
+    found = scene.moving(rays, places, scene.encode(scene.temporal), rays.frames)
+    move = torch.tensor([0.05, -0.02, 0.01]).expand(5, 3, 3)
+    torch.testing.assert_close(found.velocity, move)
+    torch.testing.assert_close(found.after - places, move, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.before - places, -move, atol=1e-5, rtol=0)
+
+
+def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch):
+    scene = small_scene(videos)
+    move = [0.05, -0.02, 0.01]
+    constant_move(scene, move)
+    seen: list[Guides] = []
+    forward = scene.dynamic.forward
+    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
+    features = scene.encode(scene.temporal)
+    for frame, earlier, later in ((6, 5, 7), (4, 4, 5), (8, 7, 8)):
+        rays = rays_of(scene, frame)
+        places = scene.places(rays, torch.tensor([[0.2, 0.6]]).expand(5, 2))
+        scene.moving(rays, places, features, rays.frames)
+
+        def colors(at, of):
+            uv, _ = scene.project(at, torch.full((5,), of))
+            return videos.tables().colors.at(torch.full((10,), of), uv.flatten(0, 1))
+
+        shift = torch.tensor(move)
+        guides = seen[-1]
+        torch.testing.assert_close(guides.now[:, -3:], colors(places, frame))
+        before = colors(places - shift, earlier) if earlier != frame else guides.now[:, -3:]
+        after = colors(places + shift, later) if later != frame else guides.now[:, -3:]
+        torch.testing.assert_close(guides.before[:, -3:], before, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(guides.after[:, -3:], after, atol=1e-4, rtol=1e-4)
+
+
+def test_between_two_frames_places_are_carried_to_the_nearer_one(videos, monkeypatch):
+    scene = small_scene(videos)
+    constant_move(scene, [0.08, 0.0, 0.0])
+    seen: list[Guides] = []
+    forward = scene.dynamic.forward
+    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
+    rays = rays_of(scene, 6)
+    between = rays._replace(times=rays.times + 0.25 * 0.25)
+    places = scene.places(rays, torch.tensor([[0.5]]).expand(5, 1))
+    scene.moving(between, places, scene.encode(scene.temporal), rays.frames)
+    uv, _ = scene.project(places - torch.tensor([0.25 * 0.08, 0, 0]), rays.frames)
+    there = videos.tables().colors.at(rays.frames, uv.flatten(0, 1))
+    torch.testing.assert_close(seen[0].now[:, -3:], there, atol=1e-4, rtol=1e-4)
+
+
+def test_opaque_matter_hides_what_is_behind_it():
+    lengths = torch.full((1, 4), 0.25)
+    moving = torch.tensor([[0.0, 1e5, 0, 0]])
+    resting = torch.tensor([[0.0, 0, 1e5, 0]])
+    layers = layers_of(moving, torch.tensor([[0.0, 1, 0, 0]]), resting, lengths)
+    torch.testing.assert_close(layers.moving, torch.tensor([[0.0, 1, 0, 0]]))
+    assert float(layers.resting.sum()) < 1e-4
+    open_ = layers_of(moving, torch.zeros(1, 4), resting, lengths)
+    torch.testing.assert_close(open_.resting, torch.tensor([[0.0, 0, 1, 0]]), atol=1e-4, rtol=0)
+    half = layers_of(moving, torch.tensor([[0.0, 0.5, 0, 0]]), resting, lengths)
+    torch.testing.assert_close(half.moving.sum() + half.resting.sum(), torch.tensor(1.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(half.moving.sum(), torch.tensor(0.5), atol=1e-4, rtol=0)
+
+
+def test_weights_are_those_of_volume_rendering():
+    density, lengths = torch.rand(6, 8) + 0.1, torch.rand(6, 8) + 0.1
+    depths = optical(density, lengths).double()
+    alpha = 1 - torch.exp(-depths)
+    through = torch.cumprod(torch.cat([torch.ones(6, 1).double(), 1 - alpha[:, :-1]], 1), 1)
+    found = weights_of(density, lengths)
+    torch.testing.assert_close(found.double(), through * alpha, atol=1e-5, rtol=1e-4)
+    # The last sample stands for all that is behind.
+    torch.testing.assert_close(found.sum(1), torch.ones(6), atol=1e-4, rtol=0)
+    values = torch.rand(6, 8, 3)
+    torch.testing.assert_close(expected(found, values), blended(found, values), atol=1e-3, rtol=1e-3)
+
+
+def test_resting_places_are_looked_up_in_frames_that_do_not_hide_them(videos):
+    scene = small_scene(videos)
+    rays = rays_of(scene, 4, count=3)
+    surface = torch.full((3,), 0.5)
+    places = scene.places(rays, surface[:, None])
+    videos.moving.zero_()
+    videos.forget()
+    assert torch.equal(scene._unhidden(rays, surface), rays.sources[:, :2])
+    # The nearest frame is all mover.
+    first = int(videos.tables().colors.starts[int(rays.sources[0, 0])])
+    height, width = videos.sizes[int(rays.sources[0, 0])].tolist()
+    videos.moving[first : first + height * width] = True
+    videos.forget()
+    seen = (
+        (scene.project(places, rays.sources[:, 1])[0] > 0)
+        & (scene.project(places, rays.sources[:, 1])[0] < 1)
+    ).all()
+    assert bool(seen)
+    assert torch.equal(scene._unhidden(rays, surface), rays.sources[:, 1:3])
