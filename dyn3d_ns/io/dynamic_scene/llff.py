@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -140,6 +141,15 @@ class LlffScene(SceneFiles):
             assert cameras is not None
             views.append(View(path, frame, camera, cameras.camera_to_worlds[camera], cameras.Ks[camera]))
         return views
+
+    def has(self, folder: Literal["motion_masks", "flow", "disp"]) -> list[bool]:
+        """Tell of which frames there is a mask, a disparity, or all the flow to neighbours."""
+        every = range(len(self.frames))
+        if folder == "flow":
+            ways = [("fwd", len(every) - 1), ("bwd", 0)]
+            return [all(i == end or self._flow_path(i, way) for way, end in ways) for i in every]
+        found = self._masks if folder == "motion_masks" else self._disparities
+        return [self._number(i) in found for i in every]
 
     def side_files(self) -> list[Path]:
         """List poses, masks, disparities and flows."""
