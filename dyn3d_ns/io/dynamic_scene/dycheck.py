@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.clip.types import Cameras
-from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View
+from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View, name_of
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError, UnsafePathError
 from dyn3d_ns.io.footage.files import checked_cameras, read_array
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES
@@ -53,7 +53,7 @@ class DyCheckScene(SceneFiles):
         Raises:
             DatasetError: a file is missing or damaged, or fewer than two frames train.
         """
-        self.root, self.name = root, root.resolve().name
+        self.root, self.name = root, name_of(root)
         if len(self._train) < 2:
             raise DatasetError(
                 f"{root}: camera {_TRAINS} has {len(self._train)} frame in dataset.json and metadata.json; "
