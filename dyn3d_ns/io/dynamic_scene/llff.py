@@ -53,6 +53,7 @@ class LlffScene(SceneFiles):
         self._masks = by_number(images_in(root / "motion_masks"))
         self._disparities = by_number(_files(root / "disp", "*.npy"))
         self._flows = {path.stem: path for path in _files(root / "flow", "*.npz")}
+        self._check_numbers()
 
     @cached_property
     def frames(self) -> list[Path]:  # type: ignore[override]
@@ -142,7 +143,7 @@ class LlffScene(SceneFiles):
         every = range(len(self.frames))
         if folder == "flow":
             ways = [("fwd", len(every) - 1), ("bwd", 0)]
-            return [all(i == end or self._flow_path(i, way) for way, end in ways) for i in every]
+            return [all(i == end or self._flow_path(i, way) is not None for way, end in ways) for i in every]
         found = self._masks if folder == "motion_masks" else self._disparities
         return [self._number(i) in found for i in every]
 
@@ -150,6 +151,21 @@ class LlffScene(SceneFiles):
         """List poses, masks, disparities and flows."""
         maps = [*self._masks.values(), *self._disparities.values(), *self._flows.values()]
         return [self.root / "poses_bounds.npy", *sorted(maps)]
+
+    def _check_numbers(self) -> None:
+        """Check that side files belong to frames, since nobody would miss them if none did."""
+        every = range(len(self.frames))
+        flows = [self._flow_path(i, way) is not None for i in every for way in ("fwd", "bwd")]
+        used = {
+            "motion_masks": not self._masks or any(self.has("motion_masks")),
+            "disp": not self._disparities or any(self.has("disp")),
+            "flow": not self._flows or any(flows),
+        }
+        for folder in (name for name, good in used.items() if not good):
+            raise DatasetError(
+                f"{self.root / folder} has files of none of the frames {self.frames[0].name} to "
+                f"{self.frames[-1].name}; they go by the frames' numbers: rename or remove them"
+            )
 
     def _number(self, i: int) -> int:
         number = number_of(self.frames[i])

@@ -12,7 +12,7 @@ from dyn3d_ns.io.dynamic_scene.cache import kept, key_of, may_write
 from dyn3d_ns.io.dynamic_scene.llff import LlffScene
 from dyn3d_ns.io.dynamic_scene.maps import SceneMaps
 from dyn3d_ns.io.dynamic_scene.true_masks import EvaluationMasks
-from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError
 from tests.dynamic_scene_files import DISC, ToyScene
 
 TOY = ToyScene(frames=4, width=192, height=108, focal=160.0, speed=0.12)
@@ -135,6 +135,13 @@ def test_masks_of_evaluation_need_a_camera_at_rest_with_enough_times(tmp_path: P
     moved = [view._replace(pose=view.pose + view.frame) if view.camera == 2 else view for view in views]
     masks = EvaluationMasks(SceneMaps(files), moved, files.size)
     assert [masks.has(k) for k, view in enumerate(views) if view.camera == 2] == [False, False, True, False]
+
+
+def test_side_files_of_no_frame_are_no_secret(own: Path) -> None:
+    (own / "motion_masks").mkdir()
+    shutil.copy(own / "images/000.png", own / "motion_masks/100.png")
+    with pytest.raises(DatasetError, match="has files of none of the frames 000.png to 003.png"):
+        LlffScene(own)
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
