@@ -26,6 +26,7 @@ from dyn3d_ns.geometry.cameras import (
     to_world,
     unproject,
 )
+from dyn3d_ns.io.clip.types import Cameras as SceneCameras
 from dyn3d_ns.io.dynamic_scene.base import SceneFiles, View
 from dyn3d_ns.io.dynamic_scene.maps import Kind, SceneMaps
 from dyn3d_ns.io.dynamic_scene.opening import find_scenes, open_scene, scene_names
@@ -149,8 +150,7 @@ class _Scene:
         if found:
             return found
         print(f"{self.files.root}: no held-out views; evaluation is on the training views", file=sys.stderr)
-        cameras = self.files.cameras()
-        rows = zip(self.files.frames, cameras.camera_to_worlds, cameras.Ks, strict=True)
+        rows = zip(self.files.frames, self._cameras.camera_to_worlds, self._cameras.Ks, strict=True)
         return [View(image, i, i, pose, K) for i, (image, pose, K) in enumerate(rows)]
 
     def training(self, splits: SceneSplits) -> DataparserOutputs:
@@ -222,6 +222,10 @@ class _Scene:
         )
 
     @cached_property
+    def _cameras(self) -> SceneCameras:
+        return self.files.cameras()
+
+    @cached_property
     def _size(self) -> tuple[int, int]:
         """Width and height that images have in training."""
         width, height = self.files.size
@@ -237,15 +241,15 @@ class _Scene:
 
     @cached_property
     def _Ks(self) -> Float64[np.ndarray, "F 3 3"]:
-        return self._resized(self.files.cameras().Ks)
+        return self._resized(self._cameras.Ks)
 
     @cached_property
     def _world(self) -> World:
-        return ndc_world(flip_axes(self.files.cameras().camera_to_worlds), self._bounds)
+        return ndc_world(flip_axes(self._cameras.camera_to_worlds), self._bounds)
 
     @cached_property
     def _poses(self) -> Float64[np.ndarray, "F 4 4"]:
-        return self._world.poses(flip_axes(self.files.cameras().camera_to_worlds))
+        return self._world.poses(flip_axes(self._cameras.camera_to_worlds))
 
     @cached_property
     def _bounds(self) -> Float64[np.ndarray, "F 2"]:

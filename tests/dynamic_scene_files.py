@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,39 @@ class ToyScene:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(self.look(c, t, 2)[0]).save(path, quality=95)
         np.save(root / "poses_bounds.npy", self.poses_bounds())
+        return root
+
+    def write_dycheck(self, root: Path, held_out: int = 0, depth: bool = True) -> Path:
+        """Write the same video in DyCheck's layout; camera 1 stands at one frame's place at all times."""
+        ids: dict[str, tuple[int, int, int]] = {f"0_{i:05d}": (0, i, i) for i in range(self.frames)}
+        ids |= {f"1_{t:05d}": (1, t, held_out) for t in range(self.frames)}
+        for name, (camera, time, place) in ids.items():
+            colors, planar, _ = self.look(place, time)
+            for folder in ("rgb/1x", "camera", "depth/1x"):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(colors).save(root / f"rgb/1x/{name}.png")
+            if camera == 0 and depth:
+                np.save(root / f"depth/1x/{name}.npy", planar[..., None].astype(np.float32))
+            content = {
+                # Rows are the camera's right, down and ahead in the world.
+                "orientation": [[1, 0, 0], [0, -1, 0], [0, 0, -1]],
+                "position": self.position(place).tolist(),
+                "focal_length": self.focal,
+                "principal_point": [self.width / 2, self.height / 2],
+                "image_size": [self.width, self.height],
+                "skew": 0.0,
+                "pixel_aspect_ratio": 1.0,
+                "radial_distortion": [0.0, 0.0, 0.0],
+                "tangential_distortion": [0.0, 0.0],
+            }
+            (root / f"camera/{name}.json").write_text(json.dumps(content))
+        scale = 0.25
+        scene = {"scale": scale, "center": [0, 0, -3], "near": DISC * scale, "far": WALL * scale}
+        about = {name: {"warp_id": t, "appearance_id": t, "camera_id": c} for name, (c, t, _) in ids.items()}
+        files = {"scene": scene, "dataset": {"ids": list(ids)}, "metadata": about, "extra": {"fps": 30}}
+        for name, value in files.items():
+            (root / f"{name}.json").write_text(json.dumps(value))
+        np.save(root / "points.npy", np.array([[0.0, 0.0, -WALL], [0.5, 0.2, -WALL]], np.float32))
         return root
 
     def poses_bounds(self) -> np.ndarray:

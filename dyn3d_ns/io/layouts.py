@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dyn3d_ns.io.clip.folder import recognise_clip
+from dyn3d_ns.io.dynamic_scene.recognise import recognise_dynamic_scene, recognise_poses_bounds
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import recognise_transforms
 from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, images_in
@@ -97,17 +98,6 @@ def _multi_video(path: Path) -> Recognised | None:
     return Recognised("folder of videos", {"videos": ", ".join(p.name for p in videos)}, use=use)
 
 
-def _llff(path: Path) -> Recognised | None:
-    if not (path / "poses_bounds.npy").is_file():
-        return None
-    folders = sorted(p for p in path.glob("*") if images_in(p))
-    facts = {"images": ", ".join(f"{p.name} ({len(images_in(p))})" for p in folders) or "none"}
-    extras = [name for name in ("disp", "flow", "motion_masks", "background_mask") if (path / name).is_dir()]
-    facts["side files"] = ", ".join(extras) or "none"
-    missing = [name for name in ("flow", "motion_masks") if name not in extras]
-    return Recognised("Dynamic Scene (LLFF poses)", facts, missing)
-
-
 def _frames(path: Path) -> Recognised | None:
     for folder in (path, path / "rgb"):
         images = images_in(folder)
@@ -123,10 +113,11 @@ _FOLDERS: tuple[Callable[[Path], Recognised | None], ...] = (
     recognise_clip,
     recognise_sintel,
     recognise_davis,
+    recognise_dynamic_scene,
     recognise_transforms,
     recognise_recording,
     _multi_video,
-    _llff,
+    recognise_poses_bounds,
     recognise_colmap,
     _frames,
 )

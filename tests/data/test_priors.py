@@ -116,6 +116,22 @@ def test_flow_never_leads_to_a_held_out_image(clip: tuple[CardClip, Path]) -> No
     assert manager.tracks[0].xy.shape[0] == 9
 
 
+def test_flow_back_leads_to_the_frame_before(clip: tuple[CardClip, Path]) -> None:
+    """Frame 4 is held out, so that the one after it has no way back, nor has the first."""
+    truth, root = clip
+    manager = make(root, priors=("flow_back",), train_cameras_sampling_seed=1)
+    for image, frame in ((1, 1), (5, 6)):
+        batch = batch_of(manager, image)
+        exact = truth.flow(frame, frame - 1)
+        assert int(batch["flow_back_to"]) == image - 1 and "flow" not in batch
+        # Files hold half precision.
+        np.testing.assert_allclose(batch["flow_back"], exact.flow, atol=0.02)
+        np.testing.assert_array_equal(batch["flow_back_valid"][..., 0], exact.valid)
+    for image in (0, 4):
+        batch = batch_of(manager, image)
+        assert int(batch["flow_back_to"]) == -1 and not batch["flow_back_valid"].any()
+
+
 def test_tracks_lie_on_the_same_point_in_every_image(clip: tuple[CardClip, Path]) -> None:
     truth, root = clip
     manager = make(root)

@@ -15,9 +15,12 @@ from PIL import Image
 
 from dyn3d_ns.data.rays import RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_scene import DynamicSceneDataParser, DynamicSceneDataParserConfig
+from dyn3d_ns.engine.method import DynamicMethodConfig
+from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.scene_metadata import SceneMetadata, scene_of
 from tests.dynamic_scene_files import DISC, WALL, ToyScene
+from tests.engine.test_pipeline import Gray
 
 TOY = ToyScene()
 
@@ -128,6 +131,10 @@ def test_splits_are_written_and_read(toy: Path, tmp_path: Path) -> None:
     assert scene(parser(toy, splits=path, train_frames="0:4")).splits == ["train"] * 4 + ["unseen"] * 2
     with pytest.raises(DatasetError, match="leave one of the two out"):
         parser(toy, splits=path, train_frames="0:3").get_dataparser_outputs("train")
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(DatasetError, match="cannot be written"):
+        parser(toy, splits=blocked / "splits.json").get_dataparser_outputs("train")
     content["scenes"]["Toy"]["evaluation"]["interp"] = [[9, 0]]
     path.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="no image of time 9 and camera 0"):
@@ -185,6 +192,37 @@ def test_evaluation_images_come_with_what_moves(toy: Path) -> None:
             np.testing.assert_array_equal(mask, true)
         overlap, union = overlap + (mask & true).sum(), union + (mask | true).sum()
     assert overlap / union > 0.75
+
+
+def test_points_of_colmap_come_along(own: Path) -> None:
+    """In the scene's world: the model and the poses share theirs."""
+    (own / "sparse/0").mkdir(parents=True)
+    (own / "sparse/0/cameras.txt").write_text("1 PINHOLE 96 54 80 80 48 27\n")
+    (own / "sparse/0/images.txt").write_text("1 1 0 0 0 0 0 0 1 000.png\n\n")
+    (own / "sparse/0/points3D.txt").write_text("1 0.5 0.25 -4 10 20 30 0.1\n")
+    found = parser(own)
+    outputs = found.get_dataparser_outputs("train")
+    points = scene(found).points
+    assert points is not None and points.rgb.tolist() == [[10, 20, 30]]
+    to = outputs.dataparser_transform
+    expected = (to[:, :3] @ torch.tensor([0.5, 0.25, -4.0]) + to[:, 3]) * outputs.dataparser_scale
+    torch.testing.assert_close(points.xyz[0], expected)
+
+
+def test_evaluation_reports_scenes_splits_and_what_moves(toy: Path, tmp_path: Path) -> None:
+    other = ToyScene(frames=4, width=64, height=40).write(tmp_path / "Other")
+    config = DynamicSceneDataParserConfig(train_frames="0:2", scenes=(str(other),))
+    pipeline = DynamicPipelineConfig(
+        datamanager=RayDataManagerConfig(data=toy, dataparser=config),
+        model=DynamicMethodConfig(_target=Gray),
+    ).setup(device="cpu", test_mode="test")
+    figures = pipeline.get_average_eval_image_metrics()
+    for group, count in (("interp", 16), ("Toy_interp", 10), ("Other_unseen", 8), ("Other_train", 2)):
+        assert figures[f"{group}_images"] == count
+        assert {
+            f"{group}_{name}" for name in ("psnr", "ssim", "dynamic_psnr", "static_psnr")
+        } <= figures.keys()
+    assert figures["per_frame"][0]["file"] == "multiview_GT/00000001/cam01.jpg"
 
 
 def test_several_scenes_keep_worlds_and_names(toy: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from dyn3d_ns.cli.main import main
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.layouts import describe
+from tests.dynamic_scene_files import ToyScene
 
 
 def image(path: Path, size: tuple[int, int] = (40, 30)) -> None:
@@ -40,7 +41,8 @@ def test_a_transforms_file_with_a_fault_says_it(tmp_path: Path) -> None:
     [
         (["training/final/s_1/frame_0001.png", "training/flow/x"], "Sintel", ("sequences", "s_1 (1 frames)")),
         (["JPEGImages/480p/dog/0.jpg"], "DAVIS", ("sequences", "dog (1 frames)")),
-        (["images/0.png", "poses_bounds.npy", "flow/x"], "Dynamic Scene", ("side files", "flow")),
+        (["images/0.png", "poses_bounds.npy", "flow/0_fwd.npz"], "Dynamic Scene", ("side files", "flow (1)")),
+        (["images_4/0.png", "poses_bounds.npy"], "Dynamic Scene", ("images", "images_4 (1)")),
         (["cam00.mp4", "cam01.mp4", "poses_bounds.npy"], "N3DV", ("cameras", "2")),
         (["one.mp4", "two.mp4"], "folder of videos", ("videos", "one.mp4, two.mp4")),
         (["sparse/0/cameras.bin", "images_4/0.png"], "COLMAP", ("images", "images_4 (1)")),
@@ -71,6 +73,34 @@ def test_what_is_missing_is_listed(tmp_path: Path) -> None:
     assert found.facts["image size"] == "64x48"
     assert "stage masks" in found.missing and "stage cameras" not in found.missing
     assert any("dynamicverse-data" in command for command in found.use)
+
+
+def test_a_dynamic_scene_says_what_is_made_and_what_is_evaluated(tmp_path: Path) -> None:
+    root = ToyScene().write(tmp_path / "scenes/Toy", "disp flow multiview_GT")
+    (root / "transforms_train.json").write_text("{}")
+    (root / "flow/003_bwd.npz").unlink()
+    found = describe(root)
+    assert found.layout == "Dynamic Scene (LLFF poses)"
+    assert found.facts == {
+        "frames": "6",
+        "image size": "96x54",
+        "side files": "disp (6), flow (9)",
+        "views to evaluate on": "36 of 6 cameras",
+    }
+    assert found.missing == [
+        "motion_masks of 6 frames (made in training)",
+        "flow of 1 frames (made in training)",
+    ]
+    assert found.use == [f"ns-train dyn3d-mononerf-fast --data {root} dynamic-scene-data"]
+    phone = ToyScene().write_dycheck(tmp_path / "scenes/mochi")
+    assert describe(phone).facts["views to evaluate on"] == "6 of 1 cameras"
+    both = describe(tmp_path / "scenes")
+    assert both.facts == {"scenes": "Toy, mochi"}
+    assert both.use[0].endswith("dynamic-scene-data --scenes Toy mochi")
+    (root / "images/005.png").rename(root / "images/009.png")
+    (root / "images/004.png").rename(root / "images/019.png")
+    np.save(root / "poses_bounds.npy", ToyScene().poses_bounds()[:4])
+    assert "has 4 rows" in describe(root).missing[0]
 
 
 def test_a_folder_of_datasets_points_to_them(tmp_path: Path) -> None:

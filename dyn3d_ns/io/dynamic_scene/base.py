@@ -16,6 +16,11 @@ Points = tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]
 """Places and colours."""
 
 
+def name_of(root: Path) -> str:
+    """Return the name of a scene's folder, as it was given where it has one."""
+    return root.name if root.name not in ("", "..") else root.resolve().name
+
+
 class View(NamedTuple):
     """An image to evaluate on."""
 

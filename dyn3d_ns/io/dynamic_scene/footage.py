@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from dyn3d_ns.geometry.cameras import depths_in
 from dyn3d_ns.io.clip.types import Cameras, Flow
-from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles
+from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, name_of
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Footage
 from dyn3d_ns.io.footage.layouts import open_footage
@@ -28,7 +28,7 @@ class FootageScene(SceneFiles):
         Raises:
             DatasetError: it is in no layout that is read, or has less than two frames.
         """
-        self.root, self.name = root, root.resolve().name
+        self.root, self.name = root, name_of(root)
         self.footage: Footage = open_footage(root)
         self.source = self.footage.camera_source
         if len(self.frames) < 2:
@@ -90,7 +90,8 @@ class FootageScene(SceneFiles):
     def _seen_depths(self, i: int) -> Float64[np.ndarray, "P"]:
         depth = self.depth(i)
         if depth is not None:
-            return depth[depth > 0].astype(np.float64)
+            some = depth[::4, ::4]
+            return some[some > 0].astype(np.float64)
         if self._cloud is None:
             return np.empty(0)
         found = depths_in(self._cloud[0], self._poses[i])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -14,10 +15,9 @@ from jaxtyping import Bool, Float32, Float64
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_npz, read_png
 from dyn3d_ns.io.clip.types import Cameras, Flow
-from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View
+from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View, name_of
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.footage.files import by_number, check_proportion, read_array
-from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import image_sizes, images_in, natural_order, number_of
 from dyn3d_ns.io.recordings.base import Calibration
 from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
@@ -47,12 +47,13 @@ class LlffScene(SceneFiles):
         Raises:
             DatasetError: it has less than two frames, or not a pose for each.
         """
-        self.root, self.name = root, root.resolve().name
+        self.root, self.name = root, name_of(root)
         if len(self.frames) < 2:
             raise DatasetError(f"{root / 'images'} holds {len(self.frames)} image; a scene takes at least 2")
         self._masks = by_number(images_in(root / "motion_masks"))
         self._disparities = by_number(_files(root / "disp", "*.npy"))
         self._flows = {path.stem: path for path in _files(root / "flow", "*.npz")}
+        self._check_numbers()
 
     @cached_property
     def frames(self) -> list[Path]:  # type: ignore[override]
@@ -114,15 +115,11 @@ class LlffScene(SceneFiles):
         return found
 
     def points(self) -> Points | None:
-        """Read the points of `sparse/0`, or of `points3d.ply`."""
-        if colmap_folder(self.root) is not None:
-            model = read_colmap(self.root)
-            return (model.xyz, model.rgb) if len(model.xyz) else None
-        path = self.root / "points3d.ply"
-        if not path.is_file():
+        """Read the points of `sparse/0`, whose world is that of the poses; other files' need not be."""
+        if colmap_folder(self.root) is None:
             return None
-        cloud = read_points(path)
-        return cloud.xyz.astype(np.float64), cloud.rgb
+        model = read_colmap(self.root)
+        return (model.xyz, model.rgb) if len(model.xyz) else None
 
     def views(self) -> list[View]:
         """List MonoNeRF's `multiview_GT/TTTTTTTT/camCC`, or DynamicNeRF's `gt/<Scene>/v000_tTTT`."""
@@ -141,10 +138,34 @@ class LlffScene(SceneFiles):
             views.append(View(path, frame, camera, cameras.camera_to_worlds[camera], cameras.Ks[camera]))
         return views
 
+    def has(self, folder: Literal["motion_masks", "flow", "disp"]) -> list[bool]:
+        """Tell of which frames there is a mask, a disparity, or all the flow to neighbours."""
+        every = range(len(self.frames))
+        if folder == "flow":
+            ways = [("fwd", len(every) - 1), ("bwd", 0)]
+            return [all(i == end or self._flow_path(i, way) is not None for way, end in ways) for i in every]
+        found = self._masks if folder == "motion_masks" else self._disparities
+        return [self._number(i) in found for i in every]
+
     def side_files(self) -> list[Path]:
         """List poses, masks, disparities and flows."""
         maps = [*self._masks.values(), *self._disparities.values(), *self._flows.values()]
         return [self.root / "poses_bounds.npy", *sorted(maps)]
+
+    def _check_numbers(self) -> None:
+        """Check that side files belong to frames, since nobody would miss them if none did."""
+        every = range(len(self.frames))
+        flows = [self._flow_path(i, way) is not None for i in every for way in ("fwd", "bwd")]
+        used = {
+            "motion_masks": not self._masks or any(self.has("motion_masks")),
+            "disp": not self._disparities or any(self.has("disp")),
+            "flow": not self._flows or any(flows),
+        }
+        for folder in (name for name, good in used.items() if not good):
+            raise DatasetError(
+                f"{self.root / folder} has files of none of the frames {self.frames[0].name} to "
+                f"{self.frames[-1].name}; they go by the frames' numbers: rename or remove them"
+            )
 
     def _number(self, i: int) -> int:
         number = number_of(self.frames[i])
@@ -188,7 +209,9 @@ class LlffScene(SceneFiles):
 
     def _first_camera(self) -> Iterable[tuple[tuple[int, int], Path]]:
         parents = [self.root, *self.root.resolve().parents[:2]]
-        folders = [parent / inner / self.name for parent in parents for inner in ("gt", "results/gt")]
+        folders = [
+            parent / inner / self.root.resolve().name for parent in parents for inner in ("gt", "results/gt")
+        ]
         for folder in (self.root / "gt", *folders):
             named = [(re.fullmatch(r"v(\d+)_t(\d+)", p.stem), p) for p in images_in(folder)]
             found = [((int(m[2]), int(m[1])), path) for m, path in named if m is not None]

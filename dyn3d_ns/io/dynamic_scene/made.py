@@ -86,14 +86,29 @@ def scaled_disparity(
     return np.where(np.isfinite(relative), inverse, 0).astype(np.float32), fit
 
 
+def parallax(K: Float64[np.ndarray, "3 3"], view: FlowView, mask: Bool[np.ndarray, "H W"]) -> float:
+    """Return by how many pixels what stands still moves beyond what turning the camera does, the median."""
+    trusted = view.valid & ~mask
+    start = pixel_grid(*view.valid.shape)
+    moved = np.linalg.norm(start + view.flow - _at_infinity(K, view), axis=-1)
+    return float(np.median(moved[trusted])) if trusted.any() else 0.0
+
+
+def _at_infinity(K: Float64[np.ndarray, "3 3"], view: FlowView) -> Float64[np.ndarray, "H W 2"]:
+    """Return where pixels are seen in another camera if they show what is infinitely far."""
+    start = pixel_grid(*view.valid.shape)
+    rays = unproject(start.reshape(-1, 2), np.ones(start.size // 2), K)
+    turned = view.transform.copy()
+    turned[:3, 3] = 0
+    return project(to_camera(rays, turned), view.K).reshape(start.shape)
+
+
 def _distance(K: Float64[np.ndarray, "3 3"], view: FlowView, longest: float) -> Float64[np.ndarray, "H W"]:
     """Return how far the ends of a flow are from where points at rest may lie, pixels."""
     start = pixel_grid(*view.valid.shape)
     end = start + view.flow
     if float(np.linalg.norm(view.transform[:3, 3])) <= _AT_REST * max(longest, 1.0):
-        rays = unproject(start.reshape(-1, 2), np.ones(start.size // 2), K)
-        seen = project(to_camera(rays, view.transform), view.K).reshape(start.shape)
-        return np.linalg.norm(end - seen, axis=-1)
+        return np.linalg.norm(end - _at_infinity(K, view), axis=-1)
     return epipolar_distance(fundamental_matrix(K, view.K, view.transform), start, end)
 
 

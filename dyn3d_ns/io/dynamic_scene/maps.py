@@ -19,6 +19,7 @@ from dyn3d_ns.io.dynamic_scene import made
 from dyn3d_ns.io.dynamic_scene.base import SceneFiles
 from dyn3d_ns.io.dynamic_scene.cache import kept, key_of
 from dyn3d_ns.io.dynamic_scene.disparity import AffineFit
+from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.files import resized
 from dyn3d_ns.io.images import read_image, resize_area
 from dyn3d_ns.io.resampling import nearest_to
@@ -26,6 +27,10 @@ from dyn3d_ns.io.resampling import nearest_to
 Kind = Literal["flow", "masks", "disparity"]
 _LONGEST = 960
 """Longer side at which maps are made, at most, pixels."""
+_SOME, _FEW = 12, 500
+"""Frames that are looked at, and triangulated points that are needed, to tell what holds for all."""
+_PARALLAX, _FARTHEST = 6.0, 8
+"""Parallax that depth is triangulated by, pixels at the published width, and frames that may lie between."""
 _BOUNDS = (95.0, 5.0)
 """Percentiles of inverse depth that are the nearest and the farthest depth."""
 
@@ -74,16 +79,28 @@ class SceneMaps:
             return self._depths[f"depth_{i:05d}"]
 
     def measured_bounds(self) -> Float64[np.ndarray, "F 2"]:
-        """Return the nearest and farthest depth of each frame's triangulated points; all frames' if few."""
-        values = [found.value[found.weight > 0] for found in map(self.triangulated, self._all)]
-        whole = np.concatenate(values)
-        rows = [found if len(found) > _LONGEST else whole for found in values]
-        return np.array([1 / np.percentile(row, _BOUNDS) if len(row) else (1.0, 10.0) for row in rows])
+        """Return the nearest and farthest depth of triangulated points, of each frame or one near it.
+
+        Raises:
+            DatasetError: hardly any point could be triangulated.
+        """
+        some = self._all[:: max(len(self._all) // _SOME, 1)]
+        found = [known.value[known.weight > 0] for known in map(self.triangulated, some)]
+        whole = np.concatenate(found)
+        if len(whole) < _FEW:
+            raise DatasetError(
+                f"{self.files.root}: its depth cannot be told from its flow and cameras (the camera "
+                "hardly moves, or the poses do not fit); give depth or points, as `dyn3d process` does"
+            )
+        rows = [1 / np.percentile(values if len(values) > _FEW else whole, _BOUNDS) for values in found]
+        nearest = np.abs(np.arange(len(self._all))[:, None] - np.array(some)).argmin(1)
+        return np.array(rows)[nearest]
 
     def triangulated(self, i: int) -> InverseDepth:
         """Return the inverse depth of what stands still in a frame, as far as flow and cameras tell."""
         mask = nearest_to(self.mask(i), self._size)
-        return made.triangulated(self._cameras.Ks[i], self._views(i), mask)
+        views = self._views(i) if self._step == 1 else self._far_views(i)
+        return made.triangulated(self._cameras.Ks[i], views, mask)
 
     def fits(self) -> list[AffineFit | None]:
         """Return how each frame's relative disparity was brought to scene units; None where it was not."""
@@ -169,15 +186,34 @@ class SceneMaps:
 
     def _views(self, i: int) -> list[FlowView]:
         """Return the neighbours of a frame as its flow sees them."""
-        cameras, found = self._cameras, []
-        for j in (i - 1, i + 1):
-            if j in self._all:
-                flow = self.flow(i, j)
-                scale = np.array(self._size, np.float32) / np.array(flow.valid.shape[::-1], np.float32)
-                moved = relative_transform(cameras.camera_to_worlds[i], cameras.camera_to_worlds[j])
-                valid = nearest_to(flow.valid, self._size)
-                found.append(FlowView(nearest_to(flow.flow, self._size) * scale, valid, cameras.Ks[j], moved))
-        return found
+        return [self._view(i, j, self.flow(i, j)) for j in (i - 1, i + 1) if j in self._all]
+
+    def _view(self, i: int, j: int, flow: Flow) -> FlowView:
+        cameras = self._cameras
+        scale = np.array(self._size, np.float32) / np.array(flow.valid.shape[::-1], np.float32)
+        moved = relative_transform(cameras.camera_to_worlds[i], cameras.camera_to_worlds[j])
+        valid = nearest_to(flow.valid, self._size)
+        return FlowView(nearest_to(flow.flow, self._size) * scale, valid, cameras.Ks[j], moved)
+
+    @cached_property
+    def _step(self) -> int:
+        """Frames between two that show enough parallax to triangulate by; slow cameras need several."""
+        some = self._all[:: max(len(self._all) // _SOME, 1)]
+        seen = []
+        for i in some:
+            mask, K = nearest_to(self.mask(i), self._size), self._cameras.Ks[i]
+            seen += [made.parallax(K, view, mask) for view in self._views(i)]
+        wanted = _PARALLAX * self._size[0] / made.PUBLISHED_WIDTH
+        return int(np.clip(np.ceil(wanted / max(float(np.median(seen)), 1e-3)), 1, _FARTHEST))
+
+    def _far_views(self, i: int) -> list[FlowView]:
+        """Return the frames some steps before and after a frame, by flow that is made for it."""
+        step = min(self._step, len(self._all) - 1)
+        return [
+            self._view(i, j, made.make_flow(self._image(i), self._image(j))[0])
+            for j in (i - step, i + step)
+            if j in self._all
+        ]
 
     def _image(self, i: int) -> UInt8[np.ndarray, "H W 3"]:
         return resize_area(read_image(self.files.frames[i], alpha=False), *self._size)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dyn3d_ns.io.dynamic_scene.base import SceneFiles
+from dyn3d_ns.io.dynamic_scene.dycheck import DyCheckScene, is_dycheck
 from dyn3d_ns.io.dynamic_scene.footage import FootageScene
 from dyn3d_ns.io.dynamic_scene.llff import LlffScene, is_llff_scene
 from dyn3d_ns.io.errors import DatasetError
@@ -14,7 +15,7 @@ from dyn3d_ns.io.footage.layouts import is_footage
 
 def is_scene(path: Path) -> bool:
     """Tell whether a folder is a scene in a layout that is read."""
-    return path.is_dir() and (is_llff_scene(path) or is_footage(path))
+    return path.is_dir() and (is_llff_scene(path) or is_dycheck(path) or is_footage(path))
 
 
 def open_scene(path: Path) -> SceneFiles:
@@ -23,7 +24,9 @@ def open_scene(path: Path) -> SceneFiles:
     Raises:
         DatasetError: it is in no layout that is read, or lacks what training needs.
     """
-    return LlffScene(path) if is_llff_scene(path) else FootageScene(path)
+    if is_llff_scene(path):
+        return LlffScene(path)
+    return DyCheckScene(path) if is_dycheck(path) else FootageScene(path)
 
 
 def find_scenes(data: Path, names: Sequence[str]) -> list[Path]:

@@ -64,7 +64,11 @@ def frames_of(asked: str | None, count: int) -> tuple[int, ...]:
 
 
 def write_splits(path: Path, splits: Mapping[str, SceneSplits]) -> None:
-    """Write the splits of scenes by name, atomically; times and cameras are counted from 0."""
+    """Write the splits of scenes by name, atomically; times and cameras are counted from 0.
+
+    Raises:
+        DatasetError: the file cannot be written.
+    """
     scenes = {
         name: {
             "train": list(found.train),
@@ -75,7 +79,10 @@ def write_splits(path: Path, splits: Mapping[str, SceneSplits]) -> None:
         }
         for name, found in splits.items()
     }
-    write_json(path, {"scenes": scenes})
+    try:
+        write_json(path, {"scenes": scenes})
+    except OSError as error:
+        raise DatasetError(f"--splits {path} cannot be written ({error}); name a file elsewhere") from error
 
 
 def read_splits(path: Path, names: Sequence[str]) -> dict[str, SceneSplits]:

@@ -18,6 +18,8 @@ FEW = 4
 """Times below which the median of a camera does not show the ground behind what moves."""
 _MOST = 48
 """Times that the median is taken over."""
+_AT_REST = 1e-4
+"""Spread of the poses of a camera that does not move."""
 _NOISES = 6.0
 _LEAST = 22.0
 """Difference from the ground from which a pixel moves: over the images' noise, and at least, grey values."""
@@ -76,8 +78,14 @@ class EvaluationMasks:
 
     @cached_property
     def _times(self) -> dict[int, int]:
-        cameras = [view.camera for view in self._views]
-        return {camera: cameras.count(camera) for camera in set(cameras)}
+        """Times of each camera; one of those that move, whose median shows nothing."""
+        poses: dict[int, list[np.ndarray]] = {}
+        for view in self._views:
+            poses.setdefault(view.camera, []).append(view.pose)
+        return {
+            camera: len(found) if np.ptp(np.stack(found), axis=0).max() < _AT_REST else 1
+            for camera, found in poses.items()
+        }
 
     def _images(self, camera: int) -> list[UInt8[np.ndarray, "H W 3"]]:
         views = [view for view in self._views if view.camera == camera]

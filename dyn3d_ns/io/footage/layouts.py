@@ -56,6 +56,8 @@ def open_footage(path: Path) -> Footage:
         return TransformsFootage(path)
     found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
     folder = next((f for f in (path, path / "rgb", path / "images") if images_in(f)), None)
+    if (path / "poses_bounds.npy").is_file():
+        raise DatasetError(f"{path} has the poses of a Dynamic Scene or a recording: see `dyn3d info {path}`")
     hint = f"; its images have no cameras: `dyn3d process {folder} OUT` finds them" if folder else ""
     raise DatasetError(f"{path} is no video in a layout that is read ({KNOWN}); it holds {found}{hint}")
 
