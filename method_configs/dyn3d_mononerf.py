@@ -1,13 +1,12 @@
 """``dyn3d-mononerf`` and ``dyn3d-mononerf-paper`` for a GPU, ``dyn3d-mononerf-fast`` for two CPU cores."""
 
-from __future__ import annotations
-
 from nerfstudio.plugins.types import MethodSpecification
 
 from dyn3d_ns.data.rays import RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_scene import DynamicSceneDataParserConfig  # pyright: ignore
 from dyn3d_ns.engine.optimizers import PhaseDecayConfig
 from dyn3d_ns.engine.presets import preset
+from dyn3d_ns.models.mononerf.losses import MonoNerfLosses
 from dyn3d_ns.models.mononerf.model import MonoNerfModelConfig
 
 
@@ -31,6 +30,32 @@ def _two_parts(
     return made
 
 
+dyn3d_mononerf = _two_parts(
+    "dyn3d-mononerf",
+    "MonoNeRF: one dynamic radiance field for many monocular videos (GPU).",
+    60_000,
+    MonoNerfModelConfig(),
+    5e-4,
+    rays=4096,
+    images=32,
+    cpu="dyn3d-mononerf-fast",
+)
+dyn3d_mononerf_paper = _two_parts(
+    "dyn3d-mononerf-paper",
+    "dyn3d-mononerf as published: pretrained encoders from files, 300,000 steps (GPU).",
+    300_000,
+    MonoNerfModelConfig(
+        temporal_encoder="slowonly",
+        spatial_encoder="resnet18",
+        colors_from_frames=False,
+        losses=MonoNerfLosses(behind=0.0, depth=0.04, warp_period=1, warp_share=1.0),
+    ),
+    5e-4,
+    rays=1024,
+    images=2,
+    final=0.1**0.5,
+    cpu="dyn3d-mononerf-fast",
+)
 dyn3d_mononerf_fast = _two_parts(
     "dyn3d-mononerf-fast",
     "dyn3d-mononerf with smaller networks and few samples a ray: two CPU cores, minutes.",

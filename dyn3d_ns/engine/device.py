@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from typing import Literal
 
 import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def default_device_type() -> Literal["cpu", "cuda"]:
@@ -44,7 +48,21 @@ def give_torch_the_cores() -> None:
 def flush_denormals() -> None:
     """Let numbers below 1e-38 be 0 in this thread and those it starts.
 
-    A CPU takes up to six times as long with them.
-    Samples behind a surface have gradients of that size, and Adam squares them.
+    A CPU takes up to six times as long with them; samples behind a surface have gradients of that size, and
+    Adam squares them.
     """
     torch.set_flush_denormal(True)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large blocks that are freed, for the next tensor of their size; elsewhere do nothing.
+
+    It gives each of some megabytes back to the system, whose fresh pages took two thirds of the time of
+    rendering networks in chunks.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent from other C libraries
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)

@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +85,14 @@ def to_pixels(
 ) -> Float[Array, "*N 2"]:
     """Project like :func:`project`, by focal lengths and principal points, of each point if they differ."""
     return points[..., :2] / _at_least(points[..., 2:], near) * focal + center
+
+
+def divide(
+    homogeneous: Float[Tensor, "*N 3"], near: float
+) -> tuple[Float[Tensor, "*N 2"], Bool[Tensor, "*N"]]:
+    """Divide by the last coordinate what a projective map made; return also whether it is above ``near``."""
+    depth = homogeneous[..., 2:]
+    return homogeneous[..., :2] / depth.clamp_min(near), depth[..., 0] > near
 
 
 def from_pixels(

@@ -17,7 +17,7 @@ from PIL import Image
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 from dyn3d_ns.models.gaussian_model import GaussianModel
 
-ELSEWHERE = (".dyn3d_das3r:", ".dyn3d_stream_splat:", ".dyn3d_streamrf:")
+ELSEWHERE = (".dyn3d_das3r:", ".dyn3d_mononerf:", ".dyn3d_stream_splat:", ".dyn3d_streamrf:")
 """Methods of one video and those that stream have tests of their own, in `das3r/` and `stream/`."""
 METHODS = sorted(
     e.name

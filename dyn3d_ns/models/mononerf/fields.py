@@ -85,12 +85,14 @@ class StaticField(nn.Module):
         seen: Bool[Tensor, "P K"],
     ) -> Matter:
         """Evaluate places, given their features in K frames and whether each frame shows them at rest."""
+        known = seen.any(1, keepdim=True)
         shares = seen.float() + 1e-3
         shares = shares / shares.sum(1, keepdim=True)
         mean = (shares[..., None] * features).sum(1)
         apart = features - mean[:, None]
         variance = (shares[..., None] * apart.square()).sum(1)
-        statistics = torch.cat([mean, 4 * variance], dim=-1)
+        # Where no frame shows a place there is only the place to go by.
+        statistics = torch.cat([mean, 4 * variance], dim=-1) * known
         h = torch.relu(self.place(encode(places, self.octaves)))
         for i, block in enumerate(self.blocks):
             h = block(h + self.features[i](statistics) if i < len(self.features) else h)
@@ -99,7 +101,7 @@ class StaticField(nn.Module):
         if self.from_frames:
             scores = self.score(torch.cat([features, apart.abs()], dim=-1))[..., 0] + torch.log(shares)
             blend = (scores.softmax(1)[..., None] * features[..., -COLORS:]).sum(1)
-            change = change + torch.logit(blend, eps=0.02)
+            change = change + torch.logit(blend, eps=0.02) * known
         return Matter(to_density(self.raw_density(h)[:, 0], self.density_scale), torch.sigmoid(change))
 
 

@@ -21,6 +21,8 @@ from dyn3d_ns.models.mononerf.scene import Layers, MovingSamples, expected
 class MonoNerfLosses:
     """Weights of the losses; 0 leaves one out. Places along a ray run from 0 to 1."""
 
+    behind: float = 0.1
+    """Share of what rests in front of what moves, or at it, where its depth is given."""
     full_color: float = 3.0
     """Squared error of both fields together."""
     dynamic_color: float = 1.0
@@ -107,10 +109,20 @@ class Warped(NamedTuple):
     moves: Bool[Tensor, "W"]
 
 
-def static_losses(color: Float[Tensor, "R 3"], truth: Truth) -> dict[str, Tensor]:
-    """Return the squared error of what rests, outside of what moves."""
+def static_losses(
+    color: Float[Tensor, "R 3"],
+    weights: Float[Tensor, "R S"],
+    at: Float[Tensor, "R S"],
+    truth: Truth,
+    c: MonoNerfLosses,
+) -> dict[str, Tensor]:
+    """Return the losses of what rests: its colour outside of what moves, and that it lies behind that."""
     errors = (color - truth.color).square().mean(1)
-    return {"static_color": masked_mean(errors, ~truth.moves)}
+    before = (weights * (at < truth.depth[:, None] + c.thickness)).sum(1)
+    return {
+        "static_color": masked_mean(errors, ~truth.moves),
+        "behind": c.behind * masked_mean(before, truth.moves & (truth.depth >= 0)),
+    }
 
 
 def dynamic_losses(

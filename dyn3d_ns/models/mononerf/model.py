@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dyn3d_ns.data.datamanager import DynamicDataManager
-from dyn3d_ns.engine.device import flush_denormals, give_torch_the_cores
+from dyn3d_ns.engine.device import flush_denormals, give_torch_the_cores, keep_freed_memory
 from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
 from dyn3d_ns.engine.schedule import Phase
 from dyn3d_ns.io.errors import UserError
@@ -26,6 +27,7 @@ from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import RegionError, region_errors
 from dyn3d_ns.metrics.image import quantize
+from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.mononerf.fields import COLORS, DynamicField, StaticField
 from dyn3d_ns.models.mononerf.losses import (
     Flow,
@@ -37,7 +39,7 @@ from dyn3d_ns.models.mononerf.losses import (
     static_losses,
 )
 from dyn3d_ns.models.mononerf.make_encoder import EncoderKind, make_encoder
-from dyn3d_ns.models.mononerf.pictures import MonoNerfPictures
+from dyn3d_ns.models.mononerf.pictures import MonoNerfPictures, View
 from dyn3d_ns.models.mononerf.proposals import Proposals
 from dyn3d_ns.models.mononerf.scene import (
     Features,
@@ -127,6 +129,7 @@ class MonoNerfModel(DynamicMethod):
         super().populate_modules()
         if not torch.cuda.is_available():
             flush_denormals()
+            keep_freed_memory()
             give_torch_the_cores()
         c, data = self.config, scene_of(self.kwargs["metadata"])
         self.set_up(torch.zeros(3), keep_background=False)
@@ -294,7 +297,7 @@ class MonoNerfModel(DynamicMethod):
         density, color = s.resting(rays, places, placed.surface, self._features("static"))
         s.proposals.note(s.proposals.resting, s.videos.scene_of[rays.frames], places, density)
         weights = weights_of(density, placed.lengths)
-        return {"rays": rays, "rgb": blended(weights, color)}
+        return {"rays": rays, "rgb": blended(weights, color), "weights": weights, "at": placed.at}
 
     def _dynamic_outputs(self, rays: RaysInCube) -> dict[str, Any]:
         s = self.scene
@@ -328,7 +331,7 @@ class MonoNerfModel(DynamicMethod):
         """Return the losses of the phase times their weights."""
         truth = self._truth(outputs["rays"], outputs["bundle"], batch)
         if "rendered" not in outputs:
-            return static_losses(outputs["rgb"], truth)
+            return static_losses(outputs["rgb"], outputs["weights"], outputs["at"], truth, self.config.losses)
         flows = [self._flow(outputs, truth, batch, name) for name in ("flow", "flow_back")]
         warped = self._warped(outputs, truth)
         return dynamic_losses(outputs["rendered"], truth, flows, warped, self.config.losses)
@@ -375,7 +378,7 @@ class MonoNerfModel(DynamicMethod):
             return None
         start = outputs["places"][some]
         moved = (out.moving.after if onwards else out.moving.before)[some]
-        others = RaysInCube(*(value[some] for value in rays))
+        others = rays.take(some)
         others = others._replace(frames=to[some], times=s.videos.times[to[some]])
         found = s.moving(others, moved, self._made["dynamic"], to[some])
         weights = weights_of(found.density, outputs["lengths"][some])
@@ -397,17 +400,27 @@ class MonoNerfModel(DynamicMethod):
         scene = (camera.metadata or {}).get("scene_id", self.scene_names.index(self.shown_scene.value))
         chosen = self.background_scene.value
         background = scene if chosen == OWN else self.scene_names.index(chosen)
-        picture = self.pictures.render(camera.to(self.device), scene, background)
-        shape = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]))
-        images = {name: value.view(*shape, -1) for name, value in picture._asdict().items()}
+        camera = camera.to(self.device)
+        time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
+        view = View(camera, time, scene, background)
+        shape = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]), -1)
+        images = {name: value.view(shape) for name, value in self.pictures.render(view)._asdict().items()}
         if self.config.parts == "static":
             images["rgb"] = images["static"]
         images["accumulation"] = torch.ones_like(images["depth"])
-        raw_flow, velocity = images.pop("flow"), images.pop("velocity")
-        return images | {
-            "flow": flow_colors(raw_flow, max(float(raw_flow.norm(dim=-1).max()), 1.0)),
-            "velocity": velocity_colors(velocity, max(float(self.top_speed), 1e-6)),
+        motion = cache(lambda: self.pictures.motion(view))
+        top = max(float(self.top_speed), 1e-6)
+
+        def flow() -> Tensor:
+            found = motion().flow.view(shape)
+            return flow_colors(found, max(float(found.norm(dim=-1).max()), 1.0))
+
+        rest = {
+            "dynamic": lambda: motion().dynamic.view(shape),
+            "flow": flow,
+            "velocity": lambda: velocity_colors(motion().velocity.view(shape), top),
         }
+        return LazyOutputs(images, rest)
 
     def show_background_of(self, scene: str) -> None:
         """Show what moves before what rests in another scene of the training.

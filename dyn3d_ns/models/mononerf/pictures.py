@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from dyn3d_ns.geometry.cameras import to_camera, to_pixels, viewmats_of
+from dyn3d_ns.models.mononerf.proposals import Seen
 from dyn3d_ns.models.mononerf.scene import (
     Features,
     MonoNerfScene,
@@ -31,16 +33,30 @@ class Picture(NamedTuple):
     rgb: Float[Tensor, "P 3"]
     static: Float[Tensor, "P 3"]
     """What rests alone."""
-    dynamic: Float[Tensor, "P 3"]
-    """The dynamic field alone."""
     depth: Float[Tensor, "P 1"]
     """Planar depth, world units."""
     blending: Float[Tensor, "P 1"]
     """Share of what moves."""
+
+
+class Motion(NamedTuple):
+    """What the dynamic field alone says of what a camera shows."""
+
+    dynamic: Float[Tensor, "P 3"]
+    """Its colour."""
     flow: Float[Tensor, "P 2"]
     """Pixels that what is seen moves within a frame, the camera at rest."""
     velocity: Float[Tensor, "P 3"]
     """World units per unit of time."""
+
+
+class View(NamedTuple):
+    """A camera at its time, in the world of a scene, before what rests in another or the same."""
+
+    camera: Cameras
+    time: float
+    scene: int
+    background: int
 
 
 class MonoNerfPictures:
@@ -63,16 +79,22 @@ class MonoNerfPictures:
             self._features = s.encode(s.spatial), s.encode(s.temporal)
         return self._features
 
+    def render(self, view: View) -> Picture:
+        """Render what a camera shows."""
+        return Picture(*self._chunks(view, self._shown))
+
+    def motion(self, view: View) -> Motion:
+        """Render what the dynamic field says."""
+        return Motion(*self._chunks(view, self._moved))
+
     @torch.no_grad()
-    def render(self, camera: Cameras, scene: int, background: int) -> Picture:
-        """Render a camera at its time, in the world of a scene, before what rests of another or the same."""
-        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
-        time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
-        parts = [
-            self._chunk(bundle[i : i + self.rays_per_chunk], camera, time, scene, background)
-            for i in range(0, len(bundle), self.rays_per_chunk)
-        ]
-        return Picture(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    def _chunks(
+        self, view: View, chunk: Callable[[RayBundle, View], tuple[Tensor, ...]]
+    ) -> list[Float[Tensor, "P D"]]:
+        bundle = view.camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
+        starts = range(0, len(bundle), self.rays_per_chunk)
+        parts = [chunk(bundle[i : i + self.rays_per_chunk], view) for i in starts]
+        return [torch.cat(values) for values in zip(*parts, strict=True)]
 
     def cast(self, bundle: RayBundle, camera: Cameras, time: float, scene: int) -> RaysInCube:
         """Bring rays of a camera into the cube of a scene, with the frame next to a time and the nearest
@@ -95,34 +117,46 @@ class MonoNerfPictures:
             order.expand(count, -1),
         )
 
-    def _chunk(self, bundle: RayBundle, camera: Cameras, time: float, scene: int, background: int) -> Picture:
+    def _shown(self, bundle: RayBundle, view: View) -> Picture:
         s, (spatial, temporal) = self.scene, self.features()
-        rays = self.cast(bundle, camera, time, scene)
-        behind = rays if background == scene else self.cast(bundle, camera, time, background)
+        rays = self.cast(bundle, view.camera, view.time, view.scene)
+        behind = rays
+        if view.background != view.scene:
+            behind = self.cast(bundle, view.camera, view.time, view.background)
         placed = s.sample(rays, self.samples, jitter=False, with_moving=True, behind=behind)
         density, color = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
         places = s.places(rays, placed.at)
-        moving = s.moving(rays, places, temporal, rays.frames)
-        layers = layers_of(moving.density, moving.blend, density, placed.lengths)
-        rest, alone = weights_of(density, placed.lengths), weights_of(moving.density, placed.lengths)
-        front = layers.moving.sum(1, keepdim=True)
-        # Places at rest are those of the scene in front, also before another's background.
-        surface = expected(layers.moving + layers.resting, places)
-        world = s.videos.space(scene).to_world(surface)
-        seen, later = expected(alone, places), expected(alone, moving.after)
-        share = (front / VISIBLE).clamp(max=1)
-        flow, moved = self._motion(camera, scene, seen, later)
+        rest = weights_of(density, placed.lengths)
+        static = blended(rest, color)
+        rgb, moved, surface = static.clone(), torch.zeros_like(static[:, :1]), expected(rest, places)
+        # Of most rays nothing that moves is seen; these are spared the dynamic field.
+        some = s.proposals.meets(Seen(s.proposals.moving, rays.frames, rays.starts, rays.ways)).nonzero()[
+            :, 0
+        ]
+        if len(some):
+            found = s.moving(rays.take(some), places[some], temporal, rays.frames[some])
+            layers = layers_of(found.density, found.blend, density[some], placed.lengths[some])
+            rgb[some] = blended(layers.moving, found.color) + blended(layers.resting, color[some])
+            moved[some] = layers.moving.sum(1, keepdim=True)
+            # Places at rest are those of the scene in front, also before another's background.
+            surface[some] = expected(layers.moving + layers.resting, places[some])
+        world = s.videos.space(view.scene).to_world(surface)
+        viewmats = viewmats_of(view.camera.camera_to_worlds.reshape(-1, 3, 4))
+        depth = to_camera(world, viewmats[0])[:, 2:]
+        return Picture(rgb.clamp(0, 1), static.clamp(0, 1), depth, moved)
+
+    def _moved(self, bundle: RayBundle, view: View) -> Motion:
+        s, (_, temporal) = self.scene, self.features()
+        rays = self.cast(bundle, view.camera, view.time, view.scene)
+        placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
+        places = s.places(rays, placed.at)
+        found = s.moving(rays, places, temporal, rays.frames)
+        alone = weights_of(found.density, placed.lengths)
+        share = (expected(alone, found.blend[..., None]) / VISIBLE).clamp(max=1)
+        ends = expected(alone, places), expected(alone, found.after)
+        flow, moved = self._motion(view.camera, view.scene, *ends)
         spacing = s.videos.known().spacing[rays.frames[0]]
-        viewmats = viewmats_of(camera.camera_to_worlds.reshape(-1, 3, 4))
-        return Picture(
-            (blended(layers.moving, moving.color) + blended(layers.resting, color)).clamp(0, 1),
-            blended(rest, color).clamp(0, 1),
-            blended(alone, moving.color).clamp(0, 1),
-            to_camera(world, viewmats[0])[:, 2:],
-            front,
-            share * flow,
-            share * moved / spacing,
-        )
+        return Motion(blended(alone, found.color).clamp(0, 1), share * flow, share * moved / spacing)
 
     def _motion(
         self, camera: Cameras, scene: int, now: Float[Tensor, "R 3"], later: Float[Tensor, "R 3"]

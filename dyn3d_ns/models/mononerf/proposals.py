@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 UNKNOWN = 256.0
@@ -19,6 +19,8 @@ _KEPT = 0.7
 """What is left of a cell's density when a sample meets it."""
 _PROBES = 48
 """Places along a ray at which the grids are read."""
+_MET = 0.05
+"""Alpha between two of them from which on there is matter."""
 _ANYWHERE, _NEAR = 0.02, 0.5
 """Weight of any place, and of the neighbours of one, beside its own."""
 
@@ -79,6 +81,18 @@ class Proposals(nn.Module):
         flat[cells] = torch.lerp(densities.flatten().to(flat), flat[cells], _KEPT)
 
     @torch.no_grad()
+    def meets(self, seen: Seen) -> Bool[Tensor, "R"]:
+        """Return which rays meet matter of a grid, or places that no sample has met."""
+        density = self._along(seen)
+        return -torch.expm1(-density.amax(1) / _PROBES) > _MET
+
+    def _along(self, seen: Seen) -> Float[Tensor, "R N"]:
+        """Return the densities of a grid at the probes of rays."""
+        middles = (torch.arange(_PROBES, device=seen.starts.device) + 0.5) / _PROBES
+        cells = self.cells(seen.starts[:, None] + seen.ways[:, None] * middles[:, None])
+        return seen.grid.flatten(1)[seen.rows[:, None], cells]
+
+    @torch.no_grad()
     def sample(self, seen: Sequence[Seen], count: int, jitter: bool) -> Placed:
         """Return where to sample rays, front to back.
 
@@ -89,10 +103,7 @@ class Proposals(nn.Module):
         """
         rays, device = len(seen[0].starts), seen[0].starts.device
         middles = (torch.arange(_PROBES, device=device) + 0.5) / _PROBES
-        density = torch.zeros(rays, _PROBES, device=device)
-        for grid, rows, starts, ways in seen:
-            cells = self.cells(starts[:, None] + ways[:, None] * middles[:, None])
-            density += grid.flatten(1)[rows[:, None], cells]
+        density = torch.stack([self._along(one) for one in seen]).sum(0)
         weights = seen_weights(density / _PROBES)
         surface = (weights * middles).sum(1) / weights.sum(1).clamp_min(1e-6)
         wide = nn.functional.max_pool1d(weights[:, None], 3, stride=1, padding=1)[:, 0]

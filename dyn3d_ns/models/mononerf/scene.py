@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dyn3d_ns.fields.integrate import integrate
 from dyn3d_ns.fields.neural_ode import integrate_ode
+from dyn3d_ns.geometry.cameras import divide
 from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import DynamicField, Guides, Moving, StaticField
 from dyn3d_ns.models.mononerf.lookup import PackedMaps, pack
@@ -17,8 +18,13 @@ from dyn3d_ns.models.mononerf.proposals import Placed, Proposals, Seen, seen_wei
 from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
 
 Integration = Literal["euler", "ode"]
+HIDDEN = 0.1
+"""Part of the training rays that look at no frame, so that the network knows what to show where none does."""
 BEHIND = 1e3
 """Length that the last sample of a ray stands for, in lengths of the ray: nothing is behind it."""
+
+_NEAR = 1e-4
+"""Depth below which places count as behind a camera."""
 
 
 class Features(NamedTuple):
@@ -111,6 +117,7 @@ class MonoNerfScene(nn.Module):
         """Evaluate the static field: density and colour."""
         rows, count = places.shape[:2]
         frames = self._unhidden(rays, surface)
+        kept = torch.rand(rows, 1, device=places.device) >= (HIDDEN if torch.is_grad_enabled() else 0)
         features, shows = [], []
         for k in range(frames.shape[1]):
             uv, ahead = self._project(places, frames[:, k])
@@ -118,7 +125,7 @@ class MonoNerfScene(nn.Module):
             features.append(self._features(seen.maps, of, uv.flatten(0, 1)))
             hidden = self.videos.tables().moving.nearest(of, uv.flatten(0, 1))[:, 0] > 0.5
             inside = ((uv > 0) & (uv < 1)).all(-1) & ahead
-            shows.append(inside.flatten() & ~hidden)
+            shows.append((inside & kept).flatten() & ~hidden)
         directions = rays.directions[:, None].expand(rows, count, 3)
         matter = self.static(
             places.flatten(0, 1),
@@ -136,7 +143,7 @@ class MonoNerfScene(nn.Module):
             return sources
         places = self.places(rays, surface[:, None]).expand(-1, sources.shape[1], 3)
         maps = self.videos.known().projections[sources]
-        uv, ahead = _divide((maps[..., :3] @ places[..., None])[..., 0] + maps[..., 3])
+        uv, ahead = divide((maps[..., :3] @ places[..., None])[..., 0] + maps[..., 3], _NEAR)
         hidden = self.videos.tables().moving.nearest(sources, uv)[..., 0] > 0.5
         usable = ((uv > 0) & (uv < 1)).all(-1) & ahead & ~hidden
         order = torch.arange(sources.shape[1], device=sources.device) + sources.shape[1] * ~usable
@@ -226,12 +233,7 @@ class MonoNerfScene(nn.Module):
     ) -> tuple[Float[Tensor, "R S 2"], Tensor]:
         """Project places of cubes to frames: 0 to 1 from corner to corner, and whether they lie ahead."""
         maps = self.videos.known().projections[frames]
-        return _divide(places @ maps[:, :, :3].mT + maps[:, None, :, 3])
-
-
-def _divide(homogeneous: Float[Tensor, "*P 3"]) -> tuple[Float[Tensor, "*P 2"], Tensor]:
-    depth = homogeneous[..., 2:]
-    return homogeneous[..., :2] / depth.clamp_min(1e-4), depth[..., 0] > 1e-4
+        return divide(places @ maps[:, :, :3].mT + maps[:, None, :, 3], _NEAR)
 
 
 def optical(density: Float[Tensor, "R S"], lengths: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:

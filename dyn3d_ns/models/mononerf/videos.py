@@ -183,6 +183,10 @@ class RaysInCube(NamedTuple):
     sources: Int64[Tensor, "R M"]
     """Frames to take colours of what rests from, best first."""
 
+    def take(self, chosen: Int64[Tensor, "W"]) -> RaysInCube:
+        """Return some of the rays."""
+        return RaysInCube(*(value[chosen] for value in self))
+
 
 class _Tables(NamedTuple):
     colors: PackedMaps
