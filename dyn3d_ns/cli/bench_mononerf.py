@@ -5,32 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
+from dyn3d_ns.cli.bench_mononerf_report import ROWS, Row, RowResult, report
 from dyn3d_ns.cli.errors import CommandError, require_writable
 
 if TYPE_CHECKING:
     from dyn3d_ns.engine.pipeline import DynamicPipeline
     from dyn3d_ns.engine.trainer import DynamicTrainerConfig
-
-Row = Literal["both", "each", "unguided", "unseen", "adapt", "scratch"]
-ROWS: tuple[Row, ...] = ("both", "each", "unguided", "unseen", "adapt", "scratch")
-
-
-@dataclass
-class RowResult:
-    """What became of one row."""
-
-    row: Row
-    title: str
-    scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By scene: figures by split of `ns-eval`, `fixed` (protocol A), `flow`."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """By scene: of the clock, of the training that it comes from."""
 
 
 class _Run(NamedTuple):
@@ -86,7 +72,6 @@ class BenchMononerf:
             SystemExit: Ctrl-C (status 130) or SIGTERM (143) stopped it.
         """
         self._check()
-        from dyn3d_ns.cli.bench_mononerf_report import report
         from dyn3d_ns.cli.das3r import telling_how_to_go_on
         from dyn3d_ns.io.atomic import write_json, write_text
 

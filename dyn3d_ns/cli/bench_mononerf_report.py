@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from dyn3d_ns.cli.bench_mononerf import RowResult
 from dyn3d_ns.models.mononerf.published import PROTOCOL_A, SCENES
+
+Row = Literal["both", "each", "unguided", "unseen", "adapt", "scratch"]
+ROWS: tuple[Row, ...] = ("both", "each", "unguided", "unseen", "adapt", "scratch")
+
+
+@dataclass
+class RowResult:
+    """What became of one row."""
+
+    row: Row
+    title: str
+    scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By scene: figures by split of `ns-eval`, `fixed` (protocol A), `flow`."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By scene: of the clock, of the training that it comes from."""
+
 
 RULE = (
     "PSNR in dB, pooled over the pixels of all images; SSIM: mean over images; moving: over what moves. "

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from nerfstudio.configs.method_configs import all_methods
 
-from dyn3d_ns.cli.bench_mononerf import ROWS, BenchMononerf, RowResult, figures_of
-from dyn3d_ns.cli.bench_mononerf_report import published_table, report, scene_table
+from dyn3d_ns.cli.bench_mononerf import BenchMononerf, figures_of
+from dyn3d_ns.cli.bench_mononerf_report import ROWS, RowResult, published_table, report, scene_table
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.main import main
 from dyn3d_ns.models.mononerf.published import PROTOCOL_A, SCENES

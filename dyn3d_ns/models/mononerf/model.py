@@ -50,6 +50,7 @@ from dyn3d_ns.models.mononerf.scene import (
 )
 from dyn3d_ns.models.mononerf.videos import Clip, RaysInCube, Videos
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
+from dyn3d_ns.viewer.scene_cameras import SceneCameras
 
 OWN = "its own"
 """What the drop-down of backgrounds says where none is exchanged."""
@@ -161,6 +162,8 @@ class MonoNerfModel(DynamicMethod):
         names = list(self.scene_names)
         self.shown_scene = ViewerDropdown("Scene", names[0], names, visible=several)
         self.background_scene = ViewerDropdown("Background", OWN, [OWN, *names], visible=several)
+        if data.scene_ids is not None:
+            self.scene_cameras = SceneCameras(self.shown_scene, data.scene_ids)
         self._made: dict[str, Features] = {}
 
     def seed(self, datamanager: DynamicDataManager) -> None:
