@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from dyn3d_ns.cli.bench_mononerf import BenchMononerf
 from dyn3d_ns.cli.bench_stream import BenchStream
 from dyn3d_ns.cli.errors import CommandError, require_writable
 
@@ -114,6 +115,7 @@ class Bench:
     what: (
         Annotated[BenchDas3r, tyro.conf.subcommand("das3r")]
         | Annotated[BenchStream, tyro.conf.subcommand("stream")]
+        | Annotated[BenchMononerf, tyro.conf.subcommand("mononerf")]
     )
 
     def run(self) -> None:

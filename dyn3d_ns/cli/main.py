@@ -72,6 +72,8 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d bench stream recordings/table --output bench-stream
 19. Compare the flow that a dyn3d-mononerf scene's motion makes with the data's:
    dyn3d eval-flow --load-config CONFIG --output flow_errors.json
+20. One dyn3d-mononerf field for several scenes, and its parts, beside the published figures:
+   dyn3d bench mononerf scenes --scenes Balloon1 Balloon2 --output bench-mononerf
 """
 
 Plain = tyro.conf.OmitArgPrefixes

@@ -27,6 +27,8 @@ class PathOptions:
     """config.yml of a training; its dataset gives the cameras and the timeline."""
     data: Path | None = None
     """Scene folder (Dynamic Object or D-NeRF layout), instead of --load-config."""
+    scene: str | None = None
+    """Scene of a training on several whose cameras count; the first if not given."""
     fps: float = 30.0
     """Frames per second of the video."""
     seconds: float | None = None
@@ -60,12 +62,13 @@ class PathOptions:
         path = self.build(self._rig())
         write_json(self.output, path.to_json())
         config = self.load_config or "outputs/<scene>/<method>/<date>/config.yml"
+        shown = f" --edit.scene {self.scene}" if self.scene else ""
         print(
             f"{self.output}: {len(path.times)} frames, {len(path.times) / self.fps:.2f} s, "
             f"{path.resolution[0]}x{path.resolution[1]}, "
             f"scene time {path.times[0]:.3f} to {path.times[-1]:.3f}\n"
             f"Render it with\n  ns-render camera-path --load-config {config} "
-            f"--camera-path-filename {self.output} --output-path {self.output.with_suffix('.mp4')}"
+            f"--camera-path-filename {self.output} --output-path {self.output.with_suffix('.mp4')}{shown}"
         )
 
     def build(self, rig: CameraRig):
@@ -97,7 +100,7 @@ class PathOptions:
 
         self._check()
         if self.load_config is not None:
-            return rig_of_config(self.load_config)
+            return rig_of_config(self.load_config, self.scene)
         if self.data is None:
             raise CommandError("give either --load-config or --data, to know the scene's cameras and times")
         return rig_of_data(self.data)
@@ -106,6 +109,8 @@ class PathOptions:
         """Refuse options that contradict each other or make no sense."""
         wrong = {
             "give --load-config or --data, not both": self.load_config is not None and self.data is not None,
+            "--scene is for a training on several scenes: give --load-config": self.scene is not None
+            and self.load_config is None,
             "give --seconds or --frames, not both": self.seconds is not None and self.frames is not None,
             f"--frames must be at least 1, got {self.frames}": self.frames is not None and self.frames < 1,
             f"--seconds must be positive, got {self.seconds}": self.seconds is not None

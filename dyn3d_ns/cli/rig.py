@@ -98,13 +98,19 @@ def horizontal_axes(
     return x, np.cross(up, x)
 
 
-def rig_of_config(config_path: Path) -> CameraRig:
-    """Read the cameras of a trained scene through the dataparser in its saved config; loads no model."""
+def rig_of_config(config_path: Path, scene: str | None = None) -> CameraRig:
+    """Read the cameras of a trained scene through the dataparser in its saved config; loads no model.
+
+    Of a training on several scenes, those of the named one, or of the first.
+
+    Raises:
+        CommandError: there is no such scene, or config_path is none of a training.
+    """
     config = load_config(config_path)
     datamanager = config.pipeline.datamanager
     if datamanager.data is not None:
         datamanager.dataparser.data = Path(datamanager.data)
-    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"))
+    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"), scene)
 
 
 def rig_of_data(data: Path) -> CameraRig:
@@ -181,13 +187,27 @@ def telling_what_lacks(config_path: Path) -> Iterator[None]:
         ) from error
 
 
-def rig_of_outputs(outputs: DataparserOutputs) -> CameraRig:
-    """Collect the distinct cameras and the timeline of what a dataparser returned."""
+def rig_of_outputs(outputs: DataparserOutputs, named: str | None = None) -> CameraRig:
+    """Collect the distinct cameras and the timeline of what a dataparser returned, of one scene of several.
+
+    Raises:
+        CommandError: there is no scene of that name, or images have no times.
+    """
     cameras = outputs.cameras
+    scene = scene_of(outputs.metadata) if knows_scene(outputs.metadata) else None
+    names = () if scene is None else scene.scene_names
+    if named is not None and named not in names:
+        raise CommandError(
+            f"no scene is called {named}; there is {', '.join(names) or 'one, without a name'}"
+        )
+    ids = None if scene is None else scene.camera_ids
+    if scene is not None and scene.scene_ids is not None:
+        chosen = scene.scene_ids == (0 if named is None else names.index(named))
+        cameras, ids = cameras[chosen], scene.camera_ids[chosen]
+        ids = ids - ids.min()
     poses = np.tile(np.eye(4), (len(cameras), 1, 1))
     poses[:, :3] = cameras.camera_to_worlds.double().numpy()
-    scene = scene_of(outputs.metadata) if knows_scene(outputs.metadata) else None
-    ids = group_poses(poses) if scene is None else scene.camera_ids.numpy()
+    ids = group_poses(poses) if ids is None else ids.numpy()
     distinct, first = np.unique(ids, return_index=True)
     if scene is not None:
         timeline = scene.timeline

@@ -18,6 +18,7 @@ from dyn3d_ns.engine import render_options
 from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.viewer.other_processes import let_processes_end
 
 _EVERY_INTERFACE = "0.0.0.0"
@@ -29,9 +30,11 @@ def adapt(ours: type) -> None:
     """Prepare the command that this process runs for pipelines of a class; calling it again changes nothing.
 
     Raises:
-        UserError: the command is `ns-render camera-path` and its file cannot be used.
+        UserError: the command is `ns-render camera-path` and its file cannot be used, or an option of ours
+            for `ns-render` makes no sense.
     """
     plain_errors.install()
+    render_options.check(sys.argv)
     check_camera_path(sys.argv)
     if not compat.switched_off():
         _change_modules(ours)
@@ -109,13 +112,34 @@ def _load_checkpoints_safely(ours: type) -> None:
         state = load_checkpoint(path)
         pipeline.load_pipeline(state["pipeline"], state["step"])
         pipeline.method.use_run_folder(run_of(path))
-        background = render_options.background_scene()
-        if background is not None:
-            pipeline.method.show_background_of(background)
+        _choose_scenes(pipeline, sys.argv)
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 
     eval_utils.eval_load_checkpoint = eval_load_checkpoint
+
+
+def _choose_scenes(pipeline: Any, arguments: list[str]) -> None:
+    """Show the scenes that `ns-render` was asked for; cameras of others are no part of an interpolated path.
+
+    Raises:
+        UserError: the training has no such scene.
+    """
+    method, command = pipeline.method, arguments[1:2]
+    scene, background = (render_options.chosen(o) for o in (render_options.SCENE, render_options.BACKGROUND))
+    if scene is not None:
+        method.show_scene(scene)
+    if background is not None:
+        method.show_background_of(background)
+    if len(method.scene_names) < 2 or command not in (["camera-path"], ["interpolate"]):
+        return
+    shown = method.scene_names[method.scene_shown]
+    names = ", ".join(method.scene_names)
+    print(f"Shown is the scene {shown} of {names}; {render_options.SCENE} chooses another.")
+    if command == ["interpolate"]:
+        for dataset in (pipeline.datamanager.train_dataset, pipeline.datamanager.eval_dataset):
+            ids = scene_of(dataset.metadata).scene_ids
+            dataset.cameras = dataset.cameras[ids == method.scene_shown]
 
 
 def _listen_on_this_machine_only(ours: type) -> None:

@@ -64,6 +64,8 @@ class DynamicMethod(Model):
 
     takes_many_scenes: bool = False
     """Whether one training may learn from several scenes."""
+    scene_names: tuple[str, ...] = ()
+    """Names of the scenes that may be shown; empty for a method of one scene."""
     timeline: Timeline
     """Times of the recording and where its observed part ends."""
     has_alpha: bool
@@ -105,8 +107,12 @@ class DynamicMethod(Model):
         self.schedule = Schedule(steps, self.phases())
 
     def training_steps(self, configured: int) -> int:
-        """Return the steps that a training plans with, given ``max_num_iterations``, at which it stops."""
+        """Return the steps that a training plans with, given ``max_num_iterations``."""
         return configured
+
+    def stops_at(self, configured: int) -> int:
+        """Return the step at which a planned training stops, given ``max_num_iterations``."""
+        return min(configured, self.schedule.steps)
 
     def sampling(self, step: int) -> Sampling:
         """Return what may be drawn at a step; by default what its phase says."""
@@ -171,8 +177,8 @@ class DynamicMethod(Model):
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`training_state`."""
 
-    def adapts(self, state: dict[str, Any]) -> bool:
-        """Whether a training on other data starts from the networks of another one, given its state.
+    def adapts(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a training on other data starts from the networks of another one, given its checkpoint.
 
         Otherwise it resumes that one.
         """
@@ -227,13 +233,26 @@ class DynamicMethod(Model):
         """
         raise NoVelocityError
 
+    @property
+    def scene_shown(self) -> int:
+        """Number of the scene that cameras are in which do not say it themselves."""
+        return 0
+
+    def show_scene(self, scene: str) -> None:
+        """Show another scene of the training.
+
+        Raises:
+            UserError: there is no such scene.
+        """
+        raise UserError(f"{type(self).__name__} learns one scene, and has no other to show")
+
     def show_background_of(self, scene: str) -> None:
         """Show what moves before what rests in another scene of the training.
 
         Raises:
             UserError: there is no such scene.
         """
-        raise UserError(f"{type(self).__name__} has one scene, and no background to exchange")
+        raise UserError(f"{type(self).__name__} learns one scene, and has no background to exchange")
 
     def describe_size(self) -> dict[str, int]:
         """Return numbers that an evaluation reports of the scene, by name."""

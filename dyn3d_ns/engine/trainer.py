@@ -131,7 +131,7 @@ class DynamicTrainer(Trainer):
         if not self._started:
             self.method.use_run_folder(self.base_dir)
             cast(DynamicPipeline, self.pipeline).start(self.config.max_num_iterations)
-            self.config.max_num_iterations = min(self.config.max_num_iterations, self.method.schedule.steps)
+            self.config.max_num_iterations = self.method.stops_at(self.config.max_num_iterations)
             self._started = True
         rates = follow_schedule(self.config.optimizers, self.method.schedule)
         return Optimizers(rates, self.pipeline.get_param_groups())
@@ -223,7 +223,7 @@ class DynamicTrainer(Trainer):
             raise CheckpointError(
                 f"{path} is of {of}; train on with that, not with {self.config.method_name}"
             )
-        if self.method.adapts(state["model"]):
+        if self.method.adapts(state):
             self.method.load_networks(state["pipeline"])
             CONSOLE.print(f"Starting from the networks of {path}")
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
@@ -23,8 +23,8 @@ from dyn3d_ns.timeline import Timeline
 def join_scenes(parts: Sequence[DataparserOutputs]) -> DataparserOutputs:
     """Put the images of several scenes after one another; ``scene_ids`` tells them apart.
 
-    Recorded times are those of all scenes. Points and true poses are left out: the worlds have nothing to do
-    with each other. A single scene comes back as it is.
+    So does each camera's ``metadata["scene_id"]``. Recorded times are those of all scenes. Points and true
+    poses are left out: the worlds have nothing to do with each other. A single scene comes back as it is.
     """
     if len(parts) == 1:
         return parts[0]
@@ -44,7 +44,17 @@ def _join_cameras(parts: Sequence[Cameras]) -> Cameras:
         return None if any(value is None for value in values) else torch.cat(values)
 
     names = ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height", "times", "distortion_params")
-    return Cameras(**{name: joined(name) for name in names}, camera_type=joined("camera_type"))  # type: ignore
+    # Commands that take cameras from a dataset hand them on without its metadata, but with their own.
+    scenes = _scene_ids([len(part) for part in parts])
+    return Cameras(
+        **{name: joined(name) for name in names},  # type: ignore[arg-type]
+        camera_type=joined("camera_type"),  # type: ignore[arg-type]
+        metadata={"scene_id": scenes[:, None]},
+    )
+
+
+def _scene_ids(counts: Sequence[int]) -> Int64[Tensor, "N"]:
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
 def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
@@ -68,7 +78,7 @@ def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
         frames=_join_frames(scenes),
         depth_bounds=(min(b[0] for b in bounds), max(b[1] for b in bounds)) if known else None,
         scene_names=tuple(name for scene in scenes for name in scene.scene_names),
-        scene_ids=torch.repeat_interleave(torch.arange(len(scenes)), torch.tensor(counts)),
+        scene_ids=_scene_ids(counts),
     )
 
 

@@ -37,6 +37,7 @@ def test_every_command_has_an_example() -> None:
         "path",
         "export",
         "eval-motion",
+        "eval-flow",
         "segment",
         "transfer-velocity",
         "process",

@@ -52,6 +52,7 @@ from dyn3d_ns.models.mononerf.scene import (
 )
 from dyn3d_ns.models.mononerf.videos import Clip, RaysInCube, Videos
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
+from dyn3d_ns.viewer.scene_cameras import SceneCameras
 
 OWN = "its own"
 """What the drop-down of backgrounds says where none is exchanged."""
@@ -164,6 +165,8 @@ class MonoNerfModel(DynamicMethod):
         names = list(self.scene_names)
         self.shown_scene = ViewerDropdown("Scene", names[0], names, visible=several)
         self.background_scene = ViewerDropdown("Background", OWN, [OWN, *names], visible=several)
+        if data.scene_ids is not None:
+            self.scene_cameras = SceneCameras(self.shown_scene, data.scene_ids)
         self._made: dict[str, Features] = {}
 
     def seed(self, datamanager: DynamicDataManager) -> None:
@@ -208,10 +211,17 @@ class MonoNerfModel(DynamicMethod):
         """Return the steps of a training: those of both parts where it adapts to a new scene."""
         return 2 * self.config.adapt_steps or configured
 
-    def adapts(self, state: dict[str, Any]) -> bool:
+    def stops_at(self, configured: int) -> int:
+        """Return the step at which it stops: --adapt-steps says it alone where it is given."""
+        return self.schedule.steps
+
+    def adapts(self, checkpoint: Mapping[str, Any]) -> bool:
         """Whether the networks of another training are taken to a new scene; its own is resumed."""
         steps = self.config.adapt_steps
-        return steps > 0 and state.get("adapt_steps") != steps
+        if steps == 0 or checkpoint["model"].get("adapt_steps") != steps:
+            return steps > 0
+        known = checkpoint["pipeline"].get("_model.scene.videos.pixels")
+        return known is None or not torch.equal(known.cpu(), self.scene.videos.pixels.cpu())
 
     def load_networks(self, state: Mapping[str, Tensor]) -> None:
         """Take the networks and encoders of a training on other scenes.
@@ -397,7 +407,7 @@ class MonoNerfModel(DynamicMethod):
 
         A camera of an evaluation says itself which scene it belongs to.
         """
-        scene = (camera.metadata or {}).get("scene_id", self.scene_names.index(self.shown_scene.value))
+        scene = int((camera.metadata or {}).get("scene_id", self.scene_shown))
         chosen = self.background_scene.value
         background = scene if chosen == OWN else self.scene_names.index(chosen)
         camera = camera.to(self.device)
@@ -422,22 +432,37 @@ class MonoNerfModel(DynamicMethod):
         }
         return LazyOutputs(images, rest)
 
+    @property
+    def scene_shown(self) -> int:
+        """Number of the scene that the drop-down shows."""
+        return self.scene_names.index(self.shown_scene.value)
+
+    def show_scene(self, scene: str) -> None:
+        """Show another scene of the training.
+
+        Raises:
+            UserError: there is no such scene.
+        """
+        self._require_scene(scene)
+        self.shown_scene.value = scene
+
     def show_background_of(self, scene: str) -> None:
         """Show what moves before what rests in another scene of the training.
 
         Raises:
             UserError: there is no such scene.
         """
+        self._require_scene(scene)
+        self.background_scene.value = scene
+
+    def _require_scene(self, scene: str) -> None:
         if scene not in self.scene_names:
             raise UserError(f"no scene is called {scene}; the training has {', '.join(self.scene_names)}")
-        self.background_scene.value = scene
 
     @torch.no_grad()
     def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
         """Return the velocity of what is at points of the shown scene, world units per unit of time."""
-        return self.pictures.velocity(
-            points.to(self.device), time, self.scene_names.index(self.shown_scene.value)
-        ).to(points)
+        return self.pictures.velocity(points.to(self.device), time, self.scene_shown).to(points)
 
     @torch.no_grad()
     def score(
@@ -453,7 +478,7 @@ class MonoNerfModel(DynamicMethod):
             batch.get("dynamic_mask"),
         )
         found = {"static_alone": outputs["static"]}
-        scene = (camera.metadata or {}).get("scene_id", 0)
+        scene = int((camera.metadata or {}).get("scene_id", 0))
         fitted = self._fitted_times(scene)
         time = float(camera.times) if camera.times is not None else 0.0
         nearest = min(fitted, key=lambda t: abs(t - time))

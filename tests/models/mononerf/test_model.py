@@ -1,66 +1,23 @@
 """dyn3d-mononerf, driven as ns-train, ns-eval and the viewer drive it, on small scenes with a rising disc."""
 
-import copy
 import shutil
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import torch
 from nerfstudio.utils.eval_utils import eval_setup
 
-from dyn3d_ns.engine.trainer import DynamicTrainerConfig
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.models.mononerf.flow import flow_errors
 from dyn3d_ns.models.mononerf.model import MonoNerfModel
-from tests.dynamic_scene_files import ToyScene
+from tests.mononerf_runs import config_of, trained, write_two_scenes
 from tests.run_training import run_training
-
-SMALL = {
-    "width": 16,
-    "static_blocks": 2,
-    "dynamic_blocks": 2,
-    "global_blocks": 1,
-    "octaves": 4,
-    "channels": 4,
-    "code": 6,
-    "samples": 6,
-    "eval_samples": 8,
-    "cells": (12, 8, 12),
-}
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two scenes, of 5 and 4 frames."""
-    root = tmp_path_factory.mktemp("scenes")
-    ToyScene(frames=5, width=40, height=24, focal=34.0).write(root / "A")
-    ToyScene(frames=4, width=32, height=20, focal=28.0, speed=0.2).write(root / "B")
-    return root
-
-
-def config_of(
-    data: Path, output: Path, steps: int = 8, scenes: tuple[str, ...] = (), **model
-) -> DynamicTrainerConfig:
-    (entry,) = (e for e in entry_points(group="nerfstudio.method_configs") if e.name == "dyn3d-mononerf-fast")
-    config = copy.deepcopy(entry.load().config)
-    config.max_num_iterations = steps
-    config.output_dir, config.experiment_name, config.timestamp = output, "tiny", "run"
-    config.vis = "tensorboard"
-    config.data = data
-    manager = config.pipeline.datamanager
-    manager.data = manager.dataparser.data = data
-    manager.dataparser.scenes = scenes
-    manager.rays_per_batch, manager.images_per_batch = 64, 4
-    for name, value in {**SMALL, **model}.items():
-        setattr(config.pipeline.model, name, value)
-    return config
-
-
-def trained(config: DynamicTrainerConfig) -> Path:
-    config.save_config()
-    run_training(config)
-    return config.get_base_dir() / "config.yml"
+    return write_two_scenes(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture(scope="module")
