@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from dyn3d_ns.geometry.bounds import focus_point
+from dyn3d_ns.geometry.cameras import field_of_view
+from dyn3d_ns.geometry.ndc import is_forward_facing
 
 if TYPE_CHECKING:
     import viser
@@ -40,9 +42,15 @@ def look_through_training_camera(viewer: Viewer) -> None:
     if dataset is None:
         return
 
+    cameras = dataset.cameras
+    facing = is_forward_facing(cameras.camera_to_worlds)
+
     def move(client: viser.ClientHandle) -> None:
-        position, target = start_view(dataset.cameras, client.camera.fov)
+        # Where all cameras look the same way, nearer is within the scene: the field of view is theirs.
+        fov = field_of_view(float(cameras.fy[0]), int(cameras.height[0])) if facing else client.camera.fov
+        position, target = start_view(cameras, fov)
         with client.atomic():
+            client.camera.fov = fov
             client.camera.position = position * VISER_NERFSTUDIO_SCALE_RATIO
             client.camera.look_at = target * VISER_NERFSTUDIO_SCALE_RATIO
 
