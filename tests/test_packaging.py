@@ -114,7 +114,6 @@ MAY_PROJECT = {
     "dyn3d_ns/rendering/cameras.py": "kernels: three camera models with their derivatives",
     "dyn3d_ns/fields/plane_product.py": "fx and fy are places within a cell",
     "dyn3d_ns/video/cameras/projection.py": "signed depth: a point behind a camera must be led back",
-    "dyn3d_ns/models/mononerf/scene.py": "maps from a scene's cube to pictures: NDC and camera in one matrix",
     "dyn3d_ns/video/masks/epipolar.py": "a plane's homography, no camera",
     "dataparsers/video.py": "half a turn of the world, no change of convention",
     "scripts/benchmarks/torch_tiles.py": "another implementation, to compare with",
