@@ -133,6 +133,11 @@ class JoinedPriors(PriorSource):
         part, inside, _ = self._of(image)
         return part.motion(inside)
 
+    def mask_is_made(self, image: int) -> bool:
+        """Whether the image's mask was made for want of one."""
+        part, inside, _ = self._of(image)
+        return part.mask_is_made(inside)
+
     def has_true_mask(self, image: int) -> bool:
         """Whether the image has a true mask."""
         part, inside, _ = self._of(image)

@@ -69,6 +69,10 @@ class PriorSource:
         """Read where something moves."""
         raise NotImplementedError
 
+    def mask_is_made(self, image: int) -> bool:
+        """Whether the image's mask was made for want of one, by rules that a method may better."""
+        return False
+
     def motion(self, image: int) -> Float32[np.ndarray, "H W"]:
         """Read how likely each pixel moves by itself, in [0, 1]."""
         raise NotImplementedError

@@ -38,6 +38,10 @@ class FramePriors(PriorSource):
         """Return where something moves."""
         return self.maps.mask(image)
 
+    def mask_is_made(self, image: int) -> bool:
+        """Whether the frame's mask comes from no file."""
+        return not self.maps.has_mask_file(image)
+
     def flow(self, image: int) -> FlowPrior | None:
         """Return the flow to the next frame."""
         return self._flow_to(image, image + 1)

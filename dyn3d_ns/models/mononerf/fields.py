@@ -48,6 +48,19 @@ def to_density(raw: Float[Tensor, "P"], scale: float) -> Float[Tensor, "P"]:
     return scale * nn.functional.softplus(raw - 1)
 
 
+class AtRest(NamedTuple):
+    """Places of the static field, as far as their colours need them."""
+
+    density: Float[Tensor, "P"]
+    state: Float[Tensor, "P W"]
+    features: Float[Tensor, "P K C"]
+    shares: Float[Tensor, "P K"]
+    """How much each frame counts."""
+    mean: Float[Tensor, "P C"]
+    known: Bool[Tensor, "P 1"]
+    """Whether any frame shows the place."""
+
+
 class StaticField(nn.Module):
     """What rests: density and colour from a place, a direction, and features of several frames.
 
@@ -85,24 +98,36 @@ class StaticField(nn.Module):
         seen: Bool[Tensor, "P K"],
     ) -> Matter:
         """Evaluate places, given their features in K frames and whether each frame shows them at rest."""
+        found = self.geometry(places, features, seen)
+        return Matter(found.density, self.colors(found, directions))
+
+    def geometry(
+        self, places: Float[Tensor, "P 3"], features: Float[Tensor, "P K C"], seen: Bool[Tensor, "P K"]
+    ) -> AtRest:
+        """Evaluate the density alone, and keep what :meth:`colors` needs."""
         known = seen.any(1, keepdim=True)
         shares = seen.float() + 1e-3
         shares = shares / shares.sum(1, keepdim=True)
         mean = (shares[..., None] * features).sum(1)
-        apart = features - mean[:, None]
-        variance = (shares[..., None] * apart.square()).sum(1)
+        variance = (shares[..., None] * (features - mean[:, None]).square()).sum(1)
         # Where no frame shows a place there is only the place to go by.
         statistics = torch.cat([mean, 4 * variance], dim=-1) * known
         h = torch.relu(self.place(encode(places, self.octaves)))
         for i, block in enumerate(self.blocks):
             h = block(h + self.features[i](statistics) if i < len(self.features) else h)
         h = torch.relu(h)
-        change = self.color(torch.cat([h, encode(directions, 2)], dim=-1))
+        density = to_density(self.raw_density(h)[:, 0], self.density_scale)
+        return AtRest(density, h, features, shares, mean, known)
+
+    def colors(self, at: AtRest, directions: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+        """Return the colours of places, seen along unit directions."""
+        change = self.color(torch.cat([at.state, encode(directions, 2)], dim=-1))
         if self.from_frames:
-            scores = self.score(torch.cat([features, apart.abs()], dim=-1))[..., 0] + torch.log(shares)
-            blend = (scores.softmax(1)[..., None] * features[..., -COLORS:]).sum(1)
-            change = change + torch.logit(blend, eps=0.02) * known
-        return Matter(to_density(self.raw_density(h)[:, 0], self.density_scale), torch.sigmoid(change))
+            apart = (at.features - at.mean[:, None]).abs()
+            scores = self.score(torch.cat([at.features, apart], dim=-1))[..., 0] + torch.log(at.shares)
+            blend = (scores.softmax(1)[..., None] * at.features[..., -COLORS:]).sum(1)
+            change = change + torch.logit(blend, eps=0.02) * at.known
+        return torch.sigmoid(change)
 
 
 class Guides(NamedTuple):

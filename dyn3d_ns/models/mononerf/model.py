@@ -14,6 +14,7 @@ import tyro
 from jaxtyping import Float, Int64
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.viewer.viewer_elements import ViewerDropdown
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -39,6 +40,7 @@ from dyn3d_ns.models.mononerf.losses import (
     static_losses,
 )
 from dyn3d_ns.models.mononerf.make_encoder import EncoderKind, make_encoder
+from dyn3d_ns.models.mononerf.mending import mended_mask
 from dyn3d_ns.models.mononerf.pictures import MonoNerfPictures, View
 from dyn3d_ns.models.mononerf.proposals import Proposals
 from dyn3d_ns.models.mononerf.scene import (
@@ -112,6 +114,8 @@ class MonoNerfModelConfig(DynamicMethodConfig):
     """Cells of the grids that samples are placed by, along depth, height and width."""
     density_scale: float = 64.0
     """Density per length of the cube that a network's output of about one stands for."""
+    mend_masks: bool = True
+    """Mend motion masks that were made, for want of files, by what the static field cannot explain."""
     adapt_steps: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
     """Steps of each part on a new scene, with the networks of --load-dir or new ones; 0 trains as planned."""
     losses: MonoNerfLosses = field(default_factory=MonoNerfLosses)
@@ -168,6 +172,7 @@ class MonoNerfModel(DynamicMethod):
         if data.scene_ids is not None:
             self.scene_cameras = SceneCameras(self.shown_scene, data.scene_ids)
         self._made: dict[str, Features] = {}
+        self._mendable: list[int] = []
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Take the frames of all scenes."""
@@ -188,6 +193,9 @@ class MonoNerfModel(DynamicMethod):
                 )
             )
         self.scene.videos.fill(clips)
+        source = known.priors
+        self._mendable = [i for i in range(len(dataset)) if source.mask_is_made(i)]
+        self._cameras = dataset.cameras
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return what rests and what moves, each with its encoder."""
@@ -255,6 +263,31 @@ class MonoNerfModel(DynamicMethod):
         """Forget features of the part before."""
         self._made = {name: made for name, made in self._made.items() if phase.name == name}
 
+    def leave_phase(self, phase: Phase) -> None:
+        """Mend masks that were made, by what rests, before what moves is trained."""
+        if phase.name == "static" and self.config.parts == "both" and self.config.mend_masks:
+            self._mend_masks()
+
+    @torch.no_grad()
+    def _mend_masks(self) -> None:
+        videos, changed = self.scene.videos, 0.0
+        self.pictures.forget()
+        for frame in self._mendable:
+            camera = self._cameras[frame : frame + 1].to(self.device)
+            rest = self.pictures.rest_without(camera, frame).cpu().numpy()
+            mask, picture = videos.mask_of(frame), videos.images_of(int(videos.scene_of[frame]))
+            inside = frame - int(videos.frames_of(int(videos.scene_of[frame]))[0])
+            shown = picture[inside].permute(1, 2, 0).cpu().numpy()
+            mended = torch.from_numpy(mended_mask(mask.cpu().numpy(), shown, rest)).to(mask.device)
+            changed += float((mended != mask).float().mean()) / len(self._mendable)
+            mask.copy_(mended)
+        if self._mendable:
+            videos.forget()
+            self.pictures.forget()
+            CONSOLE.print(
+                f"Masks of {len(self._mendable)} frames mended by what rests: {100 * changed:.1f} % of pixels"
+            )
+
     def start_training(self, optimizers: dict[str, Optimizer]) -> None:
         """Take the optimizers."""
         super().start_training(optimizers)
@@ -304,27 +337,29 @@ class MonoNerfModel(DynamicMethod):
         s = self.scene
         placed = s.sample(rays, self.config.samples, jitter=True, with_moving=False)
         places = s.places(rays, placed.at)
-        density, color = s.resting(rays, places, placed.surface, self._features("static"))
-        s.proposals.note(s.proposals.resting, s.videos.scene_of[rays.frames], places, density)
-        weights = weights_of(density, placed.lengths)
-        return {"rays": rays, "rgb": blended(weights, color), "weights": weights, "at": placed.at}
+        rest = s.resting(rays, places, placed.surface, self._features("static"))
+        s.proposals.note(s.proposals.resting, s.videos.scene_of[rays.frames], places, rest.density)
+        weights = weights_of(rest.density, placed.lengths)
+        return {"rays": rays, "rgb": blended(weights, rest.color()), "weights": weights, "at": placed.at}
 
     def _dynamic_outputs(self, rays: RaysInCube) -> dict[str, Any]:
         s = self.scene
         placed = s.sample(rays, self.config.samples, jitter=True, with_moving=True)
         places = s.places(rays, placed.at)
         with torch.no_grad():
-            rest, color = s.resting(rays, places, placed.surface, self._features("static"))
+            rest = s.resting(rays, places, placed.surface, self._features("static"))
         seen = self._features("dynamic")
         moving = s.moving(rays, places, seen, rays.frames)
         s.proposals.note(s.proposals.moving, rays.frames, places, moving.density * moving.blend)
-        layers = layers_of(moving.density, moving.blend, rest, placed.lengths)
+        layers = layers_of(moving.density, moving.blend, rest.density, placed.lengths)
+        with torch.no_grad():
+            color = rest.color(layers.resting)
         weights = weights_of(moving.density, placed.lengths)
         out = Rendered(
             placed.at,
             moving,
             weights,
-            weights_of(rest, placed.lengths),
+            weights_of(rest.density, placed.lengths),
             layers,
             blended(layers.moving, moving.color) + blended(layers.resting, color),
             blended(weights, moving.color),

@@ -124,9 +124,10 @@ class MonoNerfPictures:
         if view.background != view.scene:
             behind = self.cast(bundle, view.camera, view.time, view.background)
         placed = s.sample(rays, self.samples, jitter=False, with_moving=True, behind=behind)
-        density, color = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
-        places = s.places(rays, placed.at)
+        resting = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
+        places, density = s.places(rays, placed.at), resting.density
         rest = weights_of(density, placed.lengths)
+        color = resting.color(rest)
         static = blended(rest, color)
         rgb, moved, surface = static.clone(), torch.zeros_like(static[:, :1]), expected(rest, places)
         # Of most rays nothing that moves is seen; these are spared the dynamic field.
@@ -169,6 +170,24 @@ class MonoNerfPictures:
         center = torch.stack([camera.cx.flatten()[0], camera.cy.flatten()[0]])
         pixels = [to_pixels(to_camera(end, viewmat), focal, center, 1e-3) for end in ends]
         return pixels[1] - pixels[0], ends[1] - ends[0]
+
+    @torch.no_grad()
+    def rest_without(self, camera: Cameras, frame: int) -> Float[Tensor, "H W 3"]:
+        """Return what rests, seen by the camera of a training frame, without looking at that frame."""
+        s, (spatial, _) = self.scene, self.features()
+        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
+        time, scene = float(s.videos.times[frame]), int(s.videos.scene_of[frame])
+        found = []
+        for i in range(0, len(bundle), self.rays_per_chunk):
+            rays = self.cast(bundle[i : i + self.rays_per_chunk], camera, time, scene)
+            others = rays.sources[0] != frame
+            rays = rays._replace(sources=rays.sources[:, others])
+            placed = s.sample(rays, self.samples, jitter=False, with_moving=False)
+            resting = s.resting(rays, s.places(rays, placed.at), placed.surface, spatial)
+            weights = weights_of(resting.density, placed.lengths)
+            found.append(blended(weights, resting.color(weights)))
+        height, width = s.videos.sizes[frame].tolist()
+        return torch.cat(found).view(height, width, 3)
 
     @torch.no_grad()
     def flow_to_next(self, camera: Cameras, frame: int) -> Float[Tensor, "P 2"]:

@@ -12,7 +12,7 @@ from dyn3d_ns.fields.integrate import integrate
 from dyn3d_ns.fields.neural_ode import integrate_ode
 from dyn3d_ns.geometry.cameras import divide
 from dyn3d_ns.models.mononerf.encoders import VideoEncoder
-from dyn3d_ns.models.mononerf.fields import DynamicField, Guides, Moving, StaticField
+from dyn3d_ns.models.mononerf.fields import AtRest, DynamicField, Guides, Moving, StaticField
 from dyn3d_ns.models.mononerf.lookup import PackedMaps, pack
 from dyn3d_ns.models.mononerf.proposals import Placed, Proposals, Seen, seen_weights
 from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
@@ -20,6 +20,8 @@ from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
 Integration = Literal["euler", "ode"]
 HIDDEN = 0.1
 """Part of the training rays that look at no frame, so that the network knows what to show where none does."""
+VISIBLE = 1e-3
+"""Share of a ray below which the colour of what rests is not evaluated, outside of its own training."""
 BEHIND = 1e3
 """Length that the last sample of a ray stands for, in lengths of the ray: nothing is behind it."""
 
@@ -37,6 +39,26 @@ class Features(NamedTuple):
     def detach(self) -> Features:
         """Return the same without gradients."""
         return Features(self.maps._replace(rows=self.maps.rows.detach()), self.pooled.detach())
+
+
+class RestingSamples(NamedTuple):
+    """The static field at samples of rays."""
+
+    field: StaticField
+    at: AtRest
+    directions: Float[Tensor, "R 3"]
+    density: Float[Tensor, "R S"]
+
+    def color(self, weights: Float[Tensor, "R S"] | None = None) -> Float[Tensor, "R S 3"]:
+        """Return the colours of samples; with weights only of those that count, 0 of the others."""
+        rows, count = self.density.shape
+        directions = self.directions[:, None].expand(rows, count, 3).flatten(0, 1)
+        if weights is None:
+            return self.field.colors(self.at, directions).view(rows, count, 3)
+        some = (weights.flatten() > VISIBLE).nonzero()[:, 0]
+        found = weights.new_zeros(rows * count, 3)
+        found[some] = self.field.colors(AtRest(*(value[some] for value in self.at)), directions[some])
+        return found.view(rows, count, 3)
 
 
 class MovingSamples(NamedTuple):
@@ -113,8 +135,8 @@ class MonoNerfScene(nn.Module):
 
     def resting(
         self, rays: RaysInCube, places: Float[Tensor, "R S 3"], surface: Float[Tensor, "R"], seen: Features
-    ) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S 3"]]:
-        """Evaluate the static field: density and colour."""
+    ) -> RestingSamples:
+        """Evaluate the static field."""
         rows, count = places.shape[:2]
         frames = self._unhidden(rays, surface)
         kept = torch.rand(rows, 1, device=places.device) >= (HIDDEN if torch.is_grad_enabled() else 0)
@@ -126,14 +148,10 @@ class MonoNerfScene(nn.Module):
             hidden = self.videos.tables().moving.nearest(of, uv.flatten(0, 1))[:, 0] > 0.5
             inside = ((uv > 0) & (uv < 1)).all(-1) & ahead
             shows.append((inside & kept).flatten() & ~hidden)
-        directions = rays.directions[:, None].expand(rows, count, 3)
-        matter = self.static(
-            places.flatten(0, 1),
-            directions.flatten(0, 1),
-            torch.stack(features, dim=1),
-            torch.stack(shows, dim=1),
+        found = self.static.geometry(
+            places.flatten(0, 1), torch.stack(features, dim=1), torch.stack(shows, dim=1)
         )
-        return matter.density.view(rows, count), matter.color.view(rows, count, 3)
+        return RestingSamples(self.static, found, rays.directions, found.density.view(rows, count))
 
     @torch.no_grad()
     def _unhidden(self, rays: RaysInCube, surface: Float[Tensor, "R"]) -> Int64[Tensor, "R K"]:

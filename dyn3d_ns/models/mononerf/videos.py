@@ -118,6 +118,12 @@ class Videos(nn.Module):
         found = self.pixels[first : first + len(frames) * height * width]
         return found.view(len(frames), height, width, 3).permute(0, 3, 1, 2).float() / 255
 
+    def mask_of(self, frame: int) -> Bool[Tensor, "H W"]:
+        """Return where something moves in a frame; a view of the buffer."""
+        height, width = self.sizes[frame].tolist()
+        first = int(self.tables().colors.starts[frame])
+        return self.moving[first : first + height * width].view(height, width)
+
     def space(self, scene: int) -> GridSpace:
         """Return the space of a scene."""
         return GridSpace.from_tensor(self.space_rows[scene])

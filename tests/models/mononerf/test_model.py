@@ -10,6 +10,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.models.mononerf.flow import flow_errors
 from dyn3d_ns.models.mononerf.model import MonoNerfModel
+from tests.dynamic_scene_files import ToyScene
 from tests.mononerf_runs import config_of, trained, write_two_scenes
 from tests.run_training import run_training
 
@@ -218,3 +219,14 @@ def test_a_moved_folder_of_a_scene_does_not_matter_for_its_name(scenes: Path, tm
     moved = shutil.copytree(scenes / "B", tmp_path / "elsewhere")
     config = config_of(moved, tmp_path / "out", steps=2)
     assert run_training(config).pipeline.model.scene_names == ("elsewhere",)
+
+
+def test_masks_that_were_made_are_mended_and_those_of_files_are_not(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "C"
+    ToyScene(frames=4, width=40, height=24, focal=34.0).write(root, "disp flow multiview_GT")
+    run_training(config_of(root, tmp_path / "out", steps=4))
+    assert "Masks of 4 frames mended" in capsys.readouterr().out
+    run_training(config_of(scenes / "A", tmp_path / "other", steps=4))
+    assert "mended" not in capsys.readouterr().out
