@@ -77,8 +77,9 @@ class Proposals(nn.Module):
     ) -> None:
         """Take over the densities that samples found, given the grid (by its first index) of each ray."""
         cells = (self.cells(places) + rows[:, None] * grid[0].numel()).flatten()
-        flat = grid.view(-1)
-        flat[cells] = torch.lerp(densities.flatten().to(flat), flat[cells], _KEPT)
+        flat, found = grid.view(-1), densities.flatten().to(grid)
+        before = flat[cells]
+        flat[cells] = torch.where(before == UNKNOWN, found, torch.lerp(found, before, _KEPT))
 
     @torch.no_grad()
     def meets(self, seen: Seen) -> Bool[Tensor, "R"]:

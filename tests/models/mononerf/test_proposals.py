@@ -43,6 +43,8 @@ def test_densities_are_noted_in_the_cells_that_samples_lie_in():
     made = Proposals(2, 3, (4, 4, 4))
     before = made.moving.clone()
     places = torch.tensor([[[-0.9, -0.9, 0.9], [0.9, 0.1, -0.1]]])
+    made.note(made.moving, torch.tensor([2]), places, torch.tensor([[9.0, 0.0]]))
+    torch.testing.assert_close(made.moving[2, 3, 0, 0], torch.tensor(9.0))
     for _ in range(60):
         made.note(made.moving, torch.tensor([2]), places, torch.tensor([[7.0, 0.0]]))
     assert torch.equal(made.moving[:2], before[:2])
