@@ -1,6 +1,7 @@
 """Repairs of Nerfstudio 1.1.5 that every method gets, ours or not, once our plugins are installed.
 
-Only what cannot work otherwise stands here: ``REPAIRS`` is the whole list, with the reason of each. What our
+Only what cannot work otherwise stands here: ``REPAIRS`` is the whole list, with the reason of each; beside it
+options of our own leave the command line of `ns-render` (:mod:`dyn3d_ns.engine.render_options`). What our
 own methods need is done when one of them is set up (:mod:`dyn3d_ns.engine.commands`), so that stock methods
 behave as without our package.
 

@@ -14,8 +14,9 @@ from dyn3d_ns.timeline import TIME_EPS
 
 TimeWindow = Callable[[float], tuple[float, float]]
 """First and last normalised time to draw from, given the part of the training gone by."""
-FrameWeights = Callable[[float], Float[Tensor, "F"]]
-"""How often each recorded time is drawn, given the part of the training gone by."""
+FrameWeights = Callable[[float], Float[Tensor, "*S F"]]
+"""How often each recorded time is drawn, of each scene if they differ, given the part of the training gone
+by."""
 
 
 class Sampling(NamedTuple):
@@ -23,8 +24,8 @@ class Sampling(NamedTuple):
 
     window: tuple[float, float] | None = None
     """First and last normalised time; None for all."""
-    frame_weights: Float[Tensor, "F"] | None = None
-    """How often each recorded time is drawn by a datamanager of rays; None for equally often."""
+    frame_weights: Float[Tensor, "*S F"] | None = None
+    """How often each recorded time, of each scene, is drawn by a datamanager of rays; None for equally often."""
     image: int | None = None
     """The training image itself, by its number; None to draw one."""
 

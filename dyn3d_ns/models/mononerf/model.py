@@ -29,7 +29,9 @@ from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import RegionError, region_errors
 from dyn3d_ns.metrics.image import quantize
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
+from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import COLORS, DynamicField, StaticField
+from dyn3d_ns.models.mononerf.lookup import PackedMaps
 from dyn3d_ns.models.mononerf.losses import (
     Flow,
     MonoNerfLosses,
@@ -253,11 +255,11 @@ class MonoNerfModel(DynamicMethod):
         for name, value in found.items():
             networks[name].copy_(value)
 
-    def _fitted_frames(self, gone: float) -> Float[Tensor, "F"]:
-        """Return which of the recorded times the moving part is fitted to."""
-        times = self.scene.videos.times[self.fitted.to(self.scene.videos.times.device)].cpu()
-        recorded = torch.tensor(self.timeline.frame_times)
-        return ((recorded[:, None] - times).abs().amin(1) < 1e-5).float()
+    def _fitted_frames(self, gone: float) -> Float[Tensor, "S F"]:
+        """Return which of the recorded times the moving part is fitted to, scene by scene."""
+        recorded = torch.tensor(self.timeline.frame_times)[:, None]
+        times = [torch.tensor(self._fitted_times(scene)) for scene in range(self.scene.videos.num_scenes)]
+        return torch.stack([((recorded - mine).abs() < 1e-5).any(1) for mine in times]).float()
 
     def enter_phase(self, phase: Phase) -> None:
         """Forget features of the part before."""
@@ -275,9 +277,7 @@ class MonoNerfModel(DynamicMethod):
         for frame in self._mendable:
             camera = self._cameras[frame : frame + 1].to(self.device)
             rest = self.pictures.rest_without(camera, frame).cpu().numpy()
-            mask, picture = videos.mask_of(frame), videos.images_of(int(videos.scene_of[frame]))
-            inside = frame - int(videos.frames_of(int(videos.scene_of[frame]))[0])
-            shown = picture[inside].permute(1, 2, 0).cpu().numpy()
+            mask, shown = videos.mask_of(frame), videos.picture_of(frame).cpu().numpy()
             mended = torch.from_numpy(mended_mask(mask.cpu().numpy(), shown, rest)).to(mask.device)
             changed += float((mended != mask).float().mean()) / len(self._mendable)
             mask.copy_(mended)
@@ -295,40 +295,31 @@ class MonoNerfModel(DynamicMethod):
 
     def _features(self, part: Literal["static", "dynamic"]) -> Features:
         """Return the features of a part, made anew with gradients every so many steps."""
-        s, period = self.scene, self.config.encoder_period
-        encoder = s.spatial if part == "static" else s.temporal
+        encoder, period = self._encoder(part), self.config.encoder_period
         trains = encoder.trainable and part == self.schedule.at(self.step).name
         if part in self._made and not (trains and self.step % period == 0):
             return self._made[part]
         with torch.set_grad_enabled(trains):
-            made = s.encode(encoder)
+            made = self.scene.encode(encoder)
         self._made[part] = made.detach()
         return made
 
-    def cast(self, bundle: RayBundle, frames: Int64[Tensor, "R"], scene: int | None = None) -> RaysInCube:
-        """Bring rays of the world into the cubes of their scenes.
-
-        Args:
-            bundle: Rays with times.
-            frames: Frame of each, whose scene it is cast in.
-            scene: The scene of all, if it is one.
-        """
+    def cast(self, bundle: RayBundle, frames: Int64[Tensor, "R"]) -> RaysInCube:
+        """Bring rays of frames into the cubes of their scenes, at the frames' times."""
         videos = self.scene.videos
         starts, ways = torch.empty_like(bundle.origins), torch.empty_like(bundle.origins)
         of = videos.scene_of[frames]
-        for number in [scene] if scene is not None else of.unique().tolist():
-            mine = of == number
-            starts[mine], ways[mine] = videos.rays(number, bundle.origins[mine], bundle.directions[mine])
-        order = videos.known().order[frames]
-        times = videos.times[frames] if bundle.times is None else bundle.times[:, 0]
-        return RaysInCube(frames, starts, ways, bundle.directions, times, order)
+        for scene in of.unique().tolist():
+            mine = of == scene
+            starts[mine], ways[mine] = videos.rays(scene, bundle.origins[mine], bundle.directions[mine])
+        # Not the frame itself: a look at it would show the colour that is asked for.
+        sources = _shuffled(videos.known().order[frames][:, 1:])
+        return RaysInCube(frames, starts, ways, bundle.directions, videos.times[frames], sources)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:  # type: ignore[override]
         """Render training rays with gradients, the static field or both."""
         assert ray_bundle.camera_indices is not None
-        frames = ray_bundle.camera_indices[:, 0].to(self.device)
-        rays = self.cast(ray_bundle, frames)
-        rays = rays._replace(times=self.scene.videos.times[frames], sources=_shuffled(rays.sources[:, 1:]))
+        rays = self.cast(ray_bundle, ray_bundle.camera_indices[:, 0].to(self.device))
         if self.schedule.at(self.step).name == "static":
             return self._static_outputs(rays) | {"bundle": ray_bundle}
         return self._dynamic_outputs(rays) | {"bundle": ray_bundle}
@@ -508,10 +499,8 @@ class MonoNerfModel(DynamicMethod):
         `static_alone` is what rests alone; `nearest`, at times that what moves was not fitted to, the whole
         at the nearest time that it was.
         """
-        target, mask = (
-            composite(batch["image"].to(self.device), self.eval_background),
-            batch.get("dynamic_mask"),
-        )
+        target = composite(batch["image"].to(self.device), self.eval_background)
+        mask = batch.get("dynamic_mask")
         found = {"static_alone": outputs["static"]}
         scene = int((camera.metadata or {}).get("scene_id", 0))
         fitted = self._fitted_times(scene)
@@ -557,19 +546,20 @@ class MonoNerfModel(DynamicMethod):
         return found
 
     def training_state(self) -> dict[str, Any]:
-        """Return the features in use, for an exact resume."""
-        made = {name: {"rows": m.maps.rows, "pooled": m.pooled} for name, m in self._made.items()}
-        return {"adapt_steps": self.config.adapt_steps, "features": made}
+        """Return the features in use of encoders that train, for an exact resume; others are made anew."""
+        kept = {name: made for name, made in self._made.items() if self._encoder(name).trainable}
+        features = {name: {**m.maps._asdict(), "pooled": m.pooled} for name, m in kept.items()}
+        return {"adapt_steps": self.config.adapt_steps, "features": features}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Go on with the features of :meth:`training_state`."""
         for name, found in state["features"].items():
-            encoder = self.scene.spatial if name == "static" else self.scene.temporal
-            with torch.no_grad():
-                made = self.scene.encode(encoder)
-            self._made[name] = Features(
-                made.maps._replace(rows=found["rows"].to(self.device)), found["pooled"].to(self.device)
-            )
+            here = {key: value.to(self.device) for key, value in found.items()}
+            pooled = here.pop("pooled")
+            self._made[name] = Features(PackedMaps(**here), pooled)
+
+    def _encoder(self, part: str) -> VideoEncoder:
+        return self.scene.spatial if part == "static" else self.scene.temporal
 
 
 def _trainable(*modules: nn.Module) -> list[nn.Parameter]:

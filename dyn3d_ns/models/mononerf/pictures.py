@@ -131,9 +131,8 @@ class MonoNerfPictures:
         static = blended(rest, color)
         rgb, moved, surface = static.clone(), torch.zeros_like(static[:, :1]), expected(rest, places)
         # Of most rays nothing that moves is seen; these are spared the dynamic field.
-        some = s.proposals.meets(Seen(s.proposals.moving, rays.frames, rays.starts, rays.ways)).nonzero()[
-            :, 0
-        ]
+        grid = Seen(s.proposals.moving, rays.frames, rays.starts, rays.ways)
+        some = s.proposals.meets(grid).nonzero()[:, 0]
         if len(some):
             found = s.moving(rays.take(some), places[some], temporal, rays.frames[some])
             layers = layers_of(found.density, found.blend, density[some], placed.lengths[some])
@@ -171,42 +170,44 @@ class MonoNerfPictures:
         pixels = [to_pixels(to_camera(end, viewmat), focal, center, 1e-3) for end in ends]
         return pixels[1] - pixels[0], ends[1] - ends[0]
 
-    @torch.no_grad()
     def rest_without(self, camera: Cameras, frame: int) -> Float[Tensor, "H W 3"]:
         """Return what rests, seen by the camera of a training frame, without looking at that frame."""
         s, (spatial, _) = self.scene, self.features()
-        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
-        time, scene = float(s.videos.times[frame]), int(s.videos.scene_of[frame])
-        found = []
-        for i in range(0, len(bundle), self.rays_per_chunk):
-            rays = self.cast(bundle[i : i + self.rays_per_chunk], camera, time, scene)
-            others = rays.sources[0] != frame
-            rays = rays._replace(sources=rays.sources[:, others])
+
+        def chunk(bundle: RayBundle, view: View) -> tuple[Tensor]:
+            rays = self.cast(bundle, view.camera, view.time, view.scene)
+            rays = rays._replace(sources=rays.sources[:, rays.sources[0] != frame])
             placed = s.sample(rays, self.samples, jitter=False, with_moving=False)
             resting = s.resting(rays, s.places(rays, placed.at), placed.surface, spatial)
             weights = weights_of(resting.density, placed.lengths)
-            found.append(blended(weights, resting.color(weights)))
-        height, width = s.videos.sizes[frame].tolist()
-        return torch.cat(found).view(height, width, 3)
+            return (blended(weights, resting.color(weights)),)
 
-    @torch.no_grad()
+        (found,) = self._chunks(self._own_view(camera, frame), chunk)
+        return found.view(*s.videos.sizes[frame].tolist(), 3)
+
     def flow_to_next(self, camera: Cameras, frame: int) -> Float[Tensor, "P 2"]:
         """Return the flow from a training frame, through its own camera, to the next, in pixels."""
         s, (_, temporal) = self.scene, self.features()
-        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
-        time, scene = float(s.videos.times[frame]), int(s.videos.scene_of[frame])
         after = s.videos.known().after[frame]
-        found = []
-        for i in range(0, len(bundle), self.rays_per_chunk):
-            rays = self.cast(bundle[i : i + self.rays_per_chunk], camera, time, scene)
+
+        def chunk(bundle: RayBundle, view: View) -> tuple[Tensor]:
+            rays = self.cast(bundle, view.camera, view.time, view.scene)
             placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
             moving = s.moving(rays, s.places(rays, placed.at), temporal, rays.frames)
             later = expected(weights_of(moving.density, placed.lengths), moving.after)
-            found.append(s.project(later[:, None], after.expand(len(later)))[0][:, 0])
+            return (s.project(later[:, None], after.expand(len(later)))[0][:, 0],)
+
+        (found,) = self._chunks(self._own_view(camera, frame), chunk)
         height, width = s.videos.sizes[frame].tolist()
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        own = torch.stack([columns, rows], dim=-1).view(-1, 2).to(found[0]) + 0.5
-        return torch.cat(found) * s.videos.sizes[after].flip(0) - own
+        own = torch.stack([columns, rows], dim=-1).view(-1, 2).to(found) + 0.5
+        return found * s.videos.sizes[after].flip(0) - own
+
+    def _own_view(self, camera: Cameras, frame: int) -> View:
+        """Return a training frame's camera at its time, in its scene."""
+        videos = self.scene.videos
+        scene = int(videos.scene_of[frame])
+        return View(camera, float(videos.times[frame]), scene, scene)
 
     def velocity(self, points: Float[Tensor, "P 3"], time: float, scene: int) -> Float[Tensor, "P 3"]:
         """Return the velocity at points of a scene's world, world units per unit of time."""

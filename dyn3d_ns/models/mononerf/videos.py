@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
@@ -120,9 +120,16 @@ class Videos(nn.Module):
 
     def mask_of(self, frame: int) -> Bool[Tensor, "H W"]:
         """Return where something moves in a frame; a view of the buffer."""
+        return self._part(self.moving, frame)
+
+    def picture_of(self, frame: int) -> Float[Tensor, "H W 3"]:
+        """Return the picture of a frame in [0, 1]."""
+        return self._part(self.tables().colors.rows, frame)
+
+    def _part(self, rows: Shaped[Tensor, "T *C"], frame: int) -> Shaped[Tensor, "H W *C"]:
         height, width = self.sizes[frame].tolist()
         first = int(self.tables().colors.starts[frame])
-        return self.moving[first : first + height * width].view(height, width)
+        return rows[first : first + height * width].view(height, width, *rows.shape[1:])
 
     def space(self, scene: int) -> GridSpace:
         """Return the space of a scene."""

@@ -221,6 +221,17 @@ def test_a_moved_folder_of_a_scene_does_not_matter_for_its_name(scenes: Path, tm
     assert run_training(config).pipeline.model.scene_names == ("elsewhere",)
 
 
+def test_frames_unseen_in_one_scene_are_not_drawn_for_being_seen_in_another(
+    scenes: Path, tmp_path: Path
+) -> None:
+    """The last frames of both scenes have one time; 0:4 is all of B, and not the last of A."""
+    config = config_of(scenes, tmp_path, steps=4, scenes=("A", "B"))
+    config.pipeline.datamanager.dataparser.train_frames = "0:4"
+    manager = run_training(config).pipeline.datamanager
+    drawn = [manager.next_train(3)[1]["indices"][:, 0].tolist() for _ in range(30)]
+    assert set().union(*drawn) == {0, 1, 2, 3, 5, 6, 7, 8}
+
+
 def test_masks_that_were_made_are_mended_and_those_of_files_are_not(
     scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
