@@ -25,7 +25,7 @@ class Sampling(NamedTuple):
     window: tuple[float, float] | None = None
     """First and last normalised time; None for all."""
     frame_weights: Float[Tensor, "*S F"] | None = None
-    """How often each recorded time, of each scene, is drawn by a datamanager of rays; None for equally often."""
+    """How often a datamanager of rays draws each recorded time, of each scene; None for equally often."""
     image: int | None = None
     """The training image itself, by its number; None to draw one."""
 
