@@ -162,7 +162,6 @@ class DynamicField(nn.Module):
         octaves: int,
         density_scale: float,
         from_frames: bool,
-        guided: bool,
     ) -> None:
         """Build the network.
 
@@ -175,12 +174,10 @@ class DynamicField(nn.Module):
             octaves: Octaves of place and time.
             density_scale: Density of an output of about one.
             from_frames: Whether colours start from those of the frames.
-            guided: Whether features of the frames around count; else those of the frame itself stand in for
-                them, which is the ablation.
         """
         super().__init__()
         self.octaves, self.density_scale = octaves, density_scale
-        self.from_frames, self.guided = from_frames, guided
+        self.from_frames = from_frames
         self.place = nn.Linear(4 + 8 * octaves, width)
         self.global_places = nn.ModuleList(nn.Linear(width, width) for _ in range(global_blocks))
         self.global_codes = nn.ModuleList(nn.Linear(code, width) for _ in range(global_blocks))
@@ -197,9 +194,11 @@ class DynamicField(nn.Module):
         self.pick = nn.Linear(width, 3)
 
     def stem(
-        self, places: Float[Tensor, "P 3"], times: Float[Tensor, "P 1"], codes: Float[Tensor, "P D"]
+        self, places: Float[Tensor, "P 3"], times: Float[Tensor, "P 1"], codes: Float[Tensor, "R D"]
     ) -> Float[Tensor, "P W"]:
         """Return what velocity and matter have in common; ``times`` run from -1 to 1 over a video.
+
+        Each code is that of as many places as the others.
 
         The encoding has the length of the square root of half its size, as if of unit length each: that
         weakens high octaves, as in the paper.
@@ -208,7 +207,8 @@ class DynamicField(nn.Module):
         encoded = nn.functional.normalize(encoded, dim=-1) * math.sqrt(encoded.shape[-1] / 2)
         h = torch.relu(self.place(encoded))
         for place, code, block in zip(self.global_places, self.global_codes, self.global_blocks, strict=True):
-            h = torch.relu(block(torch.relu(place(h) + code(codes))))
+            told = place(h).view(len(codes), -1, h.shape[1]) + code(codes)[:, None]
+            h = torch.relu(block(torch.relu(told.view(h.shape))))
         return h
 
     def velocity(self, stem: Float[Tensor, "P W"]) -> Float[Tensor, "P 3"]:
@@ -217,7 +217,7 @@ class DynamicField(nn.Module):
 
     def forward(self, stem: Float[Tensor, "P W"], guides: Guides) -> Moving:
         """Return matter and blending of places, given their stem and features."""
-        now, before, after = guides if self.guided else Guides(guides.now, guides.now, guides.now)
+        now, before, after = guides
         around = 0.5 * (self.around(before) + self.around(after))
         apart = torch.cat([(now - before).abs(), (now - after).abs(), (before - after).abs()], dim=-1)
         added = self.aggregate(torch.relu(torch.cat([self.now(now), around], dim=-1))) + self.apart(apart)

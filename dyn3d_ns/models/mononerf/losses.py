@@ -78,6 +78,8 @@ class Rendered(NamedTuple):
     """Both fields along training rays."""
 
     at: Float[Tensor, "R S"]
+    lengths: Float[Tensor, "R S"]
+    places: Float[Tensor, "R S 3"]
     moving: MovingSamples
     moving_weights: Float[Tensor, "R S"]
     """Of the dynamic field alone."""

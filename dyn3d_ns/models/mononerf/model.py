@@ -33,7 +33,6 @@ from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import COLORS, DynamicField, StaticField
 from dyn3d_ns.models.mononerf.lookup import PackedMaps
 from dyn3d_ns.models.mononerf.losses import (
-    Flow,
     MonoNerfLosses,
     Rendered,
     Truth,
@@ -43,17 +42,17 @@ from dyn3d_ns.models.mononerf.losses import (
 )
 from dyn3d_ns.models.mononerf.make_encoder import EncoderKind, make_encoder
 from dyn3d_ns.models.mononerf.mending import mended_mask
+from dyn3d_ns.models.mononerf.motion import Integration
 from dyn3d_ns.models.mononerf.pictures import MonoNerfPictures, View
 from dyn3d_ns.models.mononerf.proposals import Proposals
 from dyn3d_ns.models.mononerf.scene import (
     Features,
-    Integration,
     MonoNerfScene,
     blended,
-    expected,
     layers_of,
     weights_of,
 )
+from dyn3d_ns.models.mononerf.supervision import flow_to, truth_of, warped
 from dyn3d_ns.models.mononerf.videos import Clip, RaysInCube, Videos
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
 from dyn3d_ns.viewer.scene_cameras import SceneCameras
@@ -158,12 +157,12 @@ class MonoNerfModel(DynamicMethod):
                 c.dynamic_blocks,
                 c.global_blocks,
                 *of,
-                guided=c.velocity_guided,
             ),
             Proposals(scenes, frames, c.cells),
             c.integration,
             c.flow_steps,
             c.sources,
+            guided=c.velocity_guided,
         )
         self.fitted = torch.tensor([split == "train" for split in data.splits])
         self.pictures = MonoNerfPictures(self.scene, c.eval_num_rays_per_chunk, c.eval_samples)
@@ -293,6 +292,22 @@ class MonoNerfModel(DynamicMethod):
         super().start_training(optimizers)
         self.pictures.forget()
 
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Take the scale of the velocity's colours from what moves in the middle frame of each scene."""
+        if self.config.parts == "static":
+            return
+        videos, speeds = self.scene.videos, []
+        for scene in range(videos.num_scenes):
+            frames = videos.frames_of(scene)
+            frame = int(frames[len(frames) // 2])
+            moves = videos.mask_of(frame).flatten()
+            if bool(moves.any()):
+                camera = self._cameras[frame : frame + 1].to(self.device)
+                speeds.append(self.pictures.own_motion(camera, frame).velocity[moves].norm(dim=-1))
+        if speeds:
+            self.top_speed.fill_(torch.cat(speeds).quantile(0.98).clamp_min(1e-3))
+
     def _features(self, part: Literal["static", "dynamic"]) -> Features:
         """Return the features of a part, made anew with gradients every so many steps."""
         encoder, period = self._encoder(part), self.config.encoder_period
@@ -341,13 +356,15 @@ class MonoNerfModel(DynamicMethod):
             rest = s.resting(rays, places, placed.surface, self._features("static"))
         seen = self._features("dynamic")
         moving = s.moving(rays, places, seen, rays.frames)
-        s.proposals.note(s.proposals.moving, rays.frames, places, moving.density * moving.blend)
+        s.note_moving(rays.frames, places, moving)
         layers = layers_of(moving.density, moving.blend, rest.density, placed.lengths)
         with torch.no_grad():
             color = rest.color(layers.resting)
         weights = weights_of(moving.density, placed.lengths)
         out = Rendered(
             placed.at,
+            placed.lengths,
+            places,
             moving,
             weights,
             weights_of(rest.density, placed.lengths),
@@ -355,7 +372,7 @@ class MonoNerfModel(DynamicMethod):
             blended(layers.moving, moving.color) + blended(layers.resting, color),
             blended(weights, moving.color),
         )
-        return {"rays": rays, "rgb": out.color, "rendered": out, "places": places, "lengths": placed.lengths}
+        return {"rays": rays, "rgb": out.color, "rendered": out}
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
         """Return nothing beside the losses."""
@@ -365,68 +382,29 @@ class MonoNerfModel(DynamicMethod):
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
         """Return the losses of the phase times their weights."""
-        truth = self._truth(outputs["rays"], outputs["bundle"], batch)
+        rays: RaysInCube = outputs["rays"]
+        truth = truth_of(self.scene.videos, rays, outputs["bundle"], batch)
         if "rendered" not in outputs:
             return static_losses(outputs["rgb"], outputs["weights"], outputs["at"], truth, self.config.losses)
-        flows = [self._flow(outputs, truth, batch, name) for name in ("flow", "flow_back")]
-        warped = self._warped(outputs, truth)
-        return dynamic_losses(outputs["rendered"], truth, flows, warped, self.config.losses)
+        out: Rendered = outputs["rendered"]
+        flows = [
+            flow_to(self.scene, rays, out, truth, (batch["flow"], batch["flow_valid"]), 1),
+            flow_to(self.scene, rays, out, truth, (batch["flow_back"], batch["flow_back_valid"]), -1),
+        ]
+        return dynamic_losses(out, truth, flows, self._warped(out, rays, truth), self.config.losses)
 
-    def _truth(self, rays: RaysInCube, bundle: RayBundle, batch: dict[str, Any]) -> Truth:
-        videos, indices = self.scene.videos, batch["indices"].to(self.device)
-        pixel = indices[:, [2, 1]].float() + 0.5
-        depth = batch["depth"][:, 0].to(self.device)
-        assert bundle.metadata is not None
-        points = bundle.origins + bundle.directions * bundle.metadata["directions_norm"] * depth[:, None]
-        at = torch.empty_like(depth)
-        of = videos.scene_of[rays.frames]
-        for scene in of.unique().tolist():
-            mine = of == scene
-            at[mine] = videos.depth_places(scene, points[mine], rays.starts[mine], rays.ways[mine])
-        at = torch.where(depth > 0, at.clamp(0, 1), torch.full_like(at, -1.0))
-        # The masks that the frames have by now, which a training may have mended.
-        size = videos.sizes[rays.frames].flip(1).float()
-        moves = videos.tables().moving.nearest(rays.frames, pixel / size)[:, 0] > 0.5
-        return Truth(batch["image"][:, :3].to(self.device), moves, at, pixel, size)
-
-    def _flow(self, outputs: dict[str, Any], truth: Truth, batch: dict[str, Any], name: str) -> Flow:
-        """Return the flow to the frame after or before: of the mean place of what the ray shows moving."""
-        out, rays, known = outputs["rendered"], outputs["rays"], self.scene.videos.known()
-        onwards = name == "flow"
-        places = out.moving.after if onwards else out.moving.before
-        to = (known.after if onwards else known.before)[rays.frames]
-        uv, ahead = self.scene.project(expected(out.moving_weights, places)[:, None], to)
-        made = uv[:, 0] * self.scene.videos.sizes[to].flip(1) - truth.pixel
-        valid = batch[f"{name}_valid"][:, 0].to(self.device) & ahead[:, 0] & (to != rays.frames)
-        return Flow(made, batch[name].to(self.device), valid)
-
-    def _warped(self, outputs: dict[str, Any], truth: Truth) -> Warped | None:
-        """Follow some rays a frame onwards or back, in turn, and look at the dynamic field there."""
-        c, s, rays = self.config.losses, self.scene, outputs["rays"]
+    def _warped(self, out: Rendered, rays: RaysInCube, truth: Truth) -> Warped | None:
+        """Follow some rays a frame onwards or back, in turn."""
+        c = self.config.losses
         if self.step % c.warp_period:
             return None
-        onwards = (self.step // c.warp_period) % 2 == 0
-        known, out = s.videos.known(), outputs["rendered"]
-        to = (known.after if onwards else known.before)[rays.frames]
-        there = (to != rays.frames).nonzero()[:, 0]
-        some = there[torch.randperm(len(there), device=there.device)[: round(len(there) * c.warp_share)]]
+        frames = 1 if (self.step // c.warp_period) % 2 == 0 else -1
+        there = (self.scene.videos.shifted(rays.frames, frames) != rays.frames).nonzero()[:, 0]
+        count = round(len(there) * c.warp_share)
+        some = there[torch.randperm(len(there), device=self.device)[:count]]
         if not len(some):
             return None
-        start = outputs["places"][some]
-        moved = (out.moving.after if onwards else out.moving.before)[some]
-        others = rays.take(some)
-        others = others._replace(frames=to[some], times=s.videos.times[to[some]])
-        found = s.moving(others, moved, self._made["dynamic"], to[some])
-        weights = weights_of(found.density, outputs["lengths"][some])
-        return Warped(
-            blended(weights, found.color),
-            truth.color[some],
-            found.before if onwards else found.after,
-            start,
-            found.velocity - out.moving.velocity[some],
-            found.blend,
-            truth.moves[some],
-        )
+        return warped(self.scene, rays, out, truth, self._made["dynamic"], some, frames)
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera of the scene that is shown, at its time.

@@ -87,6 +87,10 @@ class MonoNerfPictures:
         """Render what the dynamic field says."""
         return Motion(*self._chunks(view, self._moved))
 
+    def own_motion(self, camera: Cameras, frame: int) -> Motion:
+        """Render what the dynamic field says of a training frame, through its own camera."""
+        return self.motion(self._own_view(camera, frame))
+
     @torch.no_grad()
     def _chunks(
         self, view: View, chunk: Callable[[RayBundle, View], tuple[Tensor, ...]]
@@ -188,7 +192,7 @@ class MonoNerfPictures:
     def flow_to_next(self, camera: Cameras, frame: int) -> Float[Tensor, "P 2"]:
         """Return the flow from a training frame, through its own camera, to the next, in pixels."""
         s, (_, temporal) = self.scene, self.features()
-        after = s.videos.known().after[frame]
+        after = s.videos.shifted(torch.tensor(frame, device=s.videos.times.device), 1)
 
         def chunk(bundle: RayBundle, view: View) -> tuple[Tensor]:
             rays = self.cast(bundle, view.camera, view.time, view.scene)
@@ -214,7 +218,7 @@ class MonoNerfPictures:
         s, (_, temporal) = self.scene, self.features()
         space, frame = s.videos.space(scene), int(s.videos.frames_of(scene)[0])
         inside = space.of_world(points)
-        codes = s.temporal.code(temporal.pooled[scene]).expand(len(points), -1)
+        codes = s.temporal.code(temporal.pooled[scene])[None]
         times = points.new_full((len(points), 1), 2 * time - 1)
         moved = inside + 1e-2 * s.dynamic.velocity(s.dynamic.stem(inside, times, codes))
         return (space.to_world(moved) - points) / (1e-2 * s.videos.known().spacing[frame])

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 UNKNOWN = 256.0
-"""Density of cells that no sample has met, so that rays do look there."""
+"""Density of cells that no sample has met, so that rays of the training do look there."""
 _KEPT = 0.7
 """What is left of a cell's density when a sample meets it."""
 _PROBES = 48
@@ -83,8 +83,8 @@ class Proposals(nn.Module):
 
     @torch.no_grad()
     def meets(self, seen: Seen) -> Bool[Tensor, "R"]:
-        """Return which rays meet matter of a grid, or places that no sample has met."""
-        density = self._along(seen)
+        """Return which rays meet matter of a grid that samples of the training have met."""
+        density = _known(self._along(seen))
         return -torch.expm1(-density.amax(1) / _PROBES) > _MET
 
     def _along(self, seen: Seen) -> Float[Tensor, "R N"]:
@@ -100,11 +100,13 @@ class Proposals(nn.Module):
         Args:
             seen: Grids that rays go through, what rests and what moves.
             count: Samples of a ray.
-            jitter: Whether places are random within their parts of a ray.
+            jitter: Whether places are random within their parts of a ray, and cells that no sample has met
+                are looked into: the training does so.
         """
         rays, device = len(seen[0].starts), seen[0].starts.device
         middles = (torch.arange(_PROBES, device=device) + 0.5) / _PROBES
-        density = torch.stack([self._along(one) for one in seen]).sum(0)
+        found = [self._along(one) for one in seen]
+        density = torch.stack(found if jitter else [_known(one) for one in found]).sum(0)
         weights = seen_weights(density / _PROBES)
         surface = (weights * middles).sum(1) / weights.sum(1).clamp_min(1e-6)
         wide = nn.functional.max_pool1d(weights[:, None], 3, stride=1, padding=1)[:, 0]
@@ -118,6 +120,11 @@ class Proposals(nn.Module):
         ends = torch.cat([ends.new_zeros(rays, 1), ends, ends.new_ones(rays, 1)], dim=1)
         at = _quantiles(sums, wanted.expand(rays, count).contiguous())
         return Placed(at, torch.diff(ends), surface)
+
+
+def _known(density: Float[Tensor, "R N"]) -> Float[Tensor, "R N"]:
+    """Take cells that no sample has met as empty."""
+    return torch.where(density == UNKNOWN, torch.zeros_like(density), density)
 
 
 def _quantiles(sums: Float[Tensor, "R E"], wanted: Float[Tensor, "R Q"]) -> Float[Tensor, "R Q"]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dyn3d_ns.fields.integrate import integrate
-from dyn3d_ns.fields.neural_ode import integrate_ode
 from dyn3d_ns.geometry.cameras import divide
 from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import AtRest, DynamicField, Guides, Moving, StaticField
 from dyn3d_ns.models.mononerf.lookup import PackedMaps, pack
+from dyn3d_ns.models.mononerf.motion import Integration, Motion
 from dyn3d_ns.models.mononerf.proposals import Placed, Proposals, Seen, seen_weights
 from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
 
-Integration = Literal["euler", "ode"]
 HIDDEN = 0.1
 """Part of the training rays that look at no frame, so that the network knows what to show where none does."""
 VISIBLE = 1e-3
 """Share of a ray below which the colour of what rests is not evaluated, outside of its own training."""
 BEHIND = 1e3
 """Length that the last sample of a ray stands for, in lengths of the ray: nothing is behind it."""
+
 
 _NEAR = 1e-4
 """Depth below which places count as behind a camera."""
@@ -72,6 +71,7 @@ class MovingSamples(NamedTuple):
     before: Float[Tensor, "R S 3"]
     """Where places were a frame earlier."""
     after: Float[Tensor, "R S 3"]
+    """Where places will be a frame later."""
 
 
 class Layers(NamedTuple):
@@ -95,6 +95,7 @@ class MonoNerfScene(nn.Module):
         integration: Integration,
         flow_steps: int,
         sources: int,
+        guided: bool = True,
     ) -> None:
         """Put the parts together.
 
@@ -108,11 +109,14 @@ class MonoNerfScene(nn.Module):
             integration: How places are carried along the velocity.
             flow_steps: Steps of Euler's rule for a frame.
             sources: Frames that the static field looks at.
+            guided: Whether the dynamic field looks at the frames around; else its own stands in for them,
+                which is the ablation.
         """
         super().__init__()
         self.videos, self.spatial, self.temporal = videos, spatial, temporal
         self.static, self.dynamic, self.proposals = static, dynamic, proposals
-        self.integration, self.flow_steps, self.sources = integration, flow_steps, sources
+        self.integration: Integration = integration
+        self.flow_steps, self.sources, self.guided = flow_steps, sources, guided
 
     def encode(self, encoder: VideoEncoder) -> Features:
         """Return the features of all frames, with gradients if they are on."""
@@ -167,28 +171,41 @@ class MonoNerfScene(nn.Module):
         order = torch.arange(sources.shape[1], device=sources.device) + sources.shape[1] * ~usable
         return sources.gather(1, order.argsort(dim=1)[:, : self.sources])
 
+    def motion(self, rays: RaysInCube, count: int, seen: Features, frames: Int64[Tensor, "R"]) -> Motion:
+        """Return how so many places of each ray move, from the rays' times, in the videos of given frames."""
+        videos = self.videos
+        codes = self.temporal.code(seen.pooled)[videos.scene_of[frames]]
+        times, spacing = (
+            value.repeat_interleave(count)[:, None] for value in (rays.times, videos.known().spacing[frames])
+        )
+        return Motion(self.dynamic, codes, times, spacing, self.integration, self.flow_steps)
+
     def moving(
-        self, rays: RaysInCube, places: Float[Tensor, "R S 3"], seen: Features, frames: Int64[Tensor, "R"]
+        self,
+        rays: RaysInCube,
+        places: Float[Tensor, "R S 3"],
+        seen: Features,
+        frames: Int64[Tensor, "R"],
     ) -> MovingSamples:
-        """Evaluate the dynamic field at the rays' times, with features of the given frames of that time."""
+        """Evaluate the dynamic field at the rays' times.
+
+        Args:
+            rays: The rays.
+            places: Their samples.
+            seen: Features of all frames.
+            frames: Frames next to the rays' times.
+        """
         rows, count = places.shape[:2]
-        known, flat = self.videos.known(), places.flatten(0, 1)
-        scenes = self.videos.scene_of[frames]
-        codes = self.temporal.code(seen.pooled)[scenes][:, None].expand(rows, count, -1).flatten(0, 1)
-        times = rays.times[:, None].expand(rows, count).reshape(-1, 1)
-        spacing = known.spacing[frames][:, None].expand(rows, count).reshape(-1, 1)
-        stem = self.dynamic.stem(flat, 2 * times - 1, codes)
+        flat = places.flatten(0, 1)
+        motion = self.motion(rays, count, seen, frames)
+        stem = motion.stem(flat)
         velocity = self.dynamic.velocity(stem)
-
-        def rate(x: Tensor, passed: Tensor | float) -> Tensor:
-            return self.dynamic.velocity(self.dynamic.stem(x, 2 * (times + passed * spacing) - 1, codes))
-
+        before, after = (motion.carry(flat, velocity, passed) for passed in (-1.0, 1.0))
         # How many frames lie between the rays' times and those of their frames, -0.5 to 0.5.
-        ahead = (self.videos.times[frames] - rays.times)[:, None].expand(rows, count).reshape(-1, 1) / spacing
-        before = self._carry(rate, flat, velocity, -1.0)
-        after = self._carry(rate, flat, velocity, 1.0)
-        there = ahead.abs().max() > 1e-4
-        shift = ahead * velocity if there else 0.0
+        ahead = (self.videos.times[frames] - rays.times) / self.videos.known().spacing[frames]
+        shift = 0.0
+        if float(ahead.abs().max()) > 1e-4:
+            shift = ahead.repeat_interleave(count)[:, None] * velocity
         guides = self._guides(frames, flat + shift, before + shift, after + shift, seen, count)
         found: Moving = self.dynamic(stem, guides)
         shape = (rows, count)
@@ -201,12 +218,12 @@ class MonoNerfScene(nn.Module):
             after.view(*shape, 3),
         )
 
-    def _carry(self, rate, places: Tensor, velocity: Tensor, frames: float) -> Tensor:
-        """Carry places along the velocity field, whose value there is known, over a frame or back."""
-        if self.integration == "ode":
-            return integrate_ode(rate, places, 0.0, frames)
-        step = frames / self.flow_steps
-        return integrate(rate, places + step * velocity, step, frames, abs(step), "euler")
+    def note_moving(
+        self, frames: Int64[Tensor, "R"], places: Float[Tensor, "R S 3"], found: MovingSamples
+    ) -> None:
+        """Take what was found of frames over, to place samples by."""
+        grids = self.proposals
+        grids.note(grids.moving, frames, places.detach(), (found.density * found.blend).detach())
 
     def _guides(
         self,
@@ -218,23 +235,20 @@ class MonoNerfScene(nn.Module):
         count: int,
     ) -> Guides:
         """Gather features in a frame and those around it; beyond the ends of a video its own stand in."""
-        known = self.videos.known()
 
         def look(places: Tensor, of: Tensor) -> Tensor:
             uv, _ = self._project(places.view(len(of), count, 3), of)
-            return self._features(seen.maps, of[:, None].expand(-1, count).flatten(), uv.flatten(0, 1))
+            return self._features(seen.maps, of.repeat_interleave(count), uv.flatten(0, 1))
 
         here = look(now, frames)
-        if not self.dynamic.guided:
+        if not self.guided:
             return Guides(here, here, here)
-        first, last = known.before[frames], known.after[frames]
-        ends = [(first == frames), (last == frames)]
-        at_start, at_end = (end[:, None].expand(-1, count).reshape(-1, 1) for end in ends)
-        return Guides(
-            here,
-            torch.where(at_start, here, look(before, first)),
-            torch.where(at_end, here, look(after, last)),
-        )
+        around = []
+        for places, step in ((before, -1), (after, 1)):
+            to = self.videos.shifted(frames, step)
+            at_end = (to == frames).repeat_interleave(count)[:, None]
+            around.append(torch.where(at_end, here, look(places, to)))
+        return Guides(here, *around)
 
     def _features(
         self, maps: PackedMaps, frames: Int64[Tensor, "P"], uv: Float[Tensor, "P 2"]

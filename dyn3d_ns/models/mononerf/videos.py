@@ -110,6 +110,11 @@ class Videos(nn.Module):
         """Return the frames of a scene, in the order of time."""
         return (self.scene_of == scene).nonzero()[:, 0]
 
+    def shifted(self, frames: Int64[Tensor, "R"], by: int) -> Int64[Tensor, "R"]:
+        """Return the frames so many later, or earlier if that is negative, or the ends of their videos."""
+        known = self.known()
+        return torch.maximum(torch.minimum(frames + by, known.last[frames]), known.first[frames])
+
     def images_of(self, scene: int) -> Float[Tensor, "N 3 H W"]:
         """Return the pictures of a scene in [0, 1]."""
         frames = self.frames_of(scene)
@@ -146,7 +151,7 @@ class Videos(nn.Module):
         return self._tables
 
     def known(self) -> _Derived:
-        """Neighbours, projections and orders of all frames."""
+        """Ends of the videos, projections and orders of all frames."""
         if self._derived is None:
             self._derived = _derive(self)
         return self._derived
@@ -207,9 +212,9 @@ class _Tables(NamedTuple):
 
 
 class _Derived(NamedTuple):
-    before: Int64[Tensor, "F"]
-    """Frame before each, itself at the start of a video."""
-    after: Int64[Tensor, "F"]
+    first: Int64[Tensor, "F"]
+    """First frame of the video that each is of."""
+    last: Int64[Tensor, "F"]
     spacing: Float[Tensor, "F"]
     """Normalised time between two frames of the video."""
     projections: Float[Tensor, "F 3 4"]
@@ -221,13 +226,11 @@ class _Derived(NamedTuple):
 def _derive(videos: Videos) -> _Derived:
     scene_of, count = videos.scene_of, len(videos.scene_of)
     device = scene_of.device
-    every = torch.arange(count, device=device)
-    before, after = (every - 1).clamp_min(0), (every + 1).clamp_max(count - 1)
-    before = torch.where(scene_of[before] == scene_of, before, every)
-    after = torch.where(scene_of[after] == scene_of, after, every)
+    first, last = torch.empty_like(scene_of), torch.empty_like(scene_of)
     spacing, order = torch.ones(count, device=device), []
     for scene in range(videos.num_scenes):
         frames = videos.frames_of(scene)
+        first[frames], last[frames] = frames[0], frames[-1]
         if len(frames) > 1:
             spacing[frames] = torch.diff(videos.times[frames]).median()
         order.append(_by_distance(videos.poses[frames]) + frames[0])
@@ -240,7 +243,7 @@ def _derive(videos: Videos) -> _Derived:
     rows = [fx / width, zero, cx / width, zero, fy / height, cy / height, zero, zero, one]
     Ks = torch.stack(rows, dim=1).view(-1, 3, 3)
     projections = Ks @ viewmats @ maps[scene_of]
-    return _Derived(before, after, spacing, projections, torch.cat([o[:, :fewest] for o in order]))
+    return _Derived(first, last, spacing, projections, torch.cat([o[:, :fewest] for o in order]))
 
 
 def _by_distance(poses: Float[Tensor, "N 3 4"]) -> Int64[Tensor, "N M"]:

@@ -40,11 +40,12 @@ def small_scene(
         SmallEncoder(4, 0),
         SmallEncoder(4, 6),
         StaticField(4 + COLORS, 16, 3, *of),
-        DynamicField(4 + COLORS, 6, 16, 3, 2, *of, guided=guided),
+        DynamicField(4 + COLORS, 6, 16, 3, 2, *of),
         Proposals(videos.num_scenes, len(videos.times), (8, 6, 8)),
         integration,
         flow_steps,
         2,
+        guided=guided,
     )
 
 

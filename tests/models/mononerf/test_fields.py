@@ -13,9 +13,9 @@ from dyn3d_ns.models.mononerf.fields import (
 )
 
 
-def dynamic(guided: bool = True, from_frames: bool = True) -> DynamicField:
+def dynamic(from_frames: bool = True) -> DynamicField:
     torch.manual_seed(0)
-    return DynamicField(4 + COLORS, 6, 16, 3, 2, 4, 64.0, from_frames, guided)
+    return DynamicField(4 + COLORS, 6, 16, 3, 2, 4, 64.0, from_frames)
 
 
 def guides(points: int = 10) -> Guides:
@@ -49,27 +49,17 @@ def test_velocity_depends_on_place_time_and_clip_and_is_bounded():
         assert not torch.allclose(field.velocity(other), found)
 
 
-def test_features_of_the_frames_around_count_only_where_guided():
+def test_density_depends_on_features_of_all_three_frames():
     places, times, codes, seen = torch.rand(10, 3), torch.zeros(10, 1), torch.rand(10, 6), guides()
-    for guided in (True, False):
-        field = dynamic(guided)
-        with torch.no_grad():
-            for block in field.blocks:
-                block.second.weight.normal_()
-            stem = field.stem(places, times, codes)
-            found = field(stem, seen)
-            for changed in (seen._replace(before=guides().before), seen._replace(after=guides().after)):
-                other = field(stem, changed)
-                same = torch.allclose(other.matter.density, found.matter.density)
-                assert same == (not guided)
-            assert not torch.allclose(
-                field(stem, seen._replace(now=guides().now)).matter.density, found.matter.density
-            )
-
-
-def test_the_ablation_has_the_same_parameters():
-    shapes = [[p.shape for p in dynamic(guided).parameters()] for guided in (True, False)]
-    assert shapes[0] == shapes[1]
+    field = dynamic()
+    with torch.no_grad():
+        for block in field.blocks:
+            block.second.weight.normal_()
+        stem = field.stem(places, times, codes)
+        found = field(stem, seen)
+        for name in ("now", "before", "after"):
+            changed = seen._replace(**{name: getattr(guides(), name)})
+            assert not torch.allclose(field(stem, changed).matter.density, found.matter.density)
 
 
 def test_colors_start_from_those_of_the_frames():

@@ -215,6 +215,17 @@ def test_velocity_is_in_units_of_the_world(both: Path) -> None:
     torch.testing.assert_close(model.velocity_at(points, 0.5), expected, rtol=1e-2, atol=1e-2)
 
 
+def test_velocity_is_coloured_on_the_scale_of_what_moves(both: Path) -> None:
+    _, pipeline, _, _ = eval_setup(both, test_mode="test")
+    model = pipeline.model
+    speeds = []
+    for frame in (2, 5 + 2):
+        camera = pipeline.datamanager.train_cameras[frame : frame + 1]
+        moves = model.scene.videos.mask_of(frame).flatten()
+        speeds.append(model.pictures.own_motion(camera, frame).velocity[moves].norm(dim=-1))
+    torch.testing.assert_close(model.top_speed, torch.cat(speeds).quantile(0.98), rtol=1e-3, atol=1e-6)
+
+
 def test_a_moved_folder_of_a_scene_does_not_matter_for_its_name(scenes: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(scenes / "B", tmp_path / "elsewhere")
     config = config_of(moved, tmp_path / "out", steps=2)

@@ -2,7 +2,7 @@
 
 import torch
 
-from dyn3d_ns.models.mononerf.proposals import Proposals, Seen
+from dyn3d_ns.models.mononerf.proposals import UNKNOWN, Proposals, Seen
 
 
 def grids(*, matter_at: int | None) -> tuple[Proposals, Seen]:
@@ -52,3 +52,15 @@ def test_densities_are_noted_in_the_cells_that_samples_lie_in():
     torch.testing.assert_close(made.moving[2, 1, 2, 3], torch.tensor(0.0), atol=1e-3, rtol=0)
     changed = (made.moving[2] != before[2]).sum()
     assert int(changed) == 2
+
+
+def test_pictures_do_not_look_into_cells_that_no_sample_has_met_but_the_training_does():
+    made, seen = grids(matter_at=10)
+    made.resting[0, 3] = UNKNOWN
+    picture, training = (made.sample([seen], 32, jitter=jitter) for jitter in (False, True))
+    near = [((found.at - 3.5 / 16).abs() < 1.5 / 16).float().mean() for found in (picture, training)]
+    assert float(near[0]) < 0.2 and float(near[1]) > 0.5
+    assert bool(made.meets(seen).all())
+    empty, seen = grids(matter_at=None)
+    empty.resting[0, 3] = UNKNOWN
+    assert not bool(empty.meets(seen).any())

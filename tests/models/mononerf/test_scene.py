@@ -42,6 +42,9 @@ def test_a_constant_velocity_carries_a_frame_forth_and_back(videos, flow_steps, 
     torch.testing.assert_close(found.velocity, move)
     torch.testing.assert_close(found.after - places, move, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.before - places, -move, atol=1e-5, rtol=0)
+    motion = scene.motion(rays, 3, scene.encode(scene.temporal), rays.frames)
+    far = motion.carry(places.flatten(0, 1), found.velocity.flatten(0, 1), 3.0).view(places.shape)
+    torch.testing.assert_close(far - places, 3 * move, atol=1e-5, rtol=0)
 
 
 def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch):
@@ -68,6 +71,22 @@ def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch
         after = colors(places + shift, later) if later != frame else guides.now[:, -3:]
         torch.testing.assert_close(guides.before[:, -3:], before, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(guides.after[:, -3:], after, atol=1e-4, rtol=1e-4)
+
+
+def test_without_guides_frames_around_do_not_count(videos, monkeypatch):
+    """The ablation has the same network, which sees the frame of its time in place of those around."""
+    seen: list[Guides] = []
+    for guided in (True, False):
+        scene = small_scene(videos, guided=guided)
+        constant_move(scene, [0.05, 0.0, 0.0])
+        forward = scene.dynamic.forward
+        monkeypatch.setattr(scene.dynamic, "forward", lambda h, g, to=forward: (seen.append(g), to(h, g))[1])
+        rays = rays_of(scene, 6)
+        scene.moving(rays, scene.places(rays, torch.rand(5, 2)), scene.encode(scene.temporal), rays.frames)
+    guided, alone = seen
+    torch.testing.assert_close(guided.now, alone.now)
+    assert not torch.allclose(guided.before, guided.now) and not torch.allclose(guided.after, guided.now)
+    assert torch.equal(alone.before, alone.now) and torch.equal(alone.after, alone.now)
 
 
 def test_between_two_frames_places_are_carried_to_the_nearer_one(videos, monkeypatch):

@@ -11,8 +11,10 @@ from tests.models.mononerf.conftest import row_of_cameras, small_clip, turned
 def test_frames_are_counted_through_and_neighbours_stay_within_a_video(videos):
     known = videos.known()
     assert videos.scene_of.tolist() == [0] * 4 + [1] * 5
-    assert known.before.tolist() == [0, 0, 1, 2, 4, 4, 5, 6, 7]
-    assert known.after.tolist() == [1, 2, 3, 3, 5, 6, 7, 8, 8]
+    every = torch.arange(9)
+    assert videos.shifted(every, -1).tolist() == [0, 0, 1, 2, 4, 4, 5, 6, 7]
+    assert videos.shifted(every, 1).tolist() == [1, 2, 3, 3, 5, 6, 7, 8, 8]
+    assert videos.shifted(every, 3).tolist() == [3, 3, 3, 3, 7, 8, 8, 8, 8]
     torch.testing.assert_close(known.spacing, torch.tensor([1 / 3] * 4 + [1 / 4] * 5))
 
 
