@@ -19,7 +19,8 @@ from typing import Any
 import tyro
 from rich.console import Console
 from rich.table import Table
-from training_step import take_steps
+from training_step import Args as StepArgs
+from training_step import build, take_steps
 
 PARTS = 4
 """Parts of the training that are told apart."""
@@ -41,18 +42,9 @@ class Args:
 
 def start(method: str, args: Args, output: str) -> Any:
     """Set a trainer up as ns-train does."""
-    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion  # noqa: PLC0415 (seconds to import)
-
-    words = [method, "--data", str(args.data), "--output-dir", output, "--vis", "tensorboard"]
-    words += ["--max-num-iterations", str(args.steps), "dynamic-scene-data"]
-    config: Any = tyro.cli(AnnotatedBaseConfigUnion, args=words)  # type: ignore[arg-type]
-    config.set_timestamp()
-    config.pipeline.datamanager.data = config.data
+    options = ["--max-num-iterations", str(args.steps), "dynamic-scene-data"]
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer = config.setup(local_rank=0, world_size=1)
-        trainer.setup()
-    trainer.pipeline.train()
-    return trainer
+        return build(StepArgs(data=args.data, method=method), output, None, options=options)
 
 
 def main(args: Args) -> None:
