@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from dyn3d_ns.models.mononerf.videos import RaysInCube
 
 VISIBLE = 0.5
 """Share of what moves in a pixel from which its motion is shown at full."""
+_KEPT = 16
+"""Cameras for which what rests is kept, so that to go through time costs what moves alone."""
 
 
 class Picture(NamedTuple):
@@ -50,6 +53,14 @@ class Motion(NamedTuple):
     """World units per unit of time."""
 
 
+class Rest(NamedTuple):
+    """What rests alone, as a camera shows it at any time."""
+
+    color: Float[Tensor, "P 3"]
+    at: Float[Tensor, "P 1"]
+    """How far along each ray its surface is, 0 to 1."""
+
+
 class View(NamedTuple):
     """A camera at its time, in the world of a scene, before what rests in another or the same."""
 
@@ -66,10 +77,12 @@ class MonoNerfPictures:
         """Render a scene with so many samples a ray."""
         self.scene, self.rays_per_chunk, self.samples = scene, rays_per_chunk, samples
         self._features: tuple[Features, Features] | None = None
+        self._rests: OrderedDict[tuple[int, bytes], Rest] = OrderedDict()
 
     def forget(self) -> None:
-        """Drop the features kept, which are out of date once the networks have changed."""
+        """Drop what is kept, which is out of date once the networks have changed."""
         self._features = None
+        self._rests.clear()
 
     @torch.no_grad()
     def features(self) -> tuple[Features, Features]:
@@ -81,11 +94,33 @@ class MonoNerfPictures:
 
     def render(self, view: View) -> Picture:
         """Render what a camera shows."""
-        return Picture(*self._chunks(view, self._shown))
+        rest = self.rest(view.camera, view.background)
+        shown = self._chunks(view.camera, lambda bundle, part: self._shown(bundle, view, part, rest))
+        return Picture(*shown)
+
+    def rest(self, camera: Cameras, scene: int) -> Rest:
+        """Render what rests in a scene, which takes no time into account; it is kept for some cameras."""
+        key = scene, _key(camera)
+        if key not in self._rests:
+            self._rests[key] = Rest(
+                *self._chunks(camera, lambda bundle, _: self._rest_of(self.cast(bundle, camera, 0.0, scene)))
+            )
+        self._rests.move_to_end(key)
+        while len(self._rests) > _KEPT:
+            self._rests.popitem(last=False)
+        return self._rests[key]
+
+    def _rest_of(self, rays: RaysInCube) -> Rest:
+        s = self.scene
+        placed = s.sample(rays, self.samples, jitter=False, with_moving=False)
+        resting = s.resting(rays, s.places(rays, placed.at), placed.surface, self.features()[0])
+        weights = weights_of(resting.density, placed.lengths)
+        color = blended(weights, resting.color(weights)).clamp(0, 1)
+        return Rest(color, expected(weights, placed.at[..., None]))
 
     def motion(self, view: View) -> Motion:
         """Render what the dynamic field says."""
-        return Motion(*self._chunks(view, self._moved))
+        return Motion(*self._chunks(view.camera, lambda bundle, _: self._moved(bundle, view)))
 
     def own_motion(self, camera: Cameras, frame: int) -> Motion:
         """Render what the dynamic field says of a training frame, through its own camera."""
@@ -93,12 +128,13 @@ class MonoNerfPictures:
 
     @torch.no_grad()
     def _chunks(
-        self, view: View, chunk: Callable[[RayBundle, View], tuple[Tensor, ...]]
+        self, camera: Cameras, chunk: Callable[[RayBundle, slice], tuple[Tensor, ...]]
     ) -> list[Float[Tensor, "P D"]]:
-        bundle = view.camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
-        starts = range(0, len(bundle), self.rays_per_chunk)
-        parts = [chunk(bundle[i : i + self.rays_per_chunk], view) for i in starts]
-        return [torch.cat(values) for values in zip(*parts, strict=True)]
+        """Return what is made of the rays of a camera, some of them at a time, and of which."""
+        bundle = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
+        parts = [slice(i, i + self.rays_per_chunk) for i in range(0, len(bundle), self.rays_per_chunk)]
+        found = [chunk(bundle[part], part) for part in parts]
+        return [torch.cat(values) for values in zip(*found, strict=True)]
 
     def cast(self, bundle: RayBundle, camera: Cameras, time: float, scene: int) -> RaysInCube:
         """Bring rays of a camera into the cube of a scene, with the frame next to a time and the nearest
@@ -121,33 +157,33 @@ class MonoNerfPictures:
             order.expand(count, -1),
         )
 
-    def _shown(self, bundle: RayBundle, view: View) -> Picture:
+    def _shown(self, bundle: RayBundle, view: View, part: slice, rest: Rest) -> Picture:
         s, (spatial, temporal) = self.scene, self.features()
         rays = self.cast(bundle, view.camera, view.time, view.scene)
-        behind = rays
-        if view.background != view.scene:
-            behind = self.cast(bundle, view.camera, view.time, view.background)
-        placed = s.sample(rays, self.samples, jitter=False, with_moving=True, behind=behind)
-        resting = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
-        places, density = s.places(rays, placed.at), resting.density
-        rest = weights_of(density, placed.lengths)
-        color = resting.color(rest)
-        static = blended(rest, color)
-        rgb, moved, surface = static.clone(), torch.zeros_like(static[:, :1]), expected(rest, places)
-        # Of most rays nothing that moves is seen; these are spared the dynamic field.
+        color, at = rest.color[part], rest.at[part]
+        rgb, moved = color.clone(), torch.zeros_like(at)
+        # Places at rest are those of the scene in front, also before another's background.
+        surface = s.places(rays, at)[:, 0]
+        # Of most rays nothing that moves is seen.
         grid = Seen(s.proposals.moving, rays.frames, rays.starts, rays.ways)
         some = s.proposals.meets(grid).nonzero()[:, 0]
         if len(some):
-            found = s.moving(rays.take(some), places[some], temporal, rays.frames[some])
-            layers = layers_of(found.density, found.blend, density[some], placed.lengths[some])
-            rgb[some] = blended(layers.moving, found.color) + blended(layers.resting, color[some])
+            behind = rays = rays.take(some)
+            if view.background != view.scene:
+                behind = self.cast(bundle, view.camera, view.time, view.background).take(some)
+            placed = s.sample(rays, self.samples, jitter=False, with_moving=True, behind=behind)
+            resting = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
+            places = s.places(rays, placed.at)
+            found = s.moving(rays, places, temporal, rays.frames)
+            layers = layers_of(found.density, found.blend, resting.density, placed.lengths)
+            back = blended(layers.resting, resting.color(layers.resting))
+            rgb[some] = blended(layers.moving, found.color) + back
             moved[some] = layers.moving.sum(1, keepdim=True)
-            # Places at rest are those of the scene in front, also before another's background.
-            surface[some] = expected(layers.moving + layers.resting, places[some])
+            surface[some] = expected(layers.moving + layers.resting, places)
         world = s.videos.space(view.scene).to_world(surface)
         viewmats = viewmats_of(view.camera.camera_to_worlds.reshape(-1, 3, 4))
         depth = to_camera(world, viewmats[0])[:, 2:]
-        return Picture(rgb.clamp(0, 1), static.clamp(0, 1), depth, moved)
+        return Picture(rgb.clamp(0, 1), color, depth, moved)
 
     def _moved(self, bundle: RayBundle, view: View) -> Motion:
         s, (_, temporal) = self.scene, self.features()
@@ -176,32 +212,29 @@ class MonoNerfPictures:
 
     def rest_without(self, camera: Cameras, frame: int) -> Float[Tensor, "H W 3"]:
         """Return what rests, seen by the camera of a training frame, without looking at that frame."""
-        s, (spatial, _) = self.scene, self.features()
+        scene = int(self.scene.videos.scene_of[frame])
 
-        def chunk(bundle: RayBundle, view: View) -> tuple[Tensor]:
-            rays = self.cast(bundle, view.camera, view.time, view.scene)
-            rays = rays._replace(sources=rays.sources[:, rays.sources[0] != frame])
-            placed = s.sample(rays, self.samples, jitter=False, with_moving=False)
-            resting = s.resting(rays, s.places(rays, placed.at), placed.surface, spatial)
-            weights = weights_of(resting.density, placed.lengths)
-            return (blended(weights, resting.color(weights)),)
+        def chunk(bundle: RayBundle, part: slice) -> Rest:
+            rays = self.cast(bundle, camera, 0.0, scene)
+            return self._rest_of(rays._replace(sources=rays.sources[:, rays.sources[0] != frame]))
 
-        (found,) = self._chunks(self._own_view(camera, frame), chunk)
-        return found.view(*s.videos.sizes[frame].tolist(), 3)
+        found, _ = self._chunks(camera, chunk)
+        return found.view(*self.scene.videos.sizes[frame].tolist(), 3)
 
     def flow_to_next(self, camera: Cameras, frame: int) -> Float[Tensor, "P 2"]:
         """Return the flow from a training frame, through its own camera, to the next, in pixels."""
         s, (_, temporal) = self.scene, self.features()
         after = s.videos.shifted(torch.tensor(frame, device=s.videos.times.device), 1)
+        view = self._own_view(camera, frame)
 
-        def chunk(bundle: RayBundle, view: View) -> tuple[Tensor]:
-            rays = self.cast(bundle, view.camera, view.time, view.scene)
+        def chunk(bundle: RayBundle, part: slice) -> tuple[Tensor]:
+            rays = self.cast(bundle, camera, view.time, view.scene)
             placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
             moving = s.moving(rays, s.places(rays, placed.at), temporal, rays.frames)
             later = expected(weights_of(moving.density, placed.lengths), moving.after)
             return (s.project(later[:, None], after.expand(len(later)))[0][:, 0],)
 
-        (found,) = self._chunks(self._own_view(camera, frame), chunk)
+        (found,) = self._chunks(camera, chunk)
         height, width = s.videos.sizes[frame].tolist()
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         own = torch.stack([columns, rows], dim=-1).view(-1, 2).to(found) + 0.5
@@ -222,3 +255,12 @@ class MonoNerfPictures:
         times = points.new_full((len(points), 1), 2 * time - 1)
         moved = inside + 1e-2 * s.dynamic.velocity(s.dynamic.stem(inside, times, codes))
         return (space.to_world(moved) - points) / (1e-2 * s.videos.known().spacing[frame])
+
+
+def _key(camera: Cameras) -> bytes:
+    """Return what tells cameras apart but for their times."""
+    known = (camera.camera_to_worlds, camera.fx, camera.fy, camera.cx, camera.cy, camera.height, camera.width)
+    told = [value.detach().double().flatten() for value in (*known, camera.camera_type)]
+    if camera.distortion_params is not None:
+        told.append(camera.distortion_params.detach().double().flatten())
+    return torch.cat(told).cpu().numpy().tobytes()
