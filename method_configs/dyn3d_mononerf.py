@@ -48,6 +48,7 @@ dyn3d_mononerf_paper = _two_parts(
         temporal_encoder="slowonly",
         spatial_encoder="resnet18",
         colors_from_frames=False,
+        depth_cues=False,
         losses=MonoNerfLosses(behind=0.0, depth=0.04, warp_period=1, warp_share=1.0),
     ),
     5e-4,
@@ -59,10 +60,11 @@ dyn3d_mononerf_paper = _two_parts(
 dyn3d_mononerf_fast = _two_parts(
     "dyn3d-mononerf-fast",
     "dyn3d-mononerf with smaller networks and few samples a ray: two CPU cores, minutes.",
-    3_000,
+    2_700,
     MonoNerfModelConfig(
         static_part=1 / 3,
         flow_steps=1,
+        encoder_period=8,
         channels=16,
         code=32,
         width=64,

@@ -17,6 +17,8 @@ from dyn3d_ns.fields.encoding import encode
 
 COLORS = 3
 """Channels at the end of every feature: the colour of the frame at full resolution."""
+DEPTH_CUES = 4
+"""Channels at the start of what moves sees: how a place lies to the surface that the frame shows there."""
 LARGEST_MOVE = 0.3
 """Most that a place moves from one frame to the next, in half sides of the cube."""
 
@@ -166,7 +168,7 @@ class DynamicField(nn.Module):
         """Build the network.
 
         Args:
-            channels: Of a feature, its colour included.
+            channels: Of a feature, its colour and what is said of its depth included.
             code: Size of the clip's code.
             width: Units of a hidden layer.
             blocks: Residual blocks of the head.

@@ -30,7 +30,7 @@ from dyn3d_ns.metrics.evaluation import RegionError, region_errors
 from dyn3d_ns.metrics.image import quantize
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.mononerf.encoders import VideoEncoder
-from dyn3d_ns.models.mononerf.fields import COLORS, DynamicField, StaticField
+from dyn3d_ns.models.mononerf.fields import COLORS, DEPTH_CUES, DynamicField, StaticField
 from dyn3d_ns.models.mononerf.lookup import PackedMaps
 from dyn3d_ns.models.mononerf.losses import (
     MonoNerfLosses,
@@ -107,6 +107,8 @@ class MonoNerfModelConfig(DynamicMethodConfig):
     """Frames that what rests looks at."""
     colors_from_frames: bool = True
     """Start from the colours of the frames; without, the networks make them from features alone."""
+    depth_cues: bool = True
+    """Tell what moves how a place lies to the depth that a frame has there, where one is known."""
     samples: int = 64
     """Samples of a ray in training."""
     eval_samples: int = 64
@@ -151,7 +153,7 @@ class MonoNerfModel(DynamicMethod):
             temporal,
             StaticField(spatial.channels + COLORS, c.width, c.static_blocks, *of),
             DynamicField(
-                temporal.channels + COLORS,
+                temporal.channels + DEPTH_CUES * c.depth_cues + COLORS,
                 c.code,
                 c.width,
                 c.dynamic_blocks,
@@ -163,6 +165,7 @@ class MonoNerfModel(DynamicMethod):
             c.flow_steps,
             c.sources,
             guided=c.velocity_guided,
+            depth_cues=c.depth_cues,
         )
         self.fitted = torch.tensor([split == "train" for split in data.splits])
         self.pictures = MonoNerfPictures(self.scene, c.eval_num_rays_per_chunk, c.eval_samples)
@@ -189,6 +192,7 @@ class MonoNerfModel(DynamicMethod):
                     torch.stack([batch["image"][..., :3] for batch in some]),
                     torch.stack([batch["dynamic_mask"][..., 0] for batch in some]),
                     dataset.cameras[frames],
+                    torch.stack([batch["depth"][..., 0] for batch in some]),
                     dataset.scene_box.aabb,
                     known.depth_bounds,
                 )

@@ -96,6 +96,7 @@ class MonoNerfScene(nn.Module):
         flow_steps: int,
         sources: int,
         guided: bool = True,
+        depth_cues: bool = True,
     ) -> None:
         """Put the parts together.
 
@@ -111,12 +112,14 @@ class MonoNerfScene(nn.Module):
             sources: Frames that the static field looks at.
             guided: Whether the dynamic field looks at the frames around; else its own stands in for them,
                 which is the ablation.
+            depth_cues: Whether it is told how places lie to the depths that frames have.
         """
         super().__init__()
         self.videos, self.spatial, self.temporal = videos, spatial, temporal
         self.static, self.dynamic, self.proposals = static, dynamic, proposals
         self.integration: Integration = integration
-        self.flow_steps, self.sources, self.guided = flow_steps, sources, guided
+        self.flow_steps, self.sources = flow_steps, sources
+        self.guided, self.depth_cues = guided, depth_cues
 
     def encode(self, encoder: VideoEncoder) -> Features:
         """Return the features of all frames, with gradients if they are on."""
@@ -237,8 +240,12 @@ class MonoNerfScene(nn.Module):
         """Gather features in a frame and those around it; beyond the ends of a video its own stand in."""
 
         def look(places: Tensor, of: Tensor) -> Tensor:
-            uv, _ = self._project(places.view(len(of), count, 3), of)
-            return self._features(seen.maps, of.repeat_interleave(count), uv.flatten(0, 1))
+            inside = places.detach().view(len(of), count, 3)
+            uv, _ = self.project(inside, of)
+            found = self._features(seen.maps, of.repeat_interleave(count), uv.flatten(0, 1))
+            if not self.depth_cues:
+                return found
+            return torch.cat([self.videos.depth_cues(inside, of, uv).flatten(0, 1), found], dim=-1)
 
         here = look(now, frames)
         if not self.guided:

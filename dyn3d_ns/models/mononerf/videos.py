@@ -19,6 +19,8 @@ from dyn3d_ns.geometry.cameras import from_pixels, to_camera, to_world, viewmats
 from dyn3d_ns.geometry.ndc import GridSpace, disparity_of, is_forward_facing, mean_viewmat
 from dyn3d_ns.models.mononerf.lookup import PackedMaps
 
+_DEPTH_SCALES = 0.05, 0.01
+"""Differences of depth, as parts of it, that count as small."""
 _ORDER = 12
 """Frames that one is compared with for a place's colour when nothing moves, at most."""
 
@@ -31,6 +33,8 @@ class Clip(NamedTuple):
     """Where something moves."""
     cameras: Cameras
     """One a frame, with times in [0, 1]."""
+    depth: Float[Tensor, "N H W"]
+    """Planar depth, world units; 0 where it is not known."""
     box: Float[Tensor, "2 3"]
     """Box of the scene, used where its cameras do not look the same way."""
     depths: tuple[float, float] | None
@@ -45,6 +49,7 @@ class Videos(nn.Module):
         super().__init__()
         self.register_buffer("pixels", torch.zeros(0, 3, dtype=torch.uint8))
         self.register_buffer("moving", torch.zeros(0, dtype=torch.bool))
+        self.register_buffer("depth", torch.zeros(0))
         self.register_buffer("sizes", torch.ones(frames, 2, dtype=torch.long))
         self.register_buffer("poses", torch.zeros(frames, 3, 4))
         self.register_buffer("intrinsics", torch.ones(frames, 4))
@@ -57,6 +62,8 @@ class Videos(nn.Module):
     """RGB of all frames after one another [T, 3]."""
     moving: Tensor
     """Where something moves [T]."""
+    depth: Tensor
+    """Planar depth [T], world units; 0 where it is not known."""
     sizes: Tensor
     """Height and width [F, 2]."""
     poses: Tensor
@@ -81,6 +88,7 @@ class Videos(nn.Module):
         device = self.poses.device
         self.pixels = torch.cat([clip.images.reshape(-1, 3) for clip in clips]).to(device)
         self.moving = torch.cat([clip.moving.flatten() for clip in clips]).to(device)
+        self.depth = torch.cat([clip.depth.flatten() for clip in clips]).to(device)
         sizes = [[*clip.images.shape[1:3]] for clip in clips for _ in clip.images]
         self.sizes = torch.tensor(sizes, device=device)
         cameras = [clip.cameras for clip in clips]
@@ -141,13 +149,16 @@ class Videos(nn.Module):
         return GridSpace.from_tensor(self.space_rows[scene])
 
     def tables(self) -> _Tables:
-        """Colours and masks of all frames, to look up."""
+        """Colours, masks and depths of all frames, to look up."""
         if self._tables is None:
             heights, widths = self.sizes.unbind(1)
             areas = heights * widths
             starts = areas.cumsum(0) - areas
             colors = PackedMaps(self.pixels.float() / 255, starts, heights, widths)
-            self._tables = _Tables(colors, colors._replace(rows=self.moving.float()[:, None]))
+            moving, depth = (
+                colors._replace(rows=rows[:, None]) for rows in (self.moving.float(), self.depth)
+            )
+            self._tables = _Tables(colors, moving, depth)
         return self._tables
 
     def known(self) -> _Derived:
@@ -172,6 +183,36 @@ class Videos(nn.Module):
             first = torch.minimum(a, b).amax(1, keepdim=True).clamp_min(0)
             last = torch.maximum(torch.maximum(a, b).amin(1, keepdim=True), first + 1e-3)
         return start + first * way, (last - first) * way
+
+    @torch.no_grad()
+    def depth_cues(
+        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"], uv: Float[Tensor, "R S 2"]
+    ) -> Float[Tensor, "R S 4"]:
+        """Say how places of the cube lie to what frames show there, as far as their depth is known.
+
+        Args:
+            places: The places.
+            frames: A frame for those of each ray.
+            uv: Where it sees them, 0 to 1 from corner to corner.
+
+        Returns:
+            Whether they lie before (to -1) or behind (to 1), in a wide and a narrow range; whether at the
+            surface (1); and whether that is known (1). All 0 where it is not.
+        """
+        known = self.known()
+
+        def along(row: Float[Tensor, "R 4"]) -> Float[Tensor, "R S"]:
+            return (places @ row[:, :3, None])[..., 0] + row[:, None, 3]
+
+        own = along(known.projections[frames][:, 2]) / along(known.scales[frames])
+        shown = self.tables().depth.nearest(frames[:, None].expand(uv.shape[:2]), uv)[..., 0]
+        tells = (shown > 0) & (own > 0) & ((uv > 0) & (uv < 1)).all(-1)
+        apart = torch.where(
+            tells, torch.log(own.clamp_min(1e-9) / shown.clamp_min(1e-9)), torch.zeros_like(own)
+        )
+        wide, narrow = (apart / scale for scale in _DEPTH_SCALES)
+        cues = [wide.tanh(), narrow.tanh(), torch.exp(-narrow.square()), torch.ones_like(apart)]
+        return torch.stack(cues, dim=-1) * tells[..., None]
 
     def depth_places(
         self,
@@ -209,6 +250,7 @@ class RaysInCube(NamedTuple):
 class _Tables(NamedTuple):
     colors: PackedMaps
     moving: PackedMaps
+    depth: PackedMaps
 
 
 class _Derived(NamedTuple):
@@ -219,6 +261,8 @@ class _Derived(NamedTuple):
     """Normalised time between two frames of the video."""
     projections: Float[Tensor, "F 3 4"]
     """From homogeneous places of the cube to the picture, 0 to 1 from corner to corner, times depth."""
+    scales: Float[Tensor, "F 4"]
+    """From homogeneous places of the cube to what that depth is in units of the world's."""
     order: Int64[Tensor, "F M"]
     """Frames of the same scene by the distance of their cameras, the nearest (itself) first."""
 
@@ -243,7 +287,8 @@ def _derive(videos: Videos) -> _Derived:
     rows = [fx / width, zero, cx / width, zero, fy / height, cy / height, zero, zero, one]
     Ks = torch.stack(rows, dim=1).view(-1, 3, 3)
     projections = Ks @ viewmats @ maps[scene_of]
-    return _Derived(first, last, spacing, projections, torch.cat([o[:, :fewest] for o in order]))
+    order_of_all = torch.cat([found[:, :fewest] for found in order])
+    return _Derived(first, last, spacing, projections, maps[scene_of][:, 3], order_of_all)
 
 
 def _by_distance(poses: Float[Tensor, "N 3 4"]) -> Int64[Tensor, "N M"]:

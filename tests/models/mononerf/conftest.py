@@ -7,7 +7,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from dyn3d_ns.models.mononerf.encoders import SmallEncoder
-from dyn3d_ns.models.mononerf.fields import COLORS, DynamicField, StaticField
+from dyn3d_ns.models.mononerf.fields import COLORS, DEPTH_CUES, DynamicField, StaticField
 from dyn3d_ns.models.mononerf.proposals import Proposals
 from dyn3d_ns.models.mononerf.scene import MonoNerfScene
 from dyn3d_ns.models.mononerf.videos import Clip, Videos
@@ -26,12 +26,14 @@ def small_clip(count: int = 4, width: int = 24, height: int = 16, seed: int = 0)
     images = (255 * torch.rand(count, height, width, 3, generator=generator)).byte()
     moving = torch.zeros(count, height, width, dtype=torch.bool)
     moving[:, 4:9, 6:14] = True
+    depth = torch.full((count, height, width), 2.5)
+    depth[:, :, :4] = 0
     box = torch.tensor([[-2.0, -2, -4], [2, 2, 0]])
-    return Clip(images, moving, row_of_cameras(count, width, height), box, (1.2, 4.0))
+    return Clip(images, moving, row_of_cameras(count, width, height), depth, box, (1.2, 4.0))
 
 
 def small_scene(
-    videos: Videos, guided: bool = True, integration="euler", flow_steps: int = 1
+    videos: Videos, guided: bool = True, integration="euler", flow_steps: int = 1, depth_cues: bool = True
 ) -> MonoNerfScene:
     torch.manual_seed(3)
     of = (4, 64.0, True)
@@ -40,12 +42,13 @@ def small_scene(
         SmallEncoder(4, 0),
         SmallEncoder(4, 6),
         StaticField(4 + COLORS, 16, 3, *of),
-        DynamicField(4 + COLORS, 6, 16, 3, 2, *of),
+        DynamicField(4 + DEPTH_CUES * depth_cues + COLORS, 6, 16, 3, 2, *of),
         Proposals(videos.num_scenes, len(videos.times), (8, 6, 8)),
         integration,
         flow_steps,
         2,
         guided=guided,
+        depth_cues=depth_cues,
     )
 
 

@@ -48,29 +48,40 @@ def test_a_constant_velocity_carries_a_frame_forth_and_back(videos, flow_steps, 
 
 
 def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch):
+    """Frames 4 to 8 are a video; at its ends the frame's own features stand in."""
     scene = small_scene(videos)
-    move = [0.05, -0.02, 0.01]
-    constant_move(scene, move)
+    constant_move(scene, move := torch.tensor([0.05, -0.02, 0.01]))
     seen: list[Guides] = []
     forward = scene.dynamic.forward
     monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
     features = scene.encode(scene.temporal)
-    for frame, earlier, later in ((6, 5, 7), (4, 4, 5), (8, 7, 8)):
+    for frame in (6, 4, 8):
         rays = rays_of(scene, frame)
         places = scene.places(rays, torch.tensor([[0.2, 0.6]]).expand(5, 2))
         scene.moving(rays, places, features, rays.frames)
 
-        def colors(at, of):
-            uv, _ = scene.project(at, torch.full((5,), of))
-            return videos.tables().colors.at(torch.full((10,), of), uv.flatten(0, 1))
+        frames = frame, max(frame - 1, 4), min(frame + 1, 8)
+        for found, of in zip(seen[-1], frames, strict=True):
+            at, all_of = places + (of - frame) * move, torch.full((5,), of)
+            uv, _ = scene.project(at, all_of)
+            colors = videos.tables().colors.at(all_of.repeat_interleave(2), uv.flatten(0, 1))
+            cues = videos.depth_cues(at, all_of, uv).flatten(0, 1)
+            torch.testing.assert_close(found[:, -3:], colors, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(found[:, :4], cues, atol=1e-3, rtol=1e-3)
 
-        shift = torch.tensor(move)
-        guides = seen[-1]
-        torch.testing.assert_close(guides.now[:, -3:], colors(places, frame))
-        before = colors(places - shift, earlier) if earlier != frame else guides.now[:, -3:]
-        after = colors(places + shift, later) if later != frame else guides.now[:, -3:]
-        torch.testing.assert_close(guides.before[:, -3:], before, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(guides.after[:, -3:], after, atol=1e-4, rtol=1e-4)
+
+def test_depth_cues_can_be_left_out(videos, monkeypatch):
+    """As published: the networks see the features alone."""
+    scene, seen = small_scene(videos, depth_cues=False), []
+    forward = scene.dynamic.forward
+    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
+    rays = rays_of(scene, 6)
+    features = scene.encode(scene.temporal)
+    scene.moving(rays, places := scene.places(rays, torch.rand(5, 2)), features, rays.frames)
+    uv, _ = scene.project(places, rays.frames)
+    wanted = features.maps.at(rays.frames.repeat_interleave(2), uv.flatten(0, 1))
+    assert seen[0].now.shape == (10, 7)
+    torch.testing.assert_close(seen[0].now[:, :4], wanted)
 
 
 def test_without_guides_frames_around_do_not_count(videos, monkeypatch):

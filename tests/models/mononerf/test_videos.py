@@ -1,9 +1,10 @@
 """Frames, spaces and projections of several scenes."""
 
+import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from dyn3d_ns.geometry.cameras import to_camera, viewmats_of
+from dyn3d_ns.geometry.cameras import to_camera, to_world, viewmats_of
 from dyn3d_ns.models.mononerf.videos import Clip, Videos, space_of, to_homogeneous_world
 from tests.models.mononerf.conftest import row_of_cameras, small_clip, turned
 
@@ -55,6 +56,44 @@ def test_a_place_of_the_cube_projects_where_its_world_point_does(videos):
     torch.testing.assert_close(
         found[:, :2] / found[:, 2:] * torch.tensor([32.0, 20]), pixels, rtol=1e-4, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_places_know_how_they_lie_to_what_a_frame_shows(around):
+    """In normalised device coordinates and in a box, against depths in the camera; the data has 2.5."""
+    clip = _orbit() if around else small_clip()
+    videos = Videos(len(clip.images), 1)
+    videos.fill([clip])
+    assert videos.space(0).is_ndc is not around
+    frames = torch.tensor([1, 3])
+    pixels = torch.rand(2, 200, 2) * torch.tensor([18.0, 14]) + torch.tensor([5.0, 1])
+    depths = torch.rand(2, 200) * 1.5 + 1.6
+    depths[:, 0], depths[:, 1], depths[:, 2] = 2.5, 2.501, 2.499
+    world = torch.empty(2, 200, 3)
+    for i, frame in enumerate(frames):
+        seen = torch.cat([(pixels[i] - torch.tensor([12.0, 8])) / (0.9 * 24), torch.ones(200, 1)], dim=1)
+        world[i] = to_world(
+            seen * depths[i, :, None], torch.linalg.inv(viewmats_of(videos.poses[frame][None]))[0]
+        )
+    inside = videos.space(0).of_world(world.view(-1, 3)).view(2, 200, 3)
+    uv = pixels / torch.tensor([24.0, 16])
+    found = videos.depth_cues(inside, frames, uv)
+    apart = torch.log(depths / 2.5)
+    wanted = [
+        (apart / 0.05).tanh(),
+        (apart / 0.01).tanh(),
+        (-(apart / 0.01).square()).exp(),
+        torch.ones(2, 200),
+    ]
+    torch.testing.assert_close(found, torch.stack(wanted, dim=-1), rtol=0, atol=2e-3)
+    assert float(found[:, 0, 2].min()) > 0.999 and bool((found[:, 1, :2] > 0).all())
+    unknown, outside = uv.clone(), uv.clone()
+    unknown[..., 0], outside[..., 1] = 0.1, 1.01
+    for elsewhere in (unknown, outside):
+        assert not bool(videos.depth_cues(inside, frames, elsewhere).any())
+    if around:
+        behind = videos.space(0).of_world(40 * videos.poses[frames, None, :, 3] - 39 * world[:, :1])
+        assert not bool(videos.depth_cues(behind, frames, uv[:, :1]).any())
 
 
 def test_rays_run_through_the_cube_and_meet_points_at_their_depth(videos):
