@@ -149,7 +149,7 @@ class MonoNerfScene(nn.Module):
         kept = torch.rand(rows, 1, device=places.device) >= (HIDDEN if torch.is_grad_enabled() else 0)
         features, shows = [], []
         for k in range(frames.shape[1]):
-            uv, ahead = self._project(places, frames[:, k])
+            uv, ahead = self.project(places, frames[:, k])
             of = frames[:, k, None].expand(rows, count).flatten()
             features.append(self._features(seen.maps, of, uv.flatten(0, 1)))
             hidden = self.videos.tables().moving.nearest(of, uv.flatten(0, 1))[:, 0] > 0.5
@@ -261,11 +261,6 @@ class MonoNerfScene(nn.Module):
         self, maps: PackedMaps, frames: Int64[Tensor, "P"], uv: Float[Tensor, "P 2"]
     ) -> Float[Tensor, "P C"]:
         return torch.cat([maps.at(frames, uv), self.videos.tables().colors.at(frames, uv)], dim=-1)
-
-    def _project(
-        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]
-    ) -> tuple[Float[Tensor, "R S 2"], Tensor]:
-        return self.project(places.detach(), frames)
 
     def project(
         self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]
