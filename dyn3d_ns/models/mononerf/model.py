@@ -53,6 +53,7 @@ from dyn3d_ns.models.mononerf.scene import (
     weights_of,
 )
 from dyn3d_ns.models.mononerf.supervision import flow_to, truth_of, warped
+from dyn3d_ns.models.mononerf.survey import survey_what_moves
 from dyn3d_ns.models.mononerf.videos import Clip, RaysInCube, Videos
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
 from dyn3d_ns.viewer.scene_cameras import SceneCameras
@@ -298,9 +299,11 @@ class MonoNerfModel(DynamicMethod):
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Take the scale of the velocity's colours from what moves in the middle frame of each scene."""
+        """Ask where what moves is; take the scale of its velocity's colours from the middle frame of each
+        scene."""
         if self.config.parts == "static":
             return
+        survey_what_moves(self.scene, self.pictures.features()[1])
         videos, speeds = self.scene.videos, []
         for scene in range(videos.num_scenes):
             frames = videos.frames_of(scene)
@@ -359,7 +362,7 @@ class MonoNerfModel(DynamicMethod):
         with torch.no_grad():
             rest = s.resting(rays, places, placed.surface, self._features("static"))
         seen = self._features("dynamic")
-        moving = s.moving(rays, places, seen, rays.frames)
+        moving = s.moving(rays.times, places, seen, rays.frames)
         s.note_moving(rays.frames, places, moving)
         layers = layers_of(moving.density, moving.blend, rest.density, placed.lengths)
         with torch.no_grad():

@@ -174,7 +174,7 @@ class MonoNerfPictures:
             placed = s.sample(rays, self.samples, jitter=False, with_moving=True, behind=behind)
             resting = s.resting(behind, s.places(behind, placed.at), placed.surface, spatial)
             places = s.places(rays, placed.at)
-            found = s.moving(rays, places, temporal, rays.frames)
+            found = s.moving(rays.times, places, temporal, rays.frames)
             layers = layers_of(found.density, found.blend, resting.density, placed.lengths)
             back = blended(layers.resting, resting.color(layers.resting))
             rgb[some] = blended(layers.moving, found.color) + back
@@ -190,7 +190,7 @@ class MonoNerfPictures:
         rays = self.cast(bundle, view.camera, view.time, view.scene)
         placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
         places = s.places(rays, placed.at)
-        found = s.moving(rays, places, temporal, rays.frames)
+        found = s.moving(rays.times, places, temporal, rays.frames)
         alone = weights_of(found.density, placed.lengths)
         share = (expected(alone, found.blend[..., None]) / VISIBLE).clamp(max=1)
         ends = expected(alone, places), expected(alone, found.after)
@@ -230,7 +230,7 @@ class MonoNerfPictures:
         def chunk(bundle: RayBundle, part: slice) -> tuple[Tensor]:
             rays = self.cast(bundle, camera, view.time, view.scene)
             placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
-            moving = s.moving(rays, s.places(rays, placed.at), temporal, rays.frames)
+            moving = s.moving(rays.times, s.places(rays, placed.at), temporal, rays.frames)
             later = expected(weights_of(moving.density, placed.lengths), moving.after)
             return (s.project(later[:, None], after.expand(len(later)))[0][:, 0],)
 

@@ -6,6 +6,7 @@ training found it; no network is asked. Samples of a ray are quantiles of what t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,8 @@ _KEPT = 0.7
 """What is left of a cell's density when a sample meets it."""
 _PROBES = 48
 """Places along a ray at which the grids are read."""
-_MET = 0.05
-"""Alpha between two of them from which on there is matter."""
+DENSE = -_PROBES * math.log(1 - 0.05)
+"""Density from which on there is matter: alpha between two of them is a twentieth."""
 _ANYWHERE, _NEAR = 0.02, 0.5
 """Weight of any place, and of the neighbours of one, beside its own."""
 
@@ -67,6 +68,14 @@ class Proposals(nn.Module):
         at = ((places + 1) / 2 * size).long().clamp_min(0).minimum(size.long() - 1)
         return at[..., 0] + width * (at[..., 1] + height * at[..., 2])
 
+    def places_in(self, cells: Int64[Tensor, "C"]) -> Float[Tensor, "C 8 3"]:
+        """Return places spread evenly in cells of :meth:`cells`, two along each axis."""
+        depth, height, width = self.shape
+        index = torch.stack([cells % width, cells // width % height, cells // (width * height)], dim=-1)
+        quarters = torch.tensor([0.25, 0.75], device=cells.device)
+        within = torch.cartesian_prod(quarters, quarters, quarters)
+        return 2 * (index[:, None] + within) / within.new_tensor([width, height, depth]) - 1
+
     @torch.no_grad()
     def note(
         self,
@@ -84,8 +93,7 @@ class Proposals(nn.Module):
     @torch.no_grad()
     def meets(self, seen: Seen) -> Bool[Tensor, "R"]:
         """Return which rays meet matter of a grid that samples of the training have met."""
-        density = _known(self._along(seen))
-        return -torch.expm1(-density.amax(1) / _PROBES) > _MET
+        return (_known(self._along(seen)) > DENSE).any(1)
 
     def _along(self, seen: Seen) -> Float[Tensor, "R N"]:
         """Return the densities of a grid at the probes of rays."""

@@ -73,6 +73,11 @@ class MovingSamples(NamedTuple):
     after: Float[Tensor, "R S 3"]
     """Where places will be a frame later."""
 
+    @property
+    def matter(self) -> Float[Tensor, "R S"]:
+        """Density of what moves alone, without gradients, to place samples by."""
+        return (self.density * self.blend).detach()
+
 
 class Layers(NamedTuple):
     """Shares of samples in what a ray shows, of both fields together."""
@@ -174,38 +179,40 @@ class MonoNerfScene(nn.Module):
         order = torch.arange(sources.shape[1], device=sources.device) + sources.shape[1] * ~usable
         return sources.gather(1, order.argsort(dim=1)[:, : self.sources])
 
-    def motion(self, rays: RaysInCube, count: int, seen: Features, frames: Int64[Tensor, "R"]) -> Motion:
-        """Return how so many places of each ray move, from the rays' times, in the videos of given frames."""
+    def motion(
+        self, times: Float[Tensor, "R"], count: int, seen: Features, frames: Int64[Tensor, "R"]
+    ) -> Motion:
+        """Return how so many places a row move, from the times of the rows, in the videos of given frames."""
         videos = self.videos
         codes = self.temporal.code(seen.pooled)[videos.scene_of[frames]]
-        times, spacing = (
-            value.repeat_interleave(count)[:, None] for value in (rays.times, videos.known().spacing[frames])
+        all_times, spacing = (
+            value.repeat_interleave(count)[:, None] for value in (times, videos.known().spacing[frames])
         )
-        return Motion(self.dynamic, codes, times, spacing, self.integration, self.flow_steps)
+        return Motion(self.dynamic, codes, all_times, spacing, self.integration, self.flow_steps)
 
     def moving(
         self,
-        rays: RaysInCube,
+        times: Float[Tensor, "R"],
         places: Float[Tensor, "R S 3"],
         seen: Features,
         frames: Int64[Tensor, "R"],
     ) -> MovingSamples:
-        """Evaluate the dynamic field at the rays' times.
+        """Evaluate the dynamic field.
 
         Args:
-            rays: The rays.
-            places: Their samples.
+            times: Normalised times of rays, or of other places that lie together.
+            places: Samples of each.
             seen: Features of all frames.
-            frames: Frames next to the rays' times.
+            frames: Frames next to the times.
         """
         rows, count = places.shape[:2]
         flat = places.flatten(0, 1)
-        motion = self.motion(rays, count, seen, frames)
+        motion = self.motion(times, count, seen, frames)
         stem = motion.stem(flat)
         velocity = self.dynamic.velocity(stem)
         before, after = (motion.carry(flat, velocity, passed) for passed in (-1.0, 1.0))
-        # How many frames lie between the rays' times and those of their frames, -0.5 to 0.5.
-        ahead = (self.videos.times[frames] - rays.times) / self.videos.known().spacing[frames]
+        # How many frames lie between the times and those of their frames, -0.5 to 0.5.
+        ahead = (self.videos.times[frames] - times) / self.videos.known().spacing[frames]
         shift = 0.0
         if float(ahead.abs().max()) > 1e-4:
             shift = ahead.repeat_interleave(count)[:, None] * velocity
@@ -226,7 +233,7 @@ class MonoNerfScene(nn.Module):
     ) -> None:
         """Take what was found of frames over, to place samples by."""
         grids = self.proposals
-        grids.note(grids.moving, frames, places.detach(), (found.density * found.blend).detach())
+        grids.note(grids.moving, frames, places.detach(), found.matter)
 
     def _guides(
         self,

@@ -71,7 +71,7 @@ def warped(
     onwards, moving, to = frames == 1, out.moving, scene.videos.shifted(rays.frames, frames)[some]
     moved = (moving.after if onwards else moving.before)[some]
     arrived = rays.take(some)._replace(frames=to, times=scene.videos.times[to])
-    found = scene.moving(arrived, moved, seen, to)
+    found = scene.moving(arrived.times, moved, seen, to)
     return Warped(
         blended(weights_of(found.density, out.lengths[some]), found.color),
         truth.color[some],

@@ -10,6 +10,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.models.mononerf.flow import flow_errors
 from dyn3d_ns.models.mononerf.model import MonoNerfModel
+from dyn3d_ns.models.mononerf.proposals import UNKNOWN
 from tests.dynamic_scene_files import ToyScene
 from tests.mononerf_runs import config_of, trained, write_two_scenes
 from tests.run_training import run_training
@@ -126,6 +127,8 @@ def test_unseen_frames_inform_but_what_moves_is_not_fitted_to_them(scenes: Path,
 
     assert drawn(0) == {0, 1, 2, 3, 4}
     assert drawn(4) == {0, 1, 2}
+    # What moves is looked for at the other times too, for pictures of them.
+    assert all(bool((grid != UNKNOWN).any()) for grid in model.scene.proposals.moving)
     metrics = pipeline.get_average_eval_image_metrics()
     assert metrics["unseen_images"] == 10 and metrics["interp_images"] == 12
     assert metrics["unseen_nearest_dynamic_psnr"] > 0

@@ -37,12 +37,12 @@ def test_a_constant_velocity_carries_a_frame_forth_and_back(videos, flow_steps, 
     constant_move(scene, [0.05, -0.02, 0.01])
     rays = rays_of(scene, 5)
     places = scene.places(rays, torch.rand(5, 3))
-    found = scene.moving(rays, places, scene.encode(scene.temporal), rays.frames)
+    found = scene.moving(rays.times, places, scene.encode(scene.temporal), rays.frames)
     move = torch.tensor([0.05, -0.02, 0.01]).expand(5, 3, 3)
     torch.testing.assert_close(found.velocity, move)
     torch.testing.assert_close(found.after - places, move, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.before - places, -move, atol=1e-5, rtol=0)
-    motion = scene.motion(rays, 3, scene.encode(scene.temporal), rays.frames)
+    motion = scene.motion(rays.times, 3, scene.encode(scene.temporal), rays.frames)
     far = motion.carry(places.flatten(0, 1), found.velocity.flatten(0, 1), 3.0).view(places.shape)
     torch.testing.assert_close(far - places, 3 * move, atol=1e-5, rtol=0)
 
@@ -58,7 +58,7 @@ def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch
     for frame in (6, 4, 8):
         rays = rays_of(scene, frame)
         places = scene.places(rays, torch.tensor([[0.2, 0.6]]).expand(5, 2))
-        scene.moving(rays, places, features, rays.frames)
+        scene.moving(rays.times, places, features, rays.frames)
 
         frames = frame, max(frame - 1, 4), min(frame + 1, 8)
         for found, of in zip(seen[-1], frames, strict=True):
@@ -77,7 +77,7 @@ def test_depth_cues_can_be_left_out(videos, monkeypatch):
     monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
     rays = rays_of(scene, 6)
     features = scene.encode(scene.temporal)
-    scene.moving(rays, places := scene.places(rays, torch.rand(5, 2)), features, rays.frames)
+    scene.moving(rays.times, places := scene.places(rays, torch.rand(5, 2)), features, rays.frames)
     uv, _ = scene.project(places, rays.frames)
     wanted = features.maps.at(rays.frames.repeat_interleave(2), uv.flatten(0, 1))
     assert seen[0].now.shape == (10, 7)
@@ -93,7 +93,8 @@ def test_without_guides_frames_around_do_not_count(videos, monkeypatch):
         forward = scene.dynamic.forward
         monkeypatch.setattr(scene.dynamic, "forward", lambda h, g, to=forward: (seen.append(g), to(h, g))[1])
         rays = rays_of(scene, 6)
-        scene.moving(rays, scene.places(rays, torch.rand(5, 2)), scene.encode(scene.temporal), rays.frames)
+        places, features = scene.places(rays, torch.rand(5, 2)), scene.encode(scene.temporal)
+        scene.moving(rays.times, places, features, rays.frames)
     guided, alone = seen
     torch.testing.assert_close(guided.now, alone.now)
     assert not torch.allclose(guided.before, guided.now) and not torch.allclose(guided.after, guided.now)
@@ -109,7 +110,7 @@ def test_between_two_frames_places_are_carried_to_the_nearer_one(videos, monkeyp
     rays = rays_of(scene, 6)
     between = rays._replace(times=rays.times + 0.25 * 0.25)
     places = scene.places(rays, torch.tensor([[0.5]]).expand(5, 1))
-    scene.moving(between, places, scene.encode(scene.temporal), rays.frames)
+    scene.moving(between.times, places, scene.encode(scene.temporal), rays.frames)
     uv, _ = scene.project(places - torch.tensor([0.25 * 0.08, 0, 0]), rays.frames)
     there = videos.tables().colors.at(rays.frames, uv.flatten(0, 1))
     torch.testing.assert_close(seen[0].now[:, -3:], there, atol=1e-4, rtol=1e-4)

@@ -16,7 +16,7 @@ def rendered(scene, rays, samples: int = 4) -> Rendered:
     at = ((torch.arange(samples) + 0.5) / samples).expand(len(rays.frames), samples).contiguous()
     lengths = torch.full_like(at, 1 / samples)
     places = scene.places(rays, at)
-    moving = scene.moving(rays, places, scene.encode(scene.temporal), rays.frames)
+    moving = scene.moving(rays.times, places, scene.encode(scene.temporal), rays.frames)
     weights = weights_of(moving.density, lengths)
     color = torch.zeros(len(at), 3)
     return Rendered(at, lengths, places, moving, weights, weights, Layers(weights, weights), color, color)
@@ -63,5 +63,5 @@ def test_rays_are_followed_to_another_frame_and_back(videos, integration):
         # The matter there is that of the places where the rays have come to, at the time there.
         to = rays.frames + frames
         there = rays._replace(frames=to, times=videos.times[to])
-        other = scene.moving(there, out.places + frames * torch.tensor(MOVE), seen, to)
+        other = scene.moving(there.times, out.places + frames * torch.tensor(MOVE), seen, to)
         torch.testing.assert_close(found.blend, other.blend, atol=1e-4, rtol=1e-3)
