@@ -49,6 +49,7 @@ dyn3d_mononerf_paper = _two_parts(
         spatial_encoder="resnet18",
         colors_from_frames=False,
         depth_cues=False,
+        reach=1,
         losses=MonoNerfLosses(behind=0.0, depth=0.04, warp_period=1, warp_share=1.0),
     ),
     5e-4,

@@ -207,9 +207,9 @@ class DynamicField(nn.Module):
         """
         encoded = encode(torch.cat([places, times], dim=-1), self.octaves)
         encoded = nn.functional.normalize(encoded, dim=-1) * math.sqrt(encoded.shape[-1] / 2)
-        h = torch.relu(self.place(encoded))
+        h, count = torch.relu(self.place(encoded)), len(places) // max(len(codes), 1)
         for place, code, block in zip(self.global_places, self.global_codes, self.global_blocks, strict=True):
-            told = place(h).view(len(codes), -1, h.shape[1]) + code(codes)[:, None]
+            told = place(h).view(len(codes), count, h.shape[1]) + code(codes)[:, None]
             h = torch.relu(block(torch.relu(told.view(h.shape))))
         return h
 

@@ -55,8 +55,13 @@ class MonoNerfLosses:
     """Squared displacement of rays at rest."""
     warped_mask: float = 0.1
     """Blending a frame later or earlier of rays at rest."""
+    hidden_color: float = 4.0
+    """Squared error of the dynamic field alone along rays followed to where their frame is hidden."""
+    hidden_blending: float = 0.2
+    """What its blending lacks of 1 there."""
     warp_period: int = 2
-    """Steps between two at which a frame later and earlier are looked at, in turn."""
+    """Steps between two at which a frame later and earlier are looked at, in turn; between them are frames
+    that hide what moves."""
     warp_share: float = 0.5
     """Part of the rays that are then followed."""
 
@@ -111,6 +116,16 @@ class Warped(NamedTuple):
     moves: Bool[Tensor, "W"]
 
 
+class Elsewhere(NamedTuple):
+    """Rays of what moves, followed to frames that hide it."""
+
+    color: Float[Tensor, "H 3"]
+    truth: Float[Tensor, "H 3"]
+    blend: Float[Tensor, "H"]
+    part: float
+    """How many of all rays they are."""
+
+
 def static_losses(
     color: Float[Tensor, "R 3"],
     weights: Float[Tensor, "R S"],
@@ -128,7 +143,12 @@ def static_losses(
 
 
 def dynamic_losses(
-    out: Rendered, truth: Truth, flows: list[Flow], warped: Warped | None, c: MonoNerfLosses
+    out: Rendered,
+    truth: Truth,
+    flows: list[Flow],
+    warped: Warped | None,
+    elsewhere: Elsewhere | None,
+    c: MonoNerfLosses,
 ) -> dict[str, Tensor]:
     """Return all losses of the dynamic phase, times their weights."""
     m, rest = out.moving, ~truth.moves
@@ -147,6 +167,10 @@ def dynamic_losses(
         losses["flow"] = losses.get("flow", 0.0) + c.flow * masked_mean(errors, flow.valid)
     if warped is not None:
         losses |= _warped_losses(warped, c)
+    if elsewhere is not None:
+        error = (elsewhere.color - elsewhere.truth).square().mean()
+        losses["hidden_color"] = c.hidden_color * elsewhere.part * error
+        losses["hidden_blending"] = c.hidden_blending * elsewhere.part * (1 - elsewhere.blend).mean()
     return losses
 
 

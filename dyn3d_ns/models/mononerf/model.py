@@ -33,6 +33,7 @@ from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import COLORS, DEPTH_CUES, DynamicField, StaticField
 from dyn3d_ns.models.mononerf.lookup import PackedMaps
 from dyn3d_ns.models.mononerf.losses import (
+    Elsewhere,
     MonoNerfLosses,
     Rendered,
     Truth,
@@ -52,7 +53,7 @@ from dyn3d_ns.models.mononerf.scene import (
     layers_of,
     weights_of,
 )
-from dyn3d_ns.models.mononerf.supervision import flow_to, truth_of, warped
+from dyn3d_ns.models.mononerf.supervision import elsewhere, flow_to, truth_of, warped
 from dyn3d_ns.models.mononerf.survey import survey_what_moves
 from dyn3d_ns.models.mononerf.videos import Clip, RaysInCube, Videos
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
@@ -110,6 +111,9 @@ class MonoNerfModelConfig(DynamicMethodConfig):
     """Start from the colours of the frames; without, the networks make them from features alone."""
     depth_cues: bool = True
     """Tell what moves how a place lies to the depth that a frame has there, where one is known."""
+    reach: int = 4
+    """Frames over which a place that the frame of its time hides is looked for, and what moves is followed to
+    where it is hidden; 1 looks at the frames before and after alone."""
     samples: int = 64
     """Samples of a ray in training."""
     eval_samples: int = 64
@@ -167,6 +171,7 @@ class MonoNerfModel(DynamicMethod):
             c.sources,
             guided=c.velocity_guided,
             depth_cues=c.depth_cues,
+            reach=c.reach,
         )
         self.fitted = torch.tensor([split == "train" for split in data.splits])
         self.pictures = MonoNerfPictures(self.scene, c.eval_num_rays_per_chunk, c.eval_samples)
@@ -362,7 +367,8 @@ class MonoNerfModel(DynamicMethod):
         with torch.no_grad():
             rest = s.resting(rays, places, placed.surface, self._features("static"))
         seen = self._features("dynamic")
-        moving = s.moving(rays.times, places, seen, rays.frames)
+        # Rays of a frame end at what it shows.
+        moving = s.moving(rays.times, places, seen, rays.frames, farther=False)
         s.note_moving(rays.frames, places, moving)
         layers = layers_of(moving.density, moving.blend, rest.density, placed.lengths)
         with torch.no_grad():
@@ -398,7 +404,8 @@ class MonoNerfModel(DynamicMethod):
             flow_to(self.scene, rays, out, truth, (batch["flow"], batch["flow_valid"]), 1),
             flow_to(self.scene, rays, out, truth, (batch["flow_back"], batch["flow_back_valid"]), -1),
         ]
-        return dynamic_losses(out, truth, flows, self._warped(out, rays, truth), self.config.losses)
+        followed = self._warped(out, rays, truth), self._elsewhere(out, rays, truth)
+        return dynamic_losses(out, truth, flows, *followed, self.config.losses)
 
     def _warped(self, out: Rendered, rays: RaysInCube, truth: Truth) -> Warped | None:
         """Follow some rays a frame onwards or back, in turn."""
@@ -412,6 +419,15 @@ class MonoNerfModel(DynamicMethod):
         if not len(some):
             return None
         return warped(self.scene, rays, out, truth, self._made["dynamic"], some, frames)
+
+    def _elsewhere(self, out: Rendered, rays: RaysInCube, truth: Truth) -> Elsewhere | None:
+        """Follow what moves to frames that hide it, one to so many frames on and back in turn."""
+        c, period = self.config, self.config.losses.warp_period
+        if c.reach < 2 or self.step % period != period // 2:
+            return None
+        turn = self.step // period % (2 * c.reach)
+        frames = (turn // 2 + 1) * (1 if turn % 2 == 0 else -1)
+        return elsewhere(self.scene, rays, out, truth, self._made["dynamic"], frames)
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera of the scene that is shown, at its time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dyn3d_ns.fields.integrate import integrate
@@ -31,6 +31,16 @@ class Motion(NamedTuple):
     def stem(self, places: Float[Tensor, "P 3"], passed: Float[Tensor, "P 1"] | float = 0.0) -> Tensor:
         """Return what the field knows of places after so many frames."""
         return self.field.stem(places, 2 * (self.times + passed * self.spacing) - 1, self.codes)
+
+    def of(self, chosen: Int64[Tensor, "Q"]) -> Motion:
+        """Return the motion of some of the places, which do not lie together any more."""
+        count = len(self.times) // len(self.codes)
+        times, spacing = self.times[chosen], self.spacing[chosen]
+        return self._replace(codes=self.codes[chosen // count], times=times, spacing=spacing)
+
+    def later(self, frames: int) -> Motion:
+        """Return the motion as seen from so many frames later, or earlier where that is negative."""
+        return self._replace(times=self.times + frames * self.spacing)
 
     def velocity(
         self, places: Float[Tensor, "P 3"], passed: Float[Tensor, "P 1"] | float = 0.0

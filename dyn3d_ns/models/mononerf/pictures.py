@@ -232,7 +232,7 @@ class MonoNerfPictures:
             placed = s.sample(rays, self.samples, jitter=False, with_moving=True)
             moving = s.moving(rays.times, s.places(rays, placed.at), temporal, rays.frames)
             later = expected(weights_of(moving.density, placed.lengths), moving.after)
-            return (s.project(later[:, None], after.expand(len(later)))[0][:, 0],)
+            return (s.videos.project(later[:, None], after.expand(len(later)))[0][:, 0],)
 
         (found,) = self._chunks(camera, chunk)
         height, width = s.videos.sizes[frame].tolist()

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dyn3d_ns.geometry.cameras import divide
 from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import AtRest, DynamicField, Guides, Moving, StaticField
+from dyn3d_ns.models.mononerf.guides import Carried, Sights
 from dyn3d_ns.models.mononerf.lookup import PackedMaps, pack
 from dyn3d_ns.models.mononerf.motion import Integration, Motion
 from dyn3d_ns.models.mononerf.proposals import Placed, Proposals, Seen, seen_weights
-from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
+from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos, inside
 
 HIDDEN = 0.1
 """Part of the training rays that look at no frame, so that the network knows what to show where none does."""
@@ -22,10 +22,6 @@ VISIBLE = 1e-3
 """Share of a ray below which the colour of what rests is not evaluated, outside of its own training."""
 BEHIND = 1e3
 """Length that the last sample of a ray stands for, in lengths of the ray: nothing is behind it."""
-
-
-_NEAR = 1e-4
-"""Depth below which places count as behind a camera."""
 
 
 class Features(NamedTuple):
@@ -102,6 +98,7 @@ class MonoNerfScene(nn.Module):
         sources: int,
         guided: bool = True,
         depth_cues: bool = True,
+        reach: int = 1,
     ) -> None:
         """Put the parts together.
 
@@ -118,13 +115,14 @@ class MonoNerfScene(nn.Module):
             guided: Whether the dynamic field looks at the frames around; else its own stands in for them,
                 which is the ablation.
             depth_cues: Whether it is told how places lie to the depths that frames have.
+            reach: Frames over which it looks for places that the frame of their time does not show.
         """
         super().__init__()
         self.videos, self.spatial, self.temporal = videos, spatial, temporal
         self.static, self.dynamic, self.proposals = static, dynamic, proposals
         self.integration: Integration = integration
         self.flow_steps, self.sources = flow_steps, sources
-        self.guided, self.depth_cues = guided, depth_cues
+        self.guided, self.depth_cues, self.reach = guided, depth_cues, reach
 
     def encode(self, encoder: VideoEncoder) -> Features:
         """Return the features of all frames, with gradients if they are on."""
@@ -150,16 +148,15 @@ class MonoNerfScene(nn.Module):
     ) -> RestingSamples:
         """Evaluate the static field."""
         rows, count = places.shape[:2]
-        frames = self._unhidden(rays, surface)
+        frames, sights = self._unhidden(rays, surface), Sights(self.videos, seen.maps)
         kept = torch.rand(rows, 1, device=places.device) >= (HIDDEN if torch.is_grad_enabled() else 0)
         features, shows = [], []
         for k in range(frames.shape[1]):
-            uv, ahead = self.project(places, frames[:, k])
-            of = frames[:, k, None].expand(rows, count).flatten()
-            features.append(self._features(seen.maps, of, uv.flatten(0, 1)))
-            hidden = self.videos.tables().moving.nearest(of, uv.flatten(0, 1))[:, 0] > 0.5
-            inside = ((uv > 0) & (uv < 1)).all(-1) & ahead
-            shows.append((inside & kept).flatten() & ~hidden)
+            uv, ahead = self.videos.project(places, frames[:, k])
+            of = frames[:, k, None].expand(rows, count)
+            features.append(sights.read(of.flatten(), uv.flatten(0, 1)))
+            covered = self.videos.tables().moving.nearest(of, uv)[..., 0] > 0.5
+            shows.append((inside(uv) & ahead & kept & ~covered).flatten())
         found = self.static.geometry(
             places.flatten(0, 1), torch.stack(features, dim=1), torch.stack(shows, dim=1)
         )
@@ -171,11 +168,12 @@ class MonoNerfScene(nn.Module):
         sources = rays.sources
         if sources.shape[1] <= self.sources:
             return sources
-        places = self.places(rays, surface[:, None]).expand(-1, sources.shape[1], 3)
-        maps = self.videos.known().projections[sources]
-        uv, ahead = divide((maps[..., :3] @ places[..., None])[..., 0] + maps[..., 3], _NEAR)
-        hidden = self.videos.tables().moving.nearest(sources, uv)[..., 0] > 0.5
-        usable = ((uv > 0) & (uv < 1)).all(-1) & ahead & ~hidden
+        places = self.places(rays, surface[:, None]).expand(-1, sources.shape[1], 3).reshape(-1, 1, 3)
+        uv, ahead = (
+            found.view(*sources.shape, -1) for found in self.videos.project(places, sources.flatten())
+        )
+        covered = self.videos.tables().moving.nearest(sources, uv)[..., 0] > 0.5
+        usable = inside(uv) & ahead[..., 0] & ~covered
         order = torch.arange(sources.shape[1], device=sources.device) + sources.shape[1] * ~usable
         return sources.gather(1, order.argsort(dim=1)[:, : self.sources])
 
@@ -196,6 +194,7 @@ class MonoNerfScene(nn.Module):
         places: Float[Tensor, "R S 3"],
         seen: Features,
         frames: Int64[Tensor, "R"],
+        farther: bool = True,
     ) -> MovingSamples:
         """Evaluate the dynamic field.
 
@@ -204,6 +203,7 @@ class MonoNerfScene(nn.Module):
             places: Samples of each.
             seen: Features of all frames.
             frames: Frames next to the times.
+            farther: Whether places that their frames do not show are looked for farther than a frame away.
         """
         rows, count = places.shape[:2]
         flat = places.flatten(0, 1)
@@ -216,8 +216,8 @@ class MonoNerfScene(nn.Module):
         shift = 0.0
         if float(ahead.abs().max()) > 1e-4:
             shift = ahead.repeat_interleave(count)[:, None] * velocity
-        guides = self._guides(frames, flat + shift, before + shift, after + shift, seen, count)
-        found: Moving = self.dynamic(stem, guides)
+        carried = Carried(flat + shift, before + shift, after + shift)
+        found: Moving = self.dynamic(stem, self._guides(frames, carried, motion, seen, farther))
         shape = (rows, count)
         return MovingSamples(
             found.matter.density.view(shape),
@@ -228,53 +228,24 @@ class MonoNerfScene(nn.Module):
             after.view(*shape, 3),
         )
 
+    def _guides(
+        self, frames: Int64[Tensor, "R"], carried: Carried, motion: Motion, seen: Features, farther: bool
+    ) -> Guides:
+        sights = Sights(self.videos, seen.maps, self.depth_cues)
+        if not self.guided:
+            here = sights.at(carried.now.view(len(frames), -1, 3), frames)
+            return Guides(here, here, here)
+        found = sights.guides(frames, carried)
+        if not farther or self.reach < 2:
+            return found
+        return sights.farther(found, frames, carried, motion, self.reach)
+
     def note_moving(
         self, frames: Int64[Tensor, "R"], places: Float[Tensor, "R S 3"], found: MovingSamples
     ) -> None:
         """Take what was found of frames over, to place samples by."""
         grids = self.proposals
         grids.note(grids.moving, frames, places.detach(), found.matter)
-
-    def _guides(
-        self,
-        frames: Int64[Tensor, "R"],
-        now: Float[Tensor, "P 3"],
-        before: Float[Tensor, "P 3"],
-        after: Float[Tensor, "P 3"],
-        seen: Features,
-        count: int,
-    ) -> Guides:
-        """Gather features in a frame and those around it; beyond the ends of a video its own stand in."""
-
-        def look(places: Tensor, of: Tensor) -> Tensor:
-            inside = places.detach().view(len(of), count, 3)
-            uv, _ = self.project(inside, of)
-            found = self._features(seen.maps, of.repeat_interleave(count), uv.flatten(0, 1))
-            if not self.depth_cues:
-                return found
-            return torch.cat([self.videos.depth_cues(inside, of, uv).flatten(0, 1), found], dim=-1)
-
-        here = look(now, frames)
-        if not self.guided:
-            return Guides(here, here, here)
-        around = []
-        for places, step in ((before, -1), (after, 1)):
-            to = self.videos.shifted(frames, step)
-            at_end = (to == frames).repeat_interleave(count)[:, None]
-            around.append(torch.where(at_end, here, look(places, to)))
-        return Guides(here, *around)
-
-    def _features(
-        self, maps: PackedMaps, frames: Int64[Tensor, "P"], uv: Float[Tensor, "P 2"]
-    ) -> Float[Tensor, "P C"]:
-        return torch.cat([maps.at(frames, uv), self.videos.tables().colors.at(frames, uv)], dim=-1)
-
-    def project(
-        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]
-    ) -> tuple[Float[Tensor, "R S 2"], Tensor]:
-        """Project places of cubes to frames: 0 to 1 from corner to corner, and whether they lie ahead."""
-        maps = self.videos.known().projections[frames]
-        return divide(places @ maps[:, :, :3].mT + maps[:, None, :, 3], _NEAR)
 
 
 def optical(density: Float[Tensor, "R S"], lengths: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from dyn3d_ns.models.mononerf.losses import Flow, Rendered, Truth, Warped
+from dyn3d_ns.models.mononerf.losses import Elsewhere, Flow, Rendered, Truth, Warped
 from dyn3d_ns.models.mononerf.scene import Features, MonoNerfScene, blended, expected, weights_of
 from dyn3d_ns.models.mononerf.videos import RaysInCube, Videos
 
@@ -52,7 +52,7 @@ def flow_to(
     flow and where it is valid: to the next frame (1) or the one before (-1)."""
     there = out.moving.after if frames == 1 else out.moving.before
     to = scene.videos.shifted(rays.frames, frames)
-    uv, ahead = scene.project(expected(out.moving_weights, there)[:, None], to)
+    uv, ahead = scene.videos.project(expected(out.moving_weights, there)[:, None], to)
     made = uv[:, 0] * scene.videos.sizes[to].flip(1) - truth.pixel
     flow, valid = (value.to(made.device) for value in given)
     return Flow(made, flow, valid[:, 0] & ahead[:, 0] & (to != rays.frames))
@@ -80,4 +80,39 @@ def warped(
         found.velocity - moving.velocity[some],
         found.blend,
         truth.moves[some],
+    )
+
+
+def elsewhere(
+    scene: MonoNerfScene, rays: RaysInCube, out: Rendered, truth: Truth, seen: Features, frames: int
+) -> Elsewhere | None:
+    """Follow rays of what moves so many frames on (back), as far as it is hidden in the frame there.
+
+    Rays of that frame tell nothing of it, and no sample of theirs meets it; so what is found there is noted.
+    """
+    videos, step = scene.videos, 1 if frames > 0 else -1
+    to, last = videos.shifted(rays.frames, frames), videos.shifted(rays.frames, frames - step)
+    some = (truth.moves & (to != last)).nonzero()[:, 0]
+    with torch.no_grad():
+        surface = expected(out.moving_weights[some], out.places[some])
+        motion = scene.motion(rays.times[some], 1, seen, rays.frames[some])
+        surface = motion.carry(surface, motion.velocity(surface), frames)
+        some = some[videos.hidden(surface[:, None], to[some])[:, 0]]
+    if not len(some):
+        return None
+    to, count = to[some], out.places.shape[1]
+    motion = scene.motion(rays.times[some], count, seen, rays.frames[some])
+    velocity = out.moving.velocity[some].flatten(0, 1)
+    places = motion.carry(out.places[some].flatten(0, 1), velocity, frames).view(-1, count, 3)
+    found = scene.moving(videos.times[to], places, seen, to)
+    rows, samples = videos.hidden(places.detach(), to).nonzero(as_tuple=True)
+    grids = scene.proposals
+    met = places.detach()[rows, samples], found.matter[rows, samples]
+    grids.note(grids.moving, to[rows], met[0][:, None], met[1][:, None])
+    weights = weights_of(found.density, out.lengths[some])
+    return Elsewhere(
+        blended(weights, found.color),
+        truth.color[some],
+        blended(weights, found.blend[..., None])[:, 0],
+        len(some) / len(rays.frames),
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dyn3d_ns.models.mononerf.proposals import DENSE, UNKNOWN
 from dyn3d_ns.models.mononerf.scene import Features, MonoNerfScene
+from dyn3d_ns.models.mononerf.videos import inside
 
 AT_ONCE = 4096
 """Cells that are asked about at once."""
@@ -33,7 +34,7 @@ def survey_what_moves(scene: MonoNerfScene, seen: Features) -> None:
         grid = grids.moving[frame].view(-1)
         is_new = bool((grid == UNKNOWN).all())
         cells = _shown(scene, frame) if is_new else ((grid > DENSE) & (grid != UNKNOWN)).nonzero()[:, 0]
-        for some in cells.split(AT_ONCE):
+        for some in cells.split(AT_ONCE) if len(cells) else ():
             places = grids.places_in(some)
             of = torch.full_like(some, frame)
             found = scene.moving(scene.videos.times[of], places, seen, of).matter.amax(1)
@@ -45,5 +46,5 @@ def _shown(scene: MonoNerfScene, frame: int) -> Int64[Tensor, "C"]:
     grids = scene.proposals
     cells = torch.arange(grids.moving[frame].numel(), device=grids.moving.device)
     of = torch.tensor([frame], device=cells.device)
-    uv, ahead = scene.project(grids.places_in(cells).mean(1)[None], of)
-    return cells[(ahead & ((uv > 0) & (uv < 1)).all(-1))[0]]
+    uv, ahead = scene.videos.project(grids.places_in(cells).mean(1)[None], of)
+    return cells[(ahead & inside(uv))[0]]

@@ -15,12 +15,15 @@ from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
-from dyn3d_ns.geometry.cameras import from_pixels, to_camera, to_world, viewmats_of
-from dyn3d_ns.geometry.ndc import GridSpace, disparity_of, is_forward_facing, mean_viewmat
+from dyn3d_ns.geometry.cameras import divide, viewmats_of
+from dyn3d_ns.geometry.ndc import GridSpace
 from dyn3d_ns.models.mononerf.lookup import PackedMaps
+from dyn3d_ns.models.mononerf.spaces import space_of, to_homogeneous_world
 
 _DEPTH_SCALES = 0.05, 0.01
 """Differences of depth, as parts of it, that count as small."""
+_NEAR = 1e-4
+"""Depth below which places count as behind a camera."""
 _ORDER = 12
 """Frames that one is compared with for a place's colour when nothing moves, at most."""
 
@@ -98,7 +101,8 @@ class Videos(nn.Module):
         self.times = torch.cat([c.times.flatten() for c in cameras if c.times is not None]).to(device)
         counts = torch.tensor([len(clip.images) for clip in clips])
         self.scene_of = torch.repeat_interleave(torch.arange(len(clips)), counts).to(device)
-        self.space_rows = torch.stack([space_of(clip).to_tensor() for clip in clips]).to(device)
+        spaces = [space_of(clip.cameras, clip.box, clip.depths) for clip in clips]
+        self.space_rows = torch.stack([space.to_tensor() for space in spaces]).to(device)
         self.forget()
 
     def resize_like(self, state: dict[str, Tensor], prefix: str) -> None:
@@ -184,6 +188,13 @@ class Videos(nn.Module):
             last = torch.maximum(torch.maximum(a, b).amin(1, keepdim=True), first + 1e-3)
         return start + first * way, (last - first) * way
 
+    def project(
+        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]
+    ) -> tuple[Float[Tensor, "R S 2"], Bool[Tensor, "R S"]]:
+        """Project places of cubes to frames: 0 to 1 from corner to corner, and whether they lie ahead."""
+        maps = self.known().projections[frames]
+        return divide(places @ maps[:, :, :3].mT + maps[:, None, :, 3], _NEAR)
+
     @torch.no_grad()
     def depth_cues(
         self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"], uv: Float[Tensor, "R S 2"]
@@ -199,6 +210,23 @@ class Videos(nn.Module):
             Whether they lie before (to -1) or behind (to 1), in a wide and a narrow range; whether at the
             surface (1); and whether that is known (1). All 0 where it is not.
         """
+        apart, tells = self._apart(places, frames, uv)
+        wide, narrow = (apart / scale for scale in _DEPTH_SCALES)
+        cues = [wide.tanh(), narrow.tanh(), torch.exp(-narrow.square()), torch.ones_like(apart)]
+        return torch.stack(cues, dim=-1) * tells[..., None]
+
+    @torch.no_grad()
+    def hidden(self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"]) -> Bool[Tensor, "R S"]:
+        """Return which places of the cube frames do not show: those beside the picture or well behind the
+        depth there. Where that is not known they count as shown."""
+        uv, ahead = self.project(places, frames)
+        apart, tells = self._apart(places, frames, uv)
+        return ~(inside(uv) & ahead) | (tells & (apart > max(_DEPTH_SCALES)))
+
+    def _apart(
+        self, places: Float[Tensor, "R S 3"], frames: Int64[Tensor, "R"], uv: Float[Tensor, "R S 2"]
+    ) -> tuple[Float[Tensor, "R S"], Bool[Tensor, "R S"]]:
+        """Return the logarithm of the depth of places by that of the frame there, and where it is known."""
         known = self.known()
 
         def along(row: Float[Tensor, "R 4"]) -> Float[Tensor, "R S"]:
@@ -206,13 +234,9 @@ class Videos(nn.Module):
 
         own = along(known.projections[frames][:, 2]) / along(known.scales[frames])
         shown = self.tables().depth.nearest(frames[:, None].expand(uv.shape[:2]), uv)[..., 0]
-        tells = (shown > 0) & (own > 0) & ((uv > 0) & (uv < 1)).all(-1)
-        apart = torch.where(
-            tells, torch.log(own.clamp_min(1e-9) / shown.clamp_min(1e-9)), torch.zeros_like(own)
-        )
-        wide, narrow = (apart / scale for scale in _DEPTH_SCALES)
-        cues = [wide.tanh(), narrow.tanh(), torch.exp(-narrow.square()), torch.ones_like(apart)]
-        return torch.stack(cues, dim=-1) * tells[..., None]
+        tells = (shown > 0) & (own > 0) & inside(uv)
+        apart = torch.log(own.clamp_min(1e-9) / shown.clamp_min(1e-9))
+        return torch.where(tells, apart, torch.zeros_like(own)), tells
 
     def depth_places(
         self,
@@ -224,6 +248,11 @@ class Videos(nn.Module):
         """Return how far along rays of :meth:`rays` points of the world are, 0 at the start, 1 at the end."""
         inside = self.space(scene).of_world(points)
         return ((inside - starts) * ways).sum(1) / ways.square().sum(1).clamp_min(1e-12)
+
+
+def inside(uv: Float[Tensor, "*P 2"]) -> Bool[Tensor, "*P"]:
+    """Return which places lie in a picture, 0 to 1 from corner to corner."""
+    return ((uv > 0) & (uv < 1)).all(-1)
 
 
 class RaysInCube(NamedTuple):
@@ -297,49 +326,3 @@ def _by_distance(poses: Float[Tensor, "N 3 4"]) -> Int64[Tensor, "N M"]:
     kept = torch.linspace(0, count - 1, min(count, _ORDER), device=poses.device).round().long()
     distances = torch.cdist(poses[:, :, 3], poses[kept][:, :, 3])
     return kept[distances.argsort(dim=1, stable=True)]
-
-
-def to_homogeneous_world(space: GridSpace) -> Float[Tensor, "4 4"]:
-    """Return the projective map from a space's cube to the world."""
-    half, device = (space.high - space.low) / 2, space.low.device
-    scale = torch.eye(4, device=device)
-    scale[:3, :3], scale[:3, 3] = torch.diag(half), half + space.low
-    if not space.is_ndc:
-        return scale
-    n = 2 * space.near
-    # (x/z, y/z, 1 - 2 near / z) to (x, y, z): all times 2 near, over 1 minus the third.
-    bend = torch.tensor(
-        [[n, 0, 0, 0], [0, n, 0, 0], [0, 0, 0, n], [0, 0, -1.0, 1]], dtype=half.dtype, device=device
-    )
-    return torch.linalg.inv(space.viewmat) @ bend @ scale
-
-
-def space_of(clip: Clip) -> GridSpace:
-    """Return the space of a video: NDC of what its cameras see where they look about the same way, else the
-    scene's box."""
-    poses = clip.cameras.camera_to_worlds.cpu()
-    if not is_forward_facing(poses):
-        return GridSpace(torch.eye(4), clip.box[0].cpu().clone(), clip.box[1].cpu().clone())
-    viewmat = mean_viewmat(poses)
-    least, largest = clip.depths or (1.0, 100.0)
-    ahead = -to_camera(poses[:, :, 3], viewmat)[:, 2]
-    near = max(0.9 * (least - float(ahead.max())), 0.3 * least)
-    far = 1.1 * (largest - float(ahead.min()))
-    low, high = torch.full((3,), torch.inf), torch.full((3,), -torch.inf)
-    for depth in (near, far):
-        seen = disparity_of(to_camera(_corners(clip.cameras, depth), viewmat).clamp_min(-1e6), near)
-        low, high = torch.minimum(low, seen.amin(0)), torch.maximum(high, seen.amax(0))
-    low[2], high[2] = -1.0, 1 - 2 * near / far
-    return GridSpace(viewmat, low, high, near)
-
-
-def _corners(cameras: Cameras, depth: float) -> Float[Tensor, "P 3"]:
-    """Return the corners of all pictures at a planar depth, in the world."""
-    c = cameras.to("cpu")
-    corners = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]])
-    sizes = torch.cat([c.width, c.height], dim=-1).float()
-    pixels = corners[None] * sizes[:, None]
-    focal, center = torch.cat([c.fx, c.fy], -1)[:, None], torch.cat([c.cx, c.cy], -1)[:, None]
-    seen = from_pixels(pixels, torch.full(pixels.shape[:2], depth), focal, center)
-    poses = torch.linalg.inv(viewmats_of(c.camera_to_worlds))
-    return to_world(seen, poses).reshape(-1, 3)

@@ -33,7 +33,12 @@ def small_clip(count: int = 4, width: int = 24, height: int = 16, seed: int = 0)
 
 
 def small_scene(
-    videos: Videos, guided: bool = True, integration="euler", flow_steps: int = 1, depth_cues: bool = True
+    videos: Videos,
+    guided: bool = True,
+    integration="euler",
+    flow_steps: int = 1,
+    depth_cues: bool = True,
+    reach: int = 1,
 ) -> MonoNerfScene:
     torch.manual_seed(3)
     of = (4, 64.0, True)
@@ -49,6 +54,7 @@ def small_scene(
         2,
         guided=guided,
         depth_cues=depth_cues,
+        reach=reach,
     )
 
 

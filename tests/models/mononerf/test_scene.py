@@ -30,6 +30,14 @@ def constant_move(scene, move) -> None:
         scene.dynamic.move.bias.copy_(torch.atanh(torch.tensor(move) / LARGEST_MOVE))
 
 
+def guides_of(scene, monkeypatch) -> list[Guides]:
+    """Note what the head of what moves is told."""
+    seen: list[Guides] = []
+    forward = scene.dynamic.forward
+    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
+    return seen
+
+
 @pytest.mark.parametrize("flow_steps", [1, 2, 3])
 @pytest.mark.parametrize("integration", ["euler", "ode"])
 def test_a_constant_velocity_carries_a_frame_forth_and_back(videos, flow_steps, integration):
@@ -51,10 +59,7 @@ def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch
     """Frames 4 to 8 are a video; at its ends the frame's own features stand in."""
     scene = small_scene(videos)
     constant_move(scene, move := torch.tensor([0.05, -0.02, 0.01]))
-    seen: list[Guides] = []
-    forward = scene.dynamic.forward
-    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
-    features = scene.encode(scene.temporal)
+    seen, features = guides_of(scene, monkeypatch), scene.encode(scene.temporal)
     for frame in (6, 4, 8):
         rays = rays_of(scene, frame)
         places = scene.places(rays, torch.tensor([[0.2, 0.6]]).expand(5, 2))
@@ -63,7 +68,7 @@ def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch
         frames = frame, max(frame - 1, 4), min(frame + 1, 8)
         for found, of in zip(seen[-1], frames, strict=True):
             at, all_of = places + (of - frame) * move, torch.full((5,), of)
-            uv, _ = scene.project(at, all_of)
+            uv, _ = scene.videos.project(at, all_of)
             colors = videos.tables().colors.at(all_of.repeat_interleave(2), uv.flatten(0, 1))
             cues = videos.depth_cues(at, all_of, uv).flatten(0, 1)
             torch.testing.assert_close(found[:, -3:], colors, atol=1e-3, rtol=1e-3)
@@ -72,13 +77,12 @@ def test_features_are_gathered_where_places_were_and_will_be(videos, monkeypatch
 
 def test_depth_cues_can_be_left_out(videos, monkeypatch):
     """As published: the networks see the features alone."""
-    scene, seen = small_scene(videos, depth_cues=False), []
-    forward = scene.dynamic.forward
-    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
+    scene = small_scene(videos, depth_cues=False)
+    seen = guides_of(scene, monkeypatch)
     rays = rays_of(scene, 6)
     features = scene.encode(scene.temporal)
     scene.moving(rays.times, places := scene.places(rays, torch.rand(5, 2)), features, rays.frames)
-    uv, _ = scene.project(places, rays.frames)
+    uv, _ = scene.videos.project(places, rays.frames)
     wanted = features.maps.at(rays.frames.repeat_interleave(2), uv.flatten(0, 1))
     assert seen[0].now.shape == (10, 7)
     torch.testing.assert_close(seen[0].now[:, :4], wanted)
@@ -90,11 +94,10 @@ def test_without_guides_frames_around_do_not_count(videos, monkeypatch):
     for guided in (True, False):
         scene = small_scene(videos, guided=guided)
         constant_move(scene, [0.05, 0.0, 0.0])
-        forward = scene.dynamic.forward
-        monkeypatch.setattr(scene.dynamic, "forward", lambda h, g, to=forward: (seen.append(g), to(h, g))[1])
-        rays = rays_of(scene, 6)
+        told, rays = guides_of(scene, monkeypatch), rays_of(scene, 6)
         places, features = scene.places(rays, torch.rand(5, 2)), scene.encode(scene.temporal)
         scene.moving(rays.times, places, features, rays.frames)
+        seen.extend(told)
     guided, alone = seen
     torch.testing.assert_close(guided.now, alone.now)
     assert not torch.allclose(guided.before, guided.now) and not torch.allclose(guided.after, guided.now)
@@ -104,14 +107,11 @@ def test_without_guides_frames_around_do_not_count(videos, monkeypatch):
 def test_between_two_frames_places_are_carried_to_the_nearer_one(videos, monkeypatch):
     scene = small_scene(videos)
     constant_move(scene, [0.08, 0.0, 0.0])
-    seen: list[Guides] = []
-    forward = scene.dynamic.forward
-    monkeypatch.setattr(scene.dynamic, "forward", lambda h, g: (seen.append(g), forward(h, g))[1])
-    rays = rays_of(scene, 6)
+    seen, rays = guides_of(scene, monkeypatch), rays_of(scene, 6)
     between = rays._replace(times=rays.times + 0.25 * 0.25)
     places = scene.places(rays, torch.tensor([[0.5]]).expand(5, 1))
     scene.moving(between.times, places, scene.encode(scene.temporal), rays.frames)
-    uv, _ = scene.project(places - torch.tensor([0.25 * 0.08, 0, 0]), rays.frames)
+    uv, _ = scene.videos.project(places - torch.tensor([0.25 * 0.08, 0, 0]), rays.frames)
     there = videos.tables().colors.at(rays.frames, uv.flatten(0, 1))
     torch.testing.assert_close(seen[0].now[:, -3:], there, atol=1e-4, rtol=1e-4)
 
@@ -157,8 +157,8 @@ def test_resting_places_are_looked_up_in_frames_that_do_not_hide_them(videos):
     videos.moving[first : first + height * width] = True
     videos.forget()
     seen = (
-        (scene.project(places, rays.sources[:, 1])[0] > 0)
-        & (scene.project(places, rays.sources[:, 1])[0] < 1)
+        (scene.videos.project(places, rays.sources[:, 1])[0] > 0)
+        & (scene.videos.project(places, rays.sources[:, 1])[0] < 1)
     ).all()
     assert bool(seen)
     assert torch.equal(scene._unhidden(rays, surface), rays.sources[:, 1:3])

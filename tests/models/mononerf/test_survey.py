@@ -60,7 +60,7 @@ def test_of_a_frame_without_samples_what_it_shows_is_filled(scene: MonoNerfScene
     found = scene.proposals.moving[2]
     known = found != UNKNOWN
     middles = scene.proposals.places_in(torch.arange(found.numel())).mean(1)
-    uv, ahead = scene.project(middles[None], torch.tensor([2]))
+    uv, ahead = scene.videos.project(middles[None], torch.tensor([2]))
     shown = (ahead & ((uv > 0) & (uv < 1)).all(-1))[0].view(known.shape)
     assert torch.equal(known, shown) and 0 < int(shown.sum()) < shown.numel()
     torch.testing.assert_close(found[known], torch.full((int(shown.sum()),), 64 * 0.6931), rtol=1e-3, atol=0)

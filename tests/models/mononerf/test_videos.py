@@ -5,7 +5,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from dyn3d_ns.geometry.cameras import to_camera, to_world, viewmats_of
-from dyn3d_ns.models.mononerf.videos import Clip, Videos, space_of, to_homogeneous_world
+from dyn3d_ns.models.mononerf.spaces import space_of, to_homogeneous_world
+from dyn3d_ns.models.mononerf.videos import Clip, Videos
 from tests.models.mononerf.conftest import row_of_cameras, small_clip, turned
 
 
@@ -37,7 +38,7 @@ def test_the_nearest_frames_by_pose_come_first(videos):
 
 def test_cube_to_world_is_the_spaces_own_map():
     for clip in (small_clip(), _orbit()):
-        space = space_of(clip)
+        space = space_of(clip.cameras, clip.box, clip.depths)
         places = 2 * torch.rand(50, 3) - 1
         homogeneous = torch.cat([places, torch.ones(50, 1)], 1) @ to_homogeneous_world(space).T
         torch.testing.assert_close(
@@ -96,6 +97,19 @@ def test_places_know_how_they_lie_to_what_a_frame_shows(around):
         assert not bool(videos.depth_cues(behind, frames, uv[:, :1]).any())
 
 
+def test_places_beside_a_picture_or_behind_what_it_shows_are_hidden(videos):
+    """The data has a depth of 2.5, and none in the left four columns."""
+    frame = 6
+    cases = [(10.0, 8.0, 2.4, False), (10.0, 8.0, 2.5, False), (10.0, 8.0, 3.0, True), (2.0, 8.0, 3.0, False)]
+    cases += [(-1.0, 8.0, 2.0, True), (10.0, 21.0, 2.0, True), (33.0, 8.0, 2.0, True)]
+    x, y, depth, wanted = zip(*cases, strict=True)
+    flat = torch.stack([(torch.tensor(x) - 16) / 28.8, (torch.tensor(y) - 10) / 28.8, torch.ones(7)], dim=1)
+    seen = flat * torch.tensor(depth)[:, None]
+    world = to_world(seen, torch.linalg.inv(viewmats_of(videos.poses[frame][None]))[0])
+    found = videos.hidden(videos.space(1).of_world(world)[None], torch.tensor([frame]))
+    assert found[0].tolist() == list(wanted)
+
+
 def test_rays_run_through_the_cube_and_meet_points_at_their_depth(videos):
     cameras = small_clip(5, 32, 20, seed=1).cameras
     bundle = cameras[2:3].generate_rays(camera_indices=0, keep_shape=True).flatten()
@@ -111,8 +125,8 @@ def test_rays_run_through_the_cube_and_meet_points_at_their_depth(videos):
 
 
 def test_cameras_all_around_have_a_box():
-    assert not space_of(_orbit()).is_ndc
-    assert space_of(small_clip()).is_ndc
+    for clip, looks_ahead in ((_orbit(), False), (small_clip(), True)):
+        assert space_of(clip.cameras, clip.box, clip.depths).is_ndc is looks_ahead
 
 
 def test_a_checkpoint_of_other_shapes_can_be_loaded(videos):
