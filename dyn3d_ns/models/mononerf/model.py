@@ -308,7 +308,7 @@ class MonoNerfModel(DynamicMethod):
         scene."""
         if self.config.parts == "static":
             return
-        survey_what_moves(self.scene, self.pictures.features()[1])
+        survey_what_moves(self.scene, self.pictures.features()[1], self.fitted.to(self.device))
         videos, speeds = self.scene.videos, []
         for scene in range(videos.num_scenes):
             frames = videos.frames_of(scene)

@@ -1,13 +1,14 @@
 """What a trained field says of cells that its training has left unsure, so that pictures look where it is.
 
 A training notes in grids what its samples find while the networks learn: cells that were dense once and that
-no sample has met since stay dense, and the grids of frames that what moves is not fitted to stay empty.
+no sample has met since stay dense, and the grids of frames that what moves is not fitted to stay empty but
+for what was carried there.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool
 from rich.progress import track
 from torch import Tensor
 
@@ -20,31 +21,33 @@ AT_ONCE = 4096
 
 
 @torch.no_grad()
-def survey_what_moves(scene: MonoNerfScene, seen: Features) -> None:
-    """Ask about the dense cells of each frame, and about all that the frame shows where no sample met any.
+def survey_what_moves(scene: MonoNerfScene, seen: Features, fitted: Bool[Tensor, "F"]) -> None:
+    """Ask about the dense cells of each frame, and of a frame that was not fitted about all that it shows.
 
-    Cells whose places are not dense any more are emptied, those of frames without samples are filled.
+    Cells of fitted frames whose places are not dense any more are emptied; those of the others are filled.
 
     Args:
         scene: The trained field.
         seen: Features of all frames, of what moves.
+        fitted: Frames that what moves was fitted to, whose own rays have met what they show.
     """
     grids = scene.proposals
     for frame in track(range(len(grids.moving)), "What moves, asked where it is"):
         grid = grids.moving[frame].view(-1)
-        is_new = bool((grid == UNKNOWN).all())
-        cells = _shown(scene, frame) if is_new else ((grid > DENSE) & (grid != UNKNOWN)).nonzero()[:, 0]
+        asked = (grid > DENSE) & (grid != UNKNOWN)
+        if not fitted[frame]:
+            asked |= _shown(scene, frame)
+        cells = asked.nonzero()[:, 0]
         for some in cells.split(AT_ONCE) if len(cells) else ():
-            places = grids.places_in(some)
             of = torch.full_like(some, frame)
-            found = scene.moving(scene.videos.times[of], places, seen, of).matter.amax(1)
-            grid[some] = found if is_new else torch.where(found > DENSE, grid[some], found)
+            found = scene.moving(scene.videos.times[of], grids.places_in(some), seen, of).matter.amax(1)
+            grid[some] = torch.where((found > DENSE) & fitted[frame], grid[some], found)
 
 
-def _shown(scene: MonoNerfScene, frame: int) -> Int64[Tensor, "C"]:
-    """Return the cells whose middles a frame shows."""
+def _shown(scene: MonoNerfScene, frame: int) -> Bool[Tensor, "C"]:
+    """Return which cells have their middle in what a frame shows."""
     grids = scene.proposals
     cells = torch.arange(grids.moving[frame].numel(), device=grids.moving.device)
     of = torch.tensor([frame], device=cells.device)
     uv, ahead = scene.videos.project(grids.places_in(cells).mean(1)[None], of)
-    return cells[(ahead & inside(uv))[0]]
+    return (ahead & inside(uv))[0]

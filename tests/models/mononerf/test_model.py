@@ -128,7 +128,8 @@ def test_unseen_frames_inform_but_what_moves_is_not_fitted_to_them(scenes: Path,
     assert drawn(0) == {0, 1, 2, 3, 4}
     assert drawn(4) == {0, 1, 2}
     # What moves is looked for at the other times too, for pictures of them.
-    assert all(bool((grid != UNKNOWN).any()) for grid in model.scene.proposals.moving)
+    known = (model.scene.proposals.moving != UNKNOWN).flatten(1).float().mean(1)
+    assert float(known[3:].min()) > 0.3, known
     metrics = pipeline.get_average_eval_image_metrics()
     assert metrics["unseen_images"] == 10 and metrics["interp_images"] == 12
     assert metrics["unseen_nearest_dynamic_psnr"] > 0
