@@ -82,12 +82,13 @@ class Sights(NamedTuple):
                 known = known.index_copy(0, lost[shown], looks)
             onwards = self.videos.shifted(to, step)
             some = ~shown & (onwards != to)
-            lost, places, to = lost[some], places[some], onwards[some]
-            if passed == reach or not len(lost):
+            if passed == reach or not bool(some.any()):
                 break
+            lost, places = lost[some], places[some]
             with torch.no_grad():
-                own = motion.of(lost).later(step * passed)
+                own = motion.of(lost, self.videos.times[to[some]])
                 places = own.carry(places, own.velocity(places), step)
+            to = onwards[some]
         return known
 
     def _hidden(self, places: Float[Tensor, "P 3"], frames: Int64[Tensor, "P"]) -> Tensor:

@@ -55,13 +55,13 @@ class MonoNerfLosses:
     """Squared displacement of rays at rest."""
     warped_mask: float = 0.1
     """Blending a frame later or earlier of rays at rest."""
-    hidden_color: float = 4.0
+    hidden_color: float = 2.0
     """Squared error of the dynamic field alone along rays followed to where their frame is hidden."""
-    hidden_blending: float = 0.2
+    hidden_blending: float = 0.1
     """What its blending lacks of 1 there."""
     warp_period: int = 2
-    """Steps between two at which a frame later and earlier are looked at, in turn; between them are frames
-    that hide what moves."""
+    """Steps between two at which a frame later and earlier are looked at, in turn, and of frames that hide
+    what moves one a time."""
     warp_share: float = 0.5
     """Part of the rays that are then followed."""
 
@@ -168,9 +168,10 @@ def dynamic_losses(
     if warped is not None:
         losses |= _warped_losses(warped, c)
     if elsewhere is not None:
-        error = (elsewhere.color - elsewhere.truth).square().mean()
-        losses["hidden_color"] = c.hidden_color * elsewhere.part * error
-        losses["hidden_blending"] = c.hidden_blending * elsewhere.part * (1 - elsewhere.blend).mean()
+        # One frame at every so many steps: as if it was looked at each time.
+        times, error = c.warp_period * elsewhere.part, (elsewhere.color - elsewhere.truth).square().mean()
+        losses["hidden_color"] = times * c.hidden_color * error
+        losses["hidden_blending"] = times * c.hidden_blending * (1 - elsewhere.blend).mean()
     return losses
 
 

@@ -422,12 +422,14 @@ class MonoNerfModel(DynamicMethod):
 
     def _elsewhere(self, out: Rendered, rays: RaysInCube, truth: Truth) -> Elsewhere | None:
         """Follow what moves to frames that hide it, one to so many frames on and back in turn."""
-        c, period = self.config, self.config.losses.warp_period
-        if c.reach < 2 or self.step % period != period // 2:
+        c, reach = self.config.losses, self.config.reach
+        is_used = reach > 1 and (c.hidden_color > 0 or c.hidden_blending > 0)
+        if not is_used or self.step % c.warp_period != c.warp_period // 2:
             return None
-        turn = self.step // period % (2 * c.reach)
-        frames = (turn // 2 + 1) * (1 if turn % 2 == 0 else -1)
-        return elsewhere(self.scene, rays, out, truth, self._made["dynamic"], frames)
+        turn, most = self.step // c.warp_period, round(len(rays.frames) * c.warp_share)
+        return elsewhere(
+            self.scene, rays, out, truth, self._made["dynamic"], frames_in_turn(turn, reach), most
+        )
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera of the scene that is shown, at its time.
@@ -561,6 +563,12 @@ class MonoNerfModel(DynamicMethod):
 
     def _encoder(self, part: str) -> VideoEncoder:
         return self.scene.spatial if part == "static" else self.scene.temporal
+
+
+def frames_in_turn(turn: int, reach: int) -> int:
+    """Return how many frames on (or back, below 0) a turn looks: 1, -1, 2, -2 and so on, and over again."""
+    turn %= 2 * reach
+    return (turn // 2 + 1) * (1 if turn % 2 == 0 else -1)
 
 
 def _trainable(*modules: nn.Module) -> list[nn.Parameter]:

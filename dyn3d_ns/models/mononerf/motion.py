@@ -32,15 +32,10 @@ class Motion(NamedTuple):
         """Return what the field knows of places after so many frames."""
         return self.field.stem(places, 2 * (self.times + passed * self.spacing) - 1, self.codes)
 
-    def of(self, chosen: Int64[Tensor, "Q"]) -> Motion:
-        """Return the motion of some of the places, which do not lie together any more."""
-        count = len(self.times) // len(self.codes)
-        times, spacing = self.times[chosen], self.spacing[chosen]
-        return self._replace(codes=self.codes[chosen // count], times=times, spacing=spacing)
-
-    def later(self, frames: int) -> Motion:
-        """Return the motion as seen from so many frames later, or earlier where that is negative."""
-        return self._replace(times=self.times + frames * self.spacing)
+    def of(self, chosen: Int64[Tensor, "Q"], times: Float[Tensor, "Q"]) -> Motion:
+        """Return the motion of some of the places from other normalised times on."""
+        codes = self.codes[chosen // (len(self.times) // len(self.codes))]
+        return self._replace(codes=codes, times=times[:, None], spacing=self.spacing[chosen])
 
     def velocity(
         self, places: Float[Tensor, "P 3"], passed: Float[Tensor, "P 1"] | float = 0.0

@@ -70,8 +70,7 @@ def warped(
     """Follow some rays a frame on (1) or back (-1), and look at the dynamic field there."""
     onwards, moving, to = frames == 1, out.moving, scene.videos.shifted(rays.frames, frames)[some]
     moved = (moving.after if onwards else moving.before)[some]
-    arrived = rays.take(some)._replace(frames=to, times=scene.videos.times[to])
-    found = scene.moving(arrived.times, moved, seen, to)
+    found = scene.moving(scene.videos.times[to], moved, seen, to)
     return Warped(
         blended(weights_of(found.density, out.lengths[some]), found.color),
         truth.color[some],
@@ -84,11 +83,26 @@ def warped(
 
 
 def elsewhere(
-    scene: MonoNerfScene, rays: RaysInCube, out: Rendered, truth: Truth, seen: Features, frames: int
+    scene: MonoNerfScene,
+    rays: RaysInCube,
+    out: Rendered,
+    truth: Truth,
+    seen: Features,
+    frames: int,
+    most: int,
 ) -> Elsewhere | None:
     """Follow rays of what moves so many frames on (back), as far as it is hidden in the frame there.
 
     Rays of that frame tell nothing of it, and no sample of theirs meets it; so what is found there is noted.
+
+    Args:
+        scene: The field.
+        rays: Training rays.
+        out: What both fields say along them.
+        truth: What is known of them.
+        seen: Features of all frames.
+        frames: Frames on, or back where negative.
+        most: Rays to follow at most; as many are chosen of more.
     """
     videos, step = scene.videos, 1 if frames > 0 else -1
     to, last = videos.shifted(rays.frames, frames), videos.shifted(rays.frames, frames - step)
@@ -100,19 +114,18 @@ def elsewhere(
         some = some[videos.hidden(surface[:, None], to[some])[:, 0]]
     if not len(some):
         return None
+    part = len(some) / len(rays.frames)
+    if len(some) > most:
+        some = some[torch.randperm(len(some), device=some.device)[:most]]
     to, count = to[some], out.places.shape[1]
     motion = scene.motion(rays.times[some], count, seen, rays.frames[some])
     velocity = out.moving.velocity[some].flatten(0, 1)
     places = motion.carry(out.places[some].flatten(0, 1), velocity, frames).view(-1, count, 3)
     found = scene.moving(videos.times[to], places, seen, to)
-    rows, samples = videos.hidden(places.detach(), to).nonzero(as_tuple=True)
-    grids = scene.proposals
-    met = places.detach()[rows, samples], found.matter[rows, samples]
-    grids.note(grids.moving, to[rows], met[0][:, None], met[1][:, None])
+    met = places.detach()
+    lost = videos.hidden(met, to) & (met.abs() <= 1).all(-1)
+    of = to[:, None].expand(lost.shape)[lost]
+    scene.proposals.note(scene.proposals.moving, of, met[lost][:, None], found.matter[lost][:, None])
     weights = weights_of(found.density, out.lengths[some])
-    return Elsewhere(
-        blended(weights, found.color),
-        truth.color[some],
-        blended(weights, found.blend[..., None])[:, 0],
-        len(some) / len(rays.frames),
-    )
+    blend = blended(weights, found.blend[..., None])[:, 0]
+    return Elsewhere(blended(weights, found.color), truth.color[some], blend, part)

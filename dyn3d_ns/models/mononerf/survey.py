@@ -32,7 +32,7 @@ def survey_what_moves(scene: MonoNerfScene, seen: Features, fitted: Bool[Tensor,
         fitted: Frames that what moves was fitted to, whose own rays have met what they show.
     """
     grids = scene.proposals
-    for frame in track(range(len(grids.moving)), "What moves, asked where it is"):
+    for frame in track(range(len(grids.moving)), "What moves, asked where it is", transient=True):
         grid = grids.moving[frame].view(-1)
         asked = (grid > DENSE) & (grid != UNKNOWN)
         if not fitted[frame]:

@@ -246,8 +246,8 @@ class Videos(nn.Module):
         ways: Float[Tensor, "R 3"],
     ) -> Float[Tensor, "R"]:
         """Return how far along rays of :meth:`rays` points of the world are, 0 at the start, 1 at the end."""
-        inside = self.space(scene).of_world(points)
-        return ((inside - starts) * ways).sum(1) / ways.square().sum(1).clamp_min(1e-12)
+        places = self.space(scene).of_world(points)
+        return ((places - starts) * ways).sum(1) / ways.square().sum(1).clamp_min(1e-12)
 
 
 def inside(uv: Float[Tensor, "*P 2"]) -> Bool[Tensor, "*P"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dyn3d_ns.models.mononerf.fields import Matter, Moving
 from dyn3d_ns.models.mononerf.guides import Sights
 from dyn3d_ns.models.mononerf.scene import MonoNerfScene
 from dyn3d_ns.models.mononerf.videos import Videos
@@ -80,3 +81,39 @@ def test_a_place_that_no_frame_in_reach_shows_keeps_what_the_neighbours_say(vide
     scene.reach = 3
     found, at = looked_at(scene, places, 4, monkeypatch)
     torch.testing.assert_close(found.after, at(7), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("passed", [0.0, 0.25])
+def test_places_of_both_scenes_go_on_by_the_velocity_of_the_times_they_come_to(
+    videos, monkeypatch, passed
+) -> None:
+    """Everything moves along x, by a hundredth at the start of a video and three at its end."""
+    scene, told = small_scene(videos, reach=3), []
+    monkeypatch.setattr(scene.dynamic, "stem", lambda places, times, codes: torch.cat([places, times], 1))
+    monkeypatch.setattr(scene.dynamic, "velocity", lambda stem: speed(stem[:, 3:]) * torch.eye(3)[0])
+
+    def head(stem, guides):
+        told.append(guides)
+        return Moving(Matter(stem[:, 0], stem[:, :3]), stem[:, 0])
+
+    monkeypatch.setattr(scene.dynamic, "forward", head)
+    for frame in (0, 1, 4, 5):
+        videos._part(videos.depth, frame).fill_(0.7)
+    videos.forget()
+    frames, spacing = torch.tensor([0, 4]), torch.tensor([1 / 3, 1 / 4])
+    times = videos.times[frames] + passed * spacing
+    places = torch.tensor([[[0.1, 0.05, 0.0]], [[0.2, -0.1, 0.1]]])
+    features = scene.encode(scene.temporal)
+    scene.moving(times, places, features, frames)
+    # From between two frames places are carried back to the frame first, by the velocity where they are.
+    there = places[:, 0].clone()
+    there[:, 0] += speed(2 * times - 1) - passed * speed(2 * times - 1)
+    there[:, 0] += speed(2 * videos.times[frames + 1] - 1)
+    wanted = Sights(videos, features.maps, True).at(there[:, None], frames + 2)
+    torch.testing.assert_close(told[0].after, wanted, atol=1e-4, rtol=1e-4)
+    lost = videos.hidden(there[:, None], frames + 2)
+    assert not bool(lost.any()) and bool(videos.hidden(there[:, None], frames + 1).all())
+
+
+def speed(times: torch.Tensor) -> torch.Tensor:
+    return 0.02 + 0.01 * times

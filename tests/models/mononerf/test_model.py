@@ -11,6 +11,7 @@ from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.models.mononerf.flow import flow_errors
 from dyn3d_ns.models.mononerf.model import MonoNerfModel
 from dyn3d_ns.models.mononerf.proposals import UNKNOWN
+from dyn3d_ns.models.mononerf.supervision import elsewhere
 from tests.dynamic_scene_files import ToyScene
 from tests.mononerf_runs import config_of, trained, write_two_scenes
 from tests.run_training import run_training
@@ -133,6 +134,25 @@ def test_unseen_frames_inform_but_what_moves_is_not_fitted_to_them(scenes: Path,
     metrics = pipeline.get_average_eval_image_metrics()
     assert metrics["unseen_images"] == 10 and metrics["interp_images"] == 12
     assert metrics["unseen_nearest_dynamic_psnr"] > 0
+
+
+@pytest.mark.parametrize("left_out", [{}, {"reach": 1}, {"hidden_color": 0.0, "hidden_blending": 0.0}])
+def test_what_moves_is_followed_between_the_steps_that_look_at_neighbours(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: dict[str, float]
+) -> None:
+    config, asked = config_of(scenes, tmp_path, steps=12, scenes=("A",)), []
+    for name, value in left_out.items():
+        model = config.pipeline.model
+        setattr(model if name == "reach" else model.losses, name, value)
+
+    def follows(scene, rays, out, truth, seen, frames, most):
+        asked.append((frames, most))
+        return elsewhere(scene, rays, out, truth, seen, frames, most)
+
+    monkeypatch.setattr("dyn3d_ns.models.mononerf.model.elsewhere", follows)
+    run_training(config)
+    # What moves is trained from step 4 on: steps 5, 7, 9 and 11 are turns 2 to 5.
+    assert asked == ([] if left_out else [(2, 32), (-2, 32), (3, 32), (-3, 32)])
 
 
 def test_a_new_scene_is_learned_from_the_networks_of_others(scenes: Path, both: Path, tmp_path: Path) -> None:

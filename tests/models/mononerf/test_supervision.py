@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dyn3d_ns.models.mononerf.losses import Rendered, Truth
+from dyn3d_ns.models.mononerf.losses import Elsewhere, MonoNerfLosses, Rendered, Truth, dynamic_losses
+from dyn3d_ns.models.mononerf.model import frames_in_turn
 from dyn3d_ns.models.mononerf.scene import Layers, weights_of
 from dyn3d_ns.models.mononerf.supervision import elsewhere, flow_to, warped
 from tests.models.mononerf.conftest import small_scene
@@ -67,52 +68,75 @@ def test_rays_are_followed_to_another_frame_and_back(videos, integration):
         torch.testing.assert_close(found.blend, other.blend, atol=1e-4, rtol=1e-3)
 
 
-def test_what_moves_is_followed_to_a_frame_that_hides_it_and_noted_there(videos):
-    scene = small_scene(videos)
+@pytest.mark.parametrize("integration", ["euler", "ode"])
+def test_what_moves_is_followed_to_a_frame_that_hides_it_and_noted_there(videos, integration):
+    scene = small_scene(videos, integration=integration, reach=4)
     constant_move(scene, MOVE)
     seen, rays = scene.encode(scene.temporal), rays_of(scene, 7)
     out, known = rendered(scene, rays), truth(rays)
     before = scene.proposals.moving.clone()
     videos.depth.fill_(100.0)
     videos.forget()
-    assert elsewhere(scene, rays, out, known, seen, -2) is None
-    assert elsewhere(scene, rays, out, known, seen, 2) is None, "beyond the end of the video"
+    assert elsewhere(scene, rays, out, known, seen, -2, 9) is None
+    assert elsewhere(scene, rays, out, known, seen, 2, 9) is None, "beyond the end of the video"
     assert torch.equal(scene.proposals.moving, before)
     videos._part(videos.depth, 5).fill_(0.5)
     videos.forget()
-    found = elsewhere(scene, rays, out, known, seen, -2)
+    found = elsewhere(scene, rays, out, known, seen, -2, 9)
     assert found is not None and found.part == 3 / 5
     assert torch.equal(found.truth, known.color[[0, 2, 4]])
     # Everything is hidden there, so that all that the rays met is noted, at the places they were carried to.
     carried = (out.places - 2 * torch.tensor(MOVE))[[0, 2, 4]]
     of = torch.full((3,), 5)
     other = scene.moving(videos.times[of], carried, seen, of)
-    torch.testing.assert_close(
-        found.blend, (weights_of(other.density, out.lengths[[0, 2, 4]]) * other.blend).sum(1)
-    )
+    weights = weights_of(other.density, out.lengths[[0, 2, 4]])
+    torch.testing.assert_close(found.blend, (weights * other.blend).sum(1), atol=1e-4, rtol=1e-3)
+    color = (weights[..., None] * other.color).sum(1)
+    torch.testing.assert_close(found.color, color, atol=1e-4, rtol=1e-3)
     changed = (scene.proposals.moving != before).flatten(1)
     assert changed.any(1).nonzero().flatten().tolist() == [5]
-    assert set(changed[5].nonzero().flatten().tolist()) == set(
-        scene.proposals.cells(carried).flatten().tolist()
-    )
+    cells = scene.proposals.cells(carried[(carried.abs() <= 1).all(-1)])
+    assert torch.equal(changed[5].nonzero().flatten(), cells.unique())
     found.color.sum().backward()
-    assert scene.dynamic.out.weight.grad is not None
+    for learns in (scene.dynamic.out.weight, scene.dynamic.move.bias):
+        assert learns.grad is not None and bool(learns.grad.any())
+
+    found = elsewhere(scene, rays, out, known, seen, -2, 2)
+    assert found is not None and len(found.color) == 2 and found.part == 3 / 5
 
 
-def test_of_what_is_followed_only_what_the_frame_hides_is_noted(videos):
+def test_of_what_is_followed_only_what_the_frame_hides_is_noted_and_nothing_outside_of_the_cube(videos):
     """The frame knows what lies before its surface: its own rays meet it."""
     scene = small_scene(videos)
     constant_move(scene, [0.0, 0.0, 0.0])
     seen, rays = scene.encode(scene.temporal), rays_of(scene, 7)
+    rays.starts[0, 0] = 1.1
     videos._part(videos.depth, 5).fill_(1.8)
     videos.forget()
     out, before = rendered(scene, rays), scene.proposals.moving.clone()
-    with torch.no_grad():
-        weights = torch.zeros_like(out.moving_weights)
-        weights[:, -1] = 1
-    assert elsewhere(scene, rays, out._replace(moving_weights=weights), truth(rays), seen, -2) is not None
-    hidden = videos.hidden(out.places, torch.full((5,), 5))[[0, 2, 4]]
-    assert 0 < int(hidden.sum()) < hidden.numel()
+    weights = torch.zeros_like(out.moving_weights)
+    weights[:, -1] = 1
+    out = out._replace(moving_weights=weights)
+    assert elsewhere(scene, rays, out, truth(rays), seen, -2, 9) is not None
+    noted = videos.hidden(out.places, torch.full((5,), 5))
+    assert bool(noted[0].all()) and 0 < int(noted[2].sum()) < 4
     changed = (scene.proposals.moving != before)[5].flatten().nonzero().flatten()
-    cells = scene.proposals.cells(out.places[[0, 2, 4]])
-    assert torch.equal(changed, cells[hidden].unique())
+    cells = scene.proposals.cells(out.places)
+    assert torch.equal(changed, cells[[2, 4]][noted[[2, 4]]].unique())
+
+
+def test_frames_are_looked_at_in_turn_from_the_nearest_on():
+    assert [frames_in_turn(turn, 3) for turn in range(8)] == [1, -1, 2, -2, 3, -3, 1, -1]
+
+
+def test_losses_of_followed_rays_weigh_as_if_at_every_step(videos):
+    scene = small_scene(videos)
+    rays = rays_of(scene, 6)
+    out, known = rendered(scene, rays), truth(rays)
+    followed = Elsewhere(torch.full((2, 3), 0.75), torch.full((2, 3), 0.25), torch.tensor([0.5, 0.9]), 0.4)
+    weights = MonoNerfLosses(hidden_color=3.0, hidden_blending=0.5, warp_period=2)
+    without = dynamic_losses(out, known, [], None, None, weights)
+    found = dynamic_losses(out, known, [], None, followed, weights)
+    assert set(found) - set(without) == {"hidden_color", "hidden_blending"}
+    torch.testing.assert_close(found["hidden_color"], torch.tensor(2 * 0.4 * 3.0 * 0.25))
+    torch.testing.assert_close(found["hidden_blending"], torch.tensor(2 * 0.4 * 0.5 * 0.3))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dyn3d_ns.models.mononerf import survey as surveys
 from dyn3d_ns.models.mononerf.proposals import DENSE, UNKNOWN
-from dyn3d_ns.models.mononerf.scene import MonoNerfScene
+from dyn3d_ns.models.mononerf.scene import MonoNerfScene, MovingSamples
 from dyn3d_ns.models.mononerf.survey import survey_what_moves
 from dyn3d_ns.models.mononerf.videos import Videos
 from tests.models.mononerf.conftest import small_scene
@@ -71,3 +72,24 @@ def test_of_a_frame_that_was_not_fitted_what_it_shows_is_filled(scene: MonoNerfS
     shown[0, 0, 0] = True
     assert torch.equal(known, shown)
     torch.testing.assert_close(found[known], torch.full((int(shown.sum()),), 64 * 0.6931), rtol=1e-3, atol=0)
+
+
+def test_each_cell_is_asked_at_its_places_and_the_time_of_its_frame(
+    scene: MonoNerfScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def density(places: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        return 40 * (places[..., 0] + 0.1 * frames[:, None]).clamp(0)
+
+    def moving(times, places, seen, frames) -> MovingSamples:
+        assert torch.equal(times, scene.videos.times[frames])
+        half = torch.full(places.shape[:2], 0.5)
+        return MovingSamples(density(places, frames), places, half, places, places, places)
+
+    monkeypatch.setattr(scene, "moving", moving)
+    monkeypatch.setattr(surveys, "AT_ONCE", 50)
+    survey(scene)
+    found, cells = scene.proposals.moving[2].flatten(), torch.arange(8 * 6 * 8)
+    wanted = 0.5 * density(scene.proposals.places_in(cells), torch.full_like(cells, 2)).amax(1)
+    known = found != UNKNOWN
+    assert int(known.sum()) > 100 and len(wanted[known].unique()) > 4
+    torch.testing.assert_close(found[known], wanted[known])
