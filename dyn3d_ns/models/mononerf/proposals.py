@@ -93,7 +93,7 @@ class Proposals(nn.Module):
     @torch.no_grad()
     def meets(self, seen: Seen) -> Bool[Tensor, "R"]:
         """Return which rays meet matter of a grid that samples of the training have met."""
-        return (_known(self._along(seen)) > DENSE).any(1)
+        return is_dense(self._along(seen)).any(1)
 
     def _along(self, seen: Seen) -> Float[Tensor, "R N"]:
         """Return the densities of a grid at the probes of rays."""
@@ -128,6 +128,11 @@ class Proposals(nn.Module):
         ends = torch.cat([ends.new_zeros(rays, 1), ends, ends.new_ones(rays, 1)], dim=1)
         at = _quantiles(sums, wanted.expand(rays, count).contiguous())
         return Placed(at, torch.diff(ends), surface)
+
+
+def is_dense(density: Float[Tensor, "*N"]) -> Bool[Tensor, "*N"]:
+    """Return in which cells samples of the training have met matter."""
+    return (density > DENSE) & (density != UNKNOWN)
 
 
 def _known(density: Float[Tensor, "R N"]) -> Float[Tensor, "R N"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from rich.progress import track
 from torch import Tensor
 
-from dyn3d_ns.models.mononerf.proposals import DENSE, UNKNOWN
+from dyn3d_ns.models.mononerf.proposals import DENSE, is_dense
 from dyn3d_ns.models.mononerf.scene import Features, MonoNerfScene
 from dyn3d_ns.models.mononerf.videos import inside
 
@@ -34,7 +34,7 @@ def survey_what_moves(scene: MonoNerfScene, seen: Features, fitted: Bool[Tensor,
     grids = scene.proposals
     for frame in track(range(len(grids.moving)), "What moves, asked where it is", transient=True):
         grid = grids.moving[frame].view(-1)
-        asked = (grid > DENSE) & (grid != UNKNOWN)
+        asked = is_dense(grid)
         if not fitted[frame]:
             asked |= _shown(scene, frame)
         cells = asked.nonzero()[:, 0]
