@@ -50,14 +50,14 @@ class BenchMononerf:
     """Rows of the tables. both: one training on all scenes. each: a training a scene; of n scenes each gets
     an n-th of the steps, which is as many steps a scene. unguided: as both, without features of where a place
     was and will be. unseen: as both, what moves fitted to --train-frames; measured at the others. adapt: the
-    training of each on the first scene, taken to each other scene by --adapt-steps steps of either part.
+    training of each on the first scene, taken to each other scene in --adapt-steps steps.
     scratch: as many steps on that scene from nothing."""
     method: str = "dyn3d-mononerf-fast"
     """Preset."""
     steps: int | None = None
     """Steps of a training on all scenes; the preset's if not given."""
     adapt_steps: int = 500
-    """Steps of either part, of adapt and scratch."""
+    """Steps of adapt and scratch."""
     train_frames: str = "0:5"
     """Frames that what moves is fitted to in unseen: 0:5 are 0 to 4."""
     factor: int = 0
@@ -132,8 +132,8 @@ class BenchMononerf:
             "each": f"a training a scene, 1/{count} of the steps" if count > 1 else "a training a scene",
             "unguided": "… without velocity-guided features",
             "unseen": f"… fitted to frames {self.train_frames}, at the others",
-            "adapt": f"networks of {first}, {self.adapt_steps} steps of either part here",
-            "scratch": f"{self.adapt_steps} steps of either part from nothing",
+            "adapt": f"networks of {first}, {self.adapt_steps} steps here",
+            "scratch": f"{self.adapt_steps} steps from nothing",
         }[row]
 
     def _runs(self, row: Row) -> list[_Run]:
@@ -149,8 +149,8 @@ class BenchMononerf:
             "each": each,
             "unguided": [both._replace(name="unguided", guided=False)],
             "unseen": [both._replace(name="unseen", train_frames=self.train_frames)],
-            "adapt": [_Run("adapt", (s,), 2 * n, adapt_steps=n, source=each[0]) for s in others],
-            "scratch": [_Run("scratch", (s,), 2 * n, adapt_steps=n) for s in others],
+            "adapt": [_Run("adapt", (s,), n, adapt_steps=n, source=each[0]) for s in others],
+            "scratch": [_Run("scratch", (s,), n, adapt_steps=n) for s in others],
         }[row]
 
     def _trained(self, run: _Run) -> Path:

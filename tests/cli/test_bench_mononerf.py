@@ -33,7 +33,7 @@ def test_each_row_trains_what_its_name_says(tmp_path: Path) -> None:
     every = ("A", "B", "C")
     assert trained["both"] == trained["unguided"] == trained["unseen"] == [(every, 900)]
     assert trained["each"] == [(("A",), 300), (("B",), 300), (("C",), 300)]
-    assert trained["adapt"] == trained["scratch"] == [(("B",), 1000), (("C",), 1000)]
+    assert trained["adapt"] == trained["scratch"] == [(("B",), 500), (("C",), 500)]
     assert [row for row in ROWS if not configs[row][0].pipeline.model.velocity_guided] == ["unguided"]
     assert {row for row in ROWS if configs[row][0].pipeline.model.adapt_steps == 500} == {"adapt", "scratch"}
     assert [r for r in ROWS if configs[r][0].pipeline.datamanager.dataparser.train_frames] == ["unseen"]

@@ -125,7 +125,7 @@ class MonoNerfModelConfig(DynamicMethodConfig):
     mend_masks: bool = True
     """Mend motion masks that were made, for want of files, by what the static field cannot explain."""
     adapt_steps: Annotated[int, tyro.conf.arg(prefix_name=False)] = 0
-    """Steps of each part on a new scene, with the networks of --load-dir or new ones; 0 trains as planned."""
+    """Steps on a new scene, with the networks of --load-dir or new ones; 0 trains as planned."""
     losses: MonoNerfLosses = field(default_factory=MonoNerfLosses)
     """Weights of the losses."""
 
@@ -222,13 +222,12 @@ class MonoNerfModel(DynamicMethod):
         static = Phase("static", 1.0, groups=frozenset({"static"}))
         if c.parts == "static":
             return [static]
-        part = 0.5 if c.adapt_steps else c.static_part
-        rest = Phase("static", part, groups=frozenset({"static"}))
+        rest = Phase("static", c.static_part, groups=frozenset({"static"}))
         return [rest, Phase("dynamic", 1.0, groups=frozenset({"dynamic"}), frame_weights=self._fitted_frames)]
 
     def training_steps(self, configured: int) -> int:
-        """Return the steps of a training: those of both parts where it adapts to a new scene."""
-        return 2 * self.config.adapt_steps or configured
+        """Return the steps of a training: --adapt-steps where it adapts to a new scene."""
+        return self.config.adapt_steps or configured
 
     def stops_at(self, configured: int) -> int:
         """Return the step at which it stops: --adapt-steps says it alone where it is given."""

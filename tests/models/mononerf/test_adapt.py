@@ -33,7 +33,7 @@ def first(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def adapting(scenes: Path, output: Path, load_dir: Path, scene: str = "B") -> DynamicTrainerConfig:
-    config = config_of(scenes, output, scenes=(scene,), adapt_steps=6)
+    config = config_of(scenes, output, scenes=(scene,), adapt_steps=12)
     config.load_dir = load_dir
     return config
 
@@ -105,7 +105,7 @@ def test_as_commands_and_the_first_training_may_be_gone(scenes: Path, first: Pat
     without = run(*command)
     assert without.returncode == 2 and "Traceback" not in without.stderr
     assert "--adapt-steps N takes its networks to new ones" in without.stderr
-    done = run(*command, "--adapt-steps", 3)
+    done = run(*command, "--adapt-steps", 6)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Starting from the networks of" in done.stdout
     shutil.rmtree(tmp_path / "first")
