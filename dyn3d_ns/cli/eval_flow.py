@@ -11,7 +11,10 @@ from dyn3d_ns.cli.errors import CommandError, require_output_file
 
 @dataclass(kw_only=True)
 class EvalFlow:
-    """Compare the flow that the learned motion makes from each training frame to the next with the data's."""
+    """Compare the flow that the learned motion makes from each training frame to the next with the data's.
+
+    That is the flow of the scene's files, or, where it has none, the one that was made of its images.
+    """
 
     load_config: Path
     """config.yml of a training."""
@@ -38,7 +41,7 @@ class EvalFlow:
             raise CommandError(f"{self.load_config} is of a method that makes no flow; dyn3d-mononerf does")
         errors = flow_errors(pipeline.model, cast(DynamicDataManager, pipeline.datamanager))
         table = Table(title="End-point error of the flow to the next frame (pixels)", title_justify="left")
-        for heading in ("", "pixels", "true flow", "median", "mean"):
+        for heading in ("", "pixels", "flow of the data", "median", "mean"):
             table.add_column(heading, justify="right" if heading else "left")
         for name, e in errors.items():
             cells = [f"{e[key]:.2f}" for key in ("flow_median", "median", "mean")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_output_file
+from dyn3d_ns.io.shell import shell_word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,13 +63,14 @@ class PathOptions:
         path = self.build(self._rig())
         write_json(self.output, path.to_json())
         config = self.load_config or "outputs/<scene>/<method>/<date>/config.yml"
-        shown = f" --edit.scene {self.scene}" if self.scene else ""
+        video = self.output.with_suffix(".mp4")
+        shown = f" --edit.scene {shell_word(self.scene)}" if self.scene else ""
         print(
             f"{self.output}: {len(path.times)} frames, {len(path.times) / self.fps:.2f} s, "
             f"{path.resolution[0]}x{path.resolution[1]}, "
             f"scene time {path.times[0]:.3f} to {path.times[-1]:.3f}\n"
-            f"Render it with\n  ns-render camera-path --load-config {config} "
-            f"--camera-path-filename {self.output} --output-path {self.output.with_suffix('.mp4')}{shown}"
+            f"Render it with\n  ns-render camera-path --load-config {shell_word(config)} "
+            f"--camera-path-filename {shell_word(self.output)} --output-path {shell_word(video)}{shown}"
         )
 
     def build(self, rig: CameraRig):

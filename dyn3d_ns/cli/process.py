@@ -10,6 +10,7 @@ import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_writable
 from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.video.pipeline import PipelineSettings, build_stages
 
 
@@ -77,8 +78,8 @@ class Process(PipelineSettings):
             return source, self.out, "OUT"
         if sequence is None:
             raise CommandError(
-                f"OUT is missing: `dyn3d process {self.source} OUT` names the folder to write; only "
-                f"sequences of a dataset ({', '.join(PREFIXES)}) have a place of their own"
+                f"OUT is missing: `dyn3d process {shell_word(self.source)} OUT` names the folder to write; "
+                f"only sequences of a dataset ({', '.join(PREFIXES)}) have a place of their own"
             )
         return source, sequence.clip, "OUT, and that to the dataparser with --clip"
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_writable
+from dyn3d_ns.io.shell import shell_word
 
 
 @dataclass(kw_only=True)
@@ -53,4 +54,4 @@ class TransferVelocity:
         config.timestamp, config.load_dir = "motion", None
         save_checkpoint(state | {"pipeline": pipeline}, config.get_checkpoint_dir(), step, True)
         config.save_config()
-        print(f"ns-viewer --load-config {config.get_base_dir() / 'config.yml'}")
+        print(f"ns-viewer --load-config {shell_word(config.get_base_dir() / 'config.yml')}")

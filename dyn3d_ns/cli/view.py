@@ -10,6 +10,7 @@ import tyro
 
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.io.clip.folder import ClipFolder
+from dyn3d_ns.io.shell import shell_word
 
 if TYPE_CHECKING:
     from dyn3d_ns.viewer.scene_4d import SceneViewer
@@ -74,7 +75,8 @@ class View:
         found = ClipFolder(self.out).fused_file()
         if found is None:
             raise CommandError(
-                f"{self.out} holds no dynamicBA/*/fused_4d*.npz; run `dyn3d process SOURCE {self.out} "
-                "--stages fuse` first (it needs cameras and depth)"
+                f"{self.out} holds no dynamicBA/*/fused_4d*.npz; run "
+                f"`dyn3d process SOURCE {shell_word(self.out)} --stages fuse` first "
+                "(it needs cameras and depth)"
             )
         return found

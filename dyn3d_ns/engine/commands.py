@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def _change_modules(ours: type) -> None:
     _find_ffmpeg_in_the_wheel()
     _load_checkpoints_safely(ours)
     _listen_on_this_machine_only(ours)
+    # Nerfstudio indexes cameras by lists, which it means as tuples and torch still takes so.
+    warnings.filterwarnings("ignore", "Using a non-tuple sequence", module=r"nerfstudio\.cameras")
     let_processes_end()
 
 
@@ -133,9 +136,9 @@ def _choose_scenes(pipeline: Any, arguments: list[str]) -> None:
         method.show_background_of(background)
     if len(method.scene_names) < 2 or command not in (["camera-path"], ["interpolate"]):
         return
-    shown = method.scene_names[method.scene_shown]
-    names = ", ".join(method.scene_names)
-    print(f"Shown is the scene {shown} of {names}; {render_options.SCENE} chooses another.")
+    if scene is None:
+        shown, names = method.scene_names[method.scene_shown], ", ".join(method.scene_names)
+        print(f"Shown is the scene {shown} of {names}; {render_options.SCENE} chooses another.")
     if command == ["interpolate"]:
         for dataset in (pipeline.datamanager.train_dataset, pipeline.datamanager.eval_dataset):
             ids = scene_of(dataset.metadata).scene_ids

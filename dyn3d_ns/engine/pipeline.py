@@ -120,6 +120,8 @@ class DynamicPipeline(VanillaPipeline):
         chosen = self._shown_frames()
         columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, MofNCompleteColumn(), transient=True) as progress:
+            if not progress.console.is_terminal:  # a file shows no bar
+                progress.console.print(f"Evaluating {len(chosen)} images")
             for index in progress.track(chosen, description="[green]Evaluating all images..."):
                 camera, batch = frames[index]
                 scores.append(self._score_frame(index, camera, batch, nets, output_path))

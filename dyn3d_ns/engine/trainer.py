@@ -39,6 +39,8 @@ from dyn3d_ns.engine.optimizers import follow_schedule
 from dyn3d_ns.engine.pipeline import DynamicPipeline
 from dyn3d_ns.engine.run_folder import claim
 from dyn3d_ns.engine.step_log import StepLog
+from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.shell import shell_word
 
 
 @dataclass
@@ -107,6 +109,8 @@ class DynamicTrainer(Trainer):
     config: DynamicTrainerConfig
 
     def __init__(self, config: TrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        if config.max_num_iterations < 1:
+            raise UserError(f"--max-num-iterations must be at least 1, got {config.max_num_iterations}")
         if config.machine.device_type == "cuda" and not torch.cuda.is_available():
             CONSOLE.print(
                 "[yellow]--machine.device-type is cuda, but torch finds no GPU here: using the CPU."
@@ -162,12 +166,18 @@ class DynamicTrainer(Trainer):
         start = time.perf_counter()
         with StopRequest() as stop:
             next_step = self._train_steps(stop)
-        if stop:
+        if stop and next_step < self.config.max_num_iterations:
             self._leave(next_step, stop.exit_code)
         writer.put_time(
             EventName.TOTAL_TRAIN_TIME, time.perf_counter() - start, next_step, avg_over_steps=False
         )
         self._after_train()
+        # A signal in the last step finds nothing left to stop.
+        if stop:
+            self.shutdown()
+            sys.exit(stop.exit_code)
+        if not self.config.viewer.quit_on_train_completion:
+            self._train_complete_viewer()
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Take one optimizer step; return the loss, its parts and the metrics."""
@@ -314,17 +324,16 @@ class DynamicTrainer(Trainer):
                 callback.run_callback(self.step)
         self.save_checkpoint(self.step)
         writer.write_out_storage()
-        config_file = self.base_dir / "config.yml"
+        config_file = shell_word(self.base_dir / "config.yml")
         for line in self.method.outcome():
             CONSOLE.print(line)
         CONSOLE.print(
             f"\n[bold green]Trained.[/bold green] Checkpoint in {self.checkpoint_dir}\n"
             f"  watch    ns-viewer --load-config {config_file}\n"
             f"  measure  ns-eval --load-config {config_file}\n"
-            f"  render   ns-render dataset --load-config {config_file}"
+            f"  render   ns-render dataset --load-config {config_file}",
+            soft_wrap=True,
         )
-        if not self.config.viewer.quit_on_train_completion:
-            self._train_complete_viewer()
 
     @check_viewer_enabled
     def _train_complete_viewer(self) -> None:
@@ -351,7 +360,8 @@ class DynamicTrainer(Trainer):
         CONSOLE.print(
             f"[bold yellow]{config.method_name} is made for a GPU; {other.method_name} takes "
             f"about {time_needed} here for this scene ({other.max_num_iterations} steps):\n"
-            f"  ns-train {other.method_name} --data {datamanager.get_datapath()}"
+            f"  ns-train {other.method_name} --data {shell_word(datamanager.get_datapath())}",
+            soft_wrap=True,
         )
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from dyn3d_ns.geometry.bounds import group_poses
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
 from dyn3d_ns.io.recognised import Recognised, read_object
+from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.transforms_json import Frame, TransformsFile, find_transforms, read_transforms
 from dyn3d_ns.timeline import TIME_EPS, Split, Timeline
 
@@ -160,7 +161,7 @@ def recognise_transforms(path: Path) -> Recognised | None:
     except DatasetError:
         return None
     names = ", ".join(p.relative_to(path).as_posix() for _, p in found)
-    command = f"ns-train dyn3d-velocity-fast --data {path}"
+    command = f"ns-train dyn3d-velocity-fast --data {shell_word(path)}"
     try:
         files = [read_transforms(p, path, label) for label, p in found]
         scene, timeline = assemble_scene(files)

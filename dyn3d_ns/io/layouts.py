@@ -12,6 +12,7 @@ from dyn3d_ns.io.frames import recognise_transforms
 from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, images_in
 from dyn3d_ns.io.recordings.opening import recognise_recording
 from dyn3d_ns.io.sequences import recognise_davis, recognise_sintel
+from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
 from dyn3d_ns.io.trajectories import recognise_colmap
@@ -37,7 +38,7 @@ def describe(path: Path) -> Recognised:
     return Recognised(
         UNKNOWN,
         {"entries": ", ".join(sorted(p.name for p in path.iterdir())[:12]) or "none"},
-        use=[f"dyn3d info {p}" for p in _inner_folders(path)],
+        use=[f"dyn3d info {shell_word(p)}" for p in _inner_folders(path)],
     )
 
 
@@ -48,7 +49,7 @@ def _file(path: Path) -> Recognised:
     if path.name == "config.yml":
         return _training_of(path)
     if suffix == ".npz" and "fused_4d" in path.name:
-        return Recognised("fused 4-D scene", use=[f"dyn3d view {path.parent}"])
+        return Recognised("fused 4-D scene", use=[f"dyn3d view {shell_word(path.parent)}"])
     return Recognised("unknown file", {"size": f"{path.stat().st_size} bytes"})
 
 
@@ -65,7 +66,7 @@ def _video(path: Path) -> Recognised:
             facts["frames per second"] = f"{float(stream.average_rate or 0):.4g}"
     except (av_error.FFmpegError, ValueError, IndexError) as error:
         return Recognised("video that cannot be read", facts, [f"a readable video stream ({error})"])
-    return Recognised("video", facts, use=[f"dyn3d process {path} OUT"])
+    return Recognised("video", facts, use=[f"dyn3d process {shell_word(path)} OUT"])
 
 
 def _training(path: Path) -> Recognised | None:
@@ -79,7 +80,7 @@ def _stream(path: Path) -> Recognised | None:
     planned = reader.header.planned_frames
     facts = {"frames": f"{reader.num_frames()} of {planned}", "fps": f"{reader.header.fps:g}"}
     gap = reader.gap()
-    use = [f"dyn3d stream info {path}"]
+    use = [f"dyn3d stream info {shell_word(path)}"]
     return Recognised(f"stream ({reader.header.kind})", facts, [gap] if gap else [], use)
 
 
@@ -87,14 +88,14 @@ def _training_of(config: Path) -> Recognised:
     steps = sorted(p.name for p in (config.parent / "nerfstudio_models").glob("step-*.ckpt"))
     missing = [] if steps else ["checkpoints (nerfstudio_models/step-*.ckpt)"]
     facts = {"method": config.parent.parent.name, "last checkpoint": steps[-1] if steps else "none"}
-    return Recognised("training", facts, missing, [f"ns-viewer --load-config {config}"])
+    return Recognised("training", facts, missing, [f"ns-viewer --load-config {shell_word(config)}"])
 
 
 def _multi_video(path: Path) -> Recognised | None:
     videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
     if len(videos) < 2:
         return None
-    use = [f"dyn3d process {p} OUT" for p in videos[:5]]
+    use = [f"dyn3d process {shell_word(p)} OUT" for p in videos[:5]]
     return Recognised("folder of videos", {"videos": ", ".join(p.name for p in videos)}, use=use)
 
 
@@ -103,7 +104,7 @@ def _frames(path: Path) -> Recognised | None:
         images = images_in(folder)
         if images:
             facts = {"frames": str(len(images)), "first": images[0].name, "image size": image_size(images[0])}
-            return Recognised("folder of images", facts, use=[f"dyn3d process {folder} OUT"])
+            return Recognised("folder of images", facts, use=[f"dyn3d process {shell_word(folder)} OUT"])
     return None
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.ground_truth import KINDS
 from dyn3d_ns.io.recognised import Recognised, images_in, natural_order
+from dyn3d_ns.io.shell import shell_word
 
 PREFIXES = ("davis:", "sintel:")
 """What a sequence of a dataset begins with where a video could stand."""
@@ -268,7 +269,7 @@ def recognise_sintel(path: Path) -> Recognised | None:
     }
     missing = [n for n in ("camdata_left", "depth", "flow") if n not in truth]
     sequences = [SintelSequence(path, name, passes[0], root) for name in scenes[:3]]
-    use = [f"dyn3d process {sequence.source}" for sequence in sequences]
+    use = [f"dyn3d process {shell_word(sequence.source)}" for sequence in sequences]
     if "camdata_left" in truth:
         use += [_train("sintel", sequence) for sequence in sequences[:1]]
     return Recognised("Sintel", facts, missing, use)
@@ -283,10 +284,11 @@ def recognise_davis(path: Path) -> Recognised | None:
     facts = {"sequences": ", ".join(names) or "none"}
     missing = [] if (path / "Annotations").is_dir() else ["Annotations"]
     sequences = [DavisSequence(path, p.name, p.parent.name) for p in folders[:3]]
-    use = [f"dyn3d process {sequence.source}" for sequence in sequences]
+    use = [f"dyn3d process {shell_word(sequence.source)}" for sequence in sequences]
     use += [_train("davis", sequence) for sequence in sequences if sequence.clip.is_dir()][:1]
     return Recognised("DAVIS", facts, missing, use)
 
 
 def _train(dataset: str, sequence: Sequence) -> str:
-    return f"ns-train dyn3d-velocity-fast {dataset}-data --data {sequence.root} --sequence {sequence.name}"
+    data, name = shell_word(sequence.root), shell_word(sequence.name)
+    return f"ns-train dyn3d-velocity-fast {dataset}-data --data {data} --sequence {name}"

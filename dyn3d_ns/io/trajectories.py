@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int, UInt8
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, PoseError
 from dyn3d_ns.io.recognised import Recognised, images_in
+from dyn3d_ns.io.shell import shell_word
 
 CameraFormat = Literal["auto", "tum", "das3r", "colmap", "transforms"]
 
@@ -303,4 +304,6 @@ def recognise_colmap(path: Path) -> Recognised | None:
     folders = [p for p in sorted(path.glob("images*")) if p.is_dir()]
     counts = ", ".join(f"{p.name} ({len(images_in(p))})" for p in folders)
     facts = {"model": str(model), "images": counts or "none"}
-    return Recognised("COLMAP (no times)", facts, missing, [f"ns-train splatfacto colmap --data {path}"])
+    return Recognised(
+        "COLMAP (no times)", facts, missing, [f"ns-train splatfacto colmap --data {shell_word(path)}"]
+    )

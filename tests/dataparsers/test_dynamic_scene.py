@@ -17,6 +17,7 @@ from dyn3d_ns.data.rays import RayDataManagerConfig
 from dyn3d_ns.dataparsers.dynamic_scene import DynamicSceneDataParser, DynamicSceneDataParserConfig
 from dyn3d_ns.engine.method import DynamicMethodConfig
 from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
+from dyn3d_ns.io.dynamic_scene.llff import LlffScene
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.scene_metadata import SceneMetadata, scene_of
 from tests.dynamic_scene_files import DISC, WALL, ToyScene
@@ -288,6 +289,31 @@ def test_eleven_frames_of_twelve_poses(tmp_path: Path, capsys: pytest.CaptureFix
     (root / "images/010.png").write_bytes((root / "images/004.png").read_bytes())
     with pytest.raises(DatasetError, match="6 rows, but .*images holds 7 frames"):
         parser(root).get_dataparser_outputs("train")
+
+
+def test_where_a_frame_is_missing_all_goes_by_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = TOY.write(tmp_path / "Whole")
+    root = Path(shutil.copytree(whole, tmp_path / "Toy"))
+    (root / "images/002.png").unlink()
+    files, all_files = LlffScene(root), LlffScene(whole)
+    known = {view.image.relative_to(whole): view for view in all_files.views()}
+    left = [view.image.relative_to(root) for view in files.views()]
+    gone = {p for p in known if "00000003" in p.parts or p.stem == "cam03"}
+    assert sorted(left) == sorted(set(known) - gone) and len(gone) == 11
+    assert "11 views are of a time or camera whose frame is missing" in capsys.readouterr().err
+    for view in files.views():
+        there = known[view.image.relative_to(root)]
+        np.testing.assert_array_equal(view.pose, there.pose)
+        assert files.frames[view.frame].name == all_files.frames[there.frame].name
+    # 001_fwd leads to the frame that is missing.
+    assert files.flow(1, 2) is None and files.flow(2, 1) is None
+    for i, j, of in ((0, 1, (0, 1)), (2, 3, (3, 4)), (3, 2, (4, 3))):
+        flow, there = files.flow(i, j), all_files.flow(*of)
+        assert flow is not None and there is not None
+        np.testing.assert_array_equal(flow.flow, there.flow)
+    assert files.has("flow") == [True, False, False, True, True]
 
 
 def test_a_view_of_a_camera_that_is_not_there(own: Path) -> None:

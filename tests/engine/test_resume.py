@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from dyn3d_ns.engine.checkpoint import CheckpointError, load_checkpoint
+from dyn3d_ns.io.errors import UserError
 
 STEPS = 24
 
@@ -106,6 +108,24 @@ def test_in_the_background_sigterm_saves_and_ctrl_c_does_nothing(training, deaf_
     assert f"Stopped after 14 of {STEPS} steps. Resume with" in said and "Ctrl-C" not in said
     folder = training.config("background").get_checkpoint_dir()
     assert only_checkpoint(folder).name == "step-000000013.ckpt"
+
+
+def test_a_signal_in_the_last_step_finds_a_finished_training(
+    training, unbroken, assert_same_training, capsys
+) -> None:
+    config = training.config("last-step")
+    with pytest.raises(SystemExit) as ended:
+        training.run(config, STEPS - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert ended.value.code == 143
+    said = capsys.readouterr().out
+    assert "Trained." in said and "Resume" not in said
+    assert_same_training(unbroken, only_checkpoint(config.get_checkpoint_dir()))
+
+
+@pytest.mark.parametrize("steps", [0, -5])
+def test_a_training_has_a_step_at_least(training, steps: int) -> None:
+    with pytest.raises(UserError, match=f"--max-num-iterations must be at least 1, got {steps}"):
+        training.config("none", max_num_iterations=steps).setup(local_rank=0, world_size=1)
 
 
 def limit_file_size(limit: int) -> None:

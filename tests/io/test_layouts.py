@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,17 @@ def test_a_dynamic_scene_says_what_is_made_and_what_is_evaluated(tmp_path: Path)
     (root / "images/004.png").rename(root / "images/019.png")
     np.save(root / "poses_bounds.npy", ToyScene().poses_bounds()[:4])
     assert "has 4 rows" in describe(root).missing[0]
+
+
+def test_commands_name_folders_as_a_shell_takes_them(tmp_path: Path) -> None:
+    folder = tmp_path / "my scenes"
+    for name in ("a b", "c"):
+        ToyScene(frames=2).write(folder / name, "")
+    for path in (folder, folder / "a b", folder / "c/images"):
+        for command in describe(path).use:
+            words = shlex.split(command)
+            assert any(word.startswith(str(folder)) for word in words), command
+    assert shlex.split(describe(folder).use[0])[-3:] == ["--scenes", "a b", "c"]
 
 
 def test_a_folder_of_datasets_points_to_them(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
 from dyn3d_ns.io.recognised import Recognised, image_size, images_in, read_object
+from dyn3d_ns.io.shell import shell_word
 
 TRIANGULATED = "triangulated"
 """Source of depth that was triangulated from the cameras' motion."""
@@ -323,6 +324,6 @@ def recognise_clip(path: Path) -> Recognised | None:
         facts["objects"] = ", ".join(folder.instance_names.values()) or "none"
     missing = [f"stage {name}" for name in STAGES if name not in done]
     posed = "cameras" in done or "adjust" in done
-    use = [f"ns-train dyn3d-velocity-fast dynamicverse-data --data {path}"] if posed else []
-    use += [f"dyn3d view {path}"] if "fuse" in done else []
+    use = [f"ns-train dyn3d-velocity-fast dynamicverse-data --data {shell_word(path)}"] if posed else []
+    use += [f"dyn3d view {shell_word(path)}"] if "fuse" in done else []
     return Recognised("processed clip (DynamicVerse)", facts, missing, use)

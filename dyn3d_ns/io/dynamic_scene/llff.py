@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -35,8 +36,8 @@ def is_llff_scene(path: Path) -> bool:
 class LlffScene(SceneFiles):
     """`images/NNN.png` with `poses_bounds.npy`; `disp`, `flow`, `motion_masks` and held-out views if there.
 
-    Frame i is taken by camera i at time i. Other folders of images (`images_2`, `images_colmap`) are not
-    read: images are shrunk in memory.
+    Frame i is taken by camera i at time i; times are evenly spaced over the frames that are there. Other
+    folders of images (`images_2`, `images_colmap`) are not read: images are shrunk in memory.
     """
 
     source = "dataset"
@@ -74,8 +75,8 @@ class LlffScene(SceneFiles):
         if any(pair is None for pair in found):
             bad = next(i for i, pair in enumerate(found) if pair is None)
             raise DamagedFileError(
-                f"{self.root / 'poses_bounds.npy'}: row {bad} must end with a near and a far depth, "
-                "0 < near < far; restore it, or make it again with LLFF's imgs2poses.py"
+                f"{self.root / 'poses_bounds.npy'}: row {self._rows_of_frames[bad]} must end with a near "
+                "and a far depth, 0 < near < far; restore it, or make it again with LLFF's imgs2poses.py"
             )
         return np.array(found, dtype=np.float64)
 
@@ -86,8 +87,8 @@ class LlffScene(SceneFiles):
 
     def flow(self, i: int, j: int) -> Flow | None:
         """Read `flow/NNN_fwd.npz` or `NNN_bwd.npz`, keys `flow` and `mask`."""
-        path = self._flow_path(i, "fwd" if j == i + 1 else "bwd")
-        if path is None or abs(j - i) != 1:
+        path = self._flow_path(i, j)
+        if path is None:
             return None
         found = read_npz(path, ("flow",), optional=("mask",))
         flow = found["flow"]
@@ -127,23 +128,33 @@ class LlffScene(SceneFiles):
         if found:
             check_proportion(next(iter(found.values())), image_sizes(list(found.values())), self.size)
         cameras = self.cameras() if found else None
-        views = []
-        for (frame, camera), path in sorted(found.items()):
-            if not (0 <= frame < len(self.frames) and 0 <= camera < len(self.frames)):
+        views, rows = [], self._rows_of_frames
+        of = {row: i for i, row in enumerate(rows)}
+        for (time, camera), path in sorted(found.items()):
+            if not (0 <= time < self._row_count and 0 <= camera < self._row_count):
                 raise DatasetError(
-                    f"{path} is of time {frame} and camera {camera} (counted from 0), but {self.root} has "
-                    f"{len(self.frames)} frames and as many cameras; remove it, or restore the frames"
+                    f"{path} is of time {time} and camera {camera} (counted from 0), but {self.root} has "
+                    f"poses of {self._row_count}; remove it, or restore the frames and poses"
                 )
-            assert cameras is not None
-            views.append(View(path, frame, camera, cameras.camera_to_worlds[camera], cameras.Ks[camera]))
+            if time in of and camera in of:
+                assert cameras is not None
+                i, k = of[time], of[camera]
+                views.append(View(path, i, k, cameras.camera_to_worlds[k], cameras.Ks[k]))
+        if len(views) < len(found):
+            print(
+                f"{self.root}: {len(found) - len(views)} views are of a time or camera whose frame is "
+                "missing; they are left out",
+                file=sys.stderr,
+            )
         return views
 
     def has(self, folder: Literal["motion_masks", "flow", "disp"]) -> list[bool]:
         """Tell of which frames there is a mask, a disparity, or all the flow to neighbours."""
         every = range(len(self.frames))
         if folder == "flow":
-            ways = [("fwd", len(every) - 1), ("bwd", 0)]
-            return [all(i == end or self._flow_path(i, way) is not None for way, end in ways) for i in every]
+            return [
+                all(self._flow_path(i, j) is not None for j in (i - 1, i + 1) if j in every) for i in every
+            ]
         found = self._masks if folder == "motion_masks" else self._disparities
         return [self._number(i) in found for i in every]
 
@@ -155,7 +166,7 @@ class LlffScene(SceneFiles):
     def _check_numbers(self) -> None:
         """Check that side files belong to frames, since nobody would miss them if none did."""
         every = range(len(self.frames))
-        flows = [self._flow_path(i, way) is not None for i in every for way in ("fwd", "bwd")]
+        flows = [self._flow_path(i, j) is not None for i in every for j in (i - 1, i + 1)]
         used = {
             "motion_masks": not self._masks or any(self.has("motion_masks")),
             "disp": not self._disparities or any(self.has("disp")),
@@ -171,32 +182,53 @@ class LlffScene(SceneFiles):
         number = number_of(self.frames[i])
         return i if number is None else number
 
-    def _flow_path(self, i: int, way: str) -> Path | None:
-        name = self.frames[i].stem
+    def _flow_path(self, i: int, j: int) -> Path | None:
+        """Return the file of the flow to a neighbour; there is none across frames that are missing."""
+        if abs(j - i) != 1 or (j in range(len(self.frames)) and self._misses_frames_between(i, j)):
+            return None
+        name, way = self.frames[i].stem, "fwd" if j > i else "bwd"
         return self._flows.get(f"{name}_{way}") or self._flows.get(f"{self._number(i):03d}_{way}")
 
+    def _misses_frames_between(self, i: int, j: int) -> bool:
+        return abs(self._number(j) - self._number(i)) > self._stride
+
     @cached_property
-    def _rows(self) -> list[Calibration]:
-        """Rows of the frames; where there are more rows, the frames' numbers tell which are theirs."""
+    def _stride(self) -> int:
+        """Least difference of the numbers of two frames in a row."""
+        numbers = [self._number(i) for i in range(len(self.frames))]
+        return min(b - a for a, b in pairwise(numbers))
+
+    @cached_property
+    def _row_count(self) -> int:
         path = self.root / "poses_bounds.npy"
         if not path.is_file():
             raise MissingFileError(f"{path} does not exist; copy it from the data set")
-        count = _rows_in(path)
-        names = [frame.stem for frame in self.frames]
-        if count > len(names) and all(self._number(i) < count for i in range(len(names))):
+        return _rows_in(path)
+
+    @cached_property
+    def _rows_of_frames(self) -> list[int]:
+        """Rows of the poses that are the frames'; where there are more, the frames' numbers tell which."""
+        path, count, every = self.root / "poses_bounds.npy", self._row_count, range(len(self.frames))
+        if count == len(every):
+            return list(every)
+        if count > len(every) and all(self._number(i) < count for i in every):
             print(
-                f"{self.root}: {len(names)} frames, but {count} poses; those of the frames' numbers are used",
+                f"{self.root}: {len(every)} frames, but {count} poses; those of the frames' numbers are "
+                "used, and times are evenly spaced over the frames that are there",
                 file=sys.stderr,
             )
-            rows = list(read_poses_bounds(path, [f"{k:06d}" for k in range(count)]).values())
-            return [rows[self._number(i)] for i in range(len(names))]
-        if count != len(names):
-            raise DatasetError(
-                f"{path} has {count} rows, but {self.root / 'images'} holds {len(names)} frames "
-                f"({names[0]} to {names[-1]}); there must be a row for each: restore what is missing, or "
-                "name the frames by the number of their row"
-            )
-        return list(read_poses_bounds(path, names).values())
+            return [self._number(i) for i in every]
+        raise DatasetError(
+            f"{path} has {count} rows, but {self.root / 'images'} holds {len(every)} frames "
+            f"({self.frames[0].stem} to {self.frames[-1].stem}); there must be a row for each: restore "
+            "what is missing, or name the frames by the number of their row"
+        )
+
+    @cached_property
+    def _rows(self) -> list[Calibration]:
+        rows, names = self._rows_of_frames, [f"row {k}" for k in range(self._row_count)]
+        found = list(read_poses_bounds(self.root / "poses_bounds.npy", names).values())
+        return [found[k] for k in rows]
 
     def _multiview(self) -> Iterable[tuple[tuple[int, int], Path]]:
         for folder in (

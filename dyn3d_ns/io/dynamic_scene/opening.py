@@ -49,7 +49,7 @@ def find_scenes(data: Path, names: Sequence[str]) -> list[Path]:
         return list({path.resolve(): path for path in found}.values())
     if itself:
         return [data]
-    inner = _inner(data)
+    inner = scenes_in(data)
     if len(inner) == 1:
         return inner
     if inner:
@@ -77,11 +77,12 @@ def _named(data: Path, name: str) -> Path:
     for path in (data / name, Path(name)):
         if is_scene(path):
             return path
-    there = " ".join(path.name for path in _inner(data)) or "none"
+    there = " ".join(path.name for path in scenes_in(data)) or "none"
     raise DatasetError(
         f"--scenes {name}: neither {data / name} nor {Path(name)} is a scene; scenes in {data}: {there}"
     )
 
 
-def _inner(data: Path) -> list[Path]:
+def scenes_in(data: Path) -> list[Path]:
+    """Return the scenes that a folder holds, by name."""
     return sorted(path for path in data.iterdir() if not path.name.startswith(".") and is_scene(path))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from dyn3d_ns.io.dynamic_scene.base import SceneFiles
 from dyn3d_ns.io.dynamic_scene.dycheck import DyCheckScene, is_dycheck
 from dyn3d_ns.io.dynamic_scene.llff import LlffScene, is_llff_scene
+from dyn3d_ns.io.dynamic_scene.opening import scenes_in
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.recognised import Recognised, image_size, images_in
+from dyn3d_ns.io.shell import shell_word
 
 _SIDE = {"disp": "*.npy", "flow": "*.npz", "motion_masks": "*.png", "sparse": "*"}
 _MADE: tuple[Literal["motion_masks", "flow", "disp"], ...] = ("motion_masks", "flow", "disp")
@@ -25,9 +28,11 @@ def recognise_dynamic_scene(path: Path) -> Recognised | None:
     inner = sorted(p for p in path.iterdir() if p.is_dir() and (is_llff_scene(p) or is_dycheck(p)))
     if len(inner) < 2:
         return None
-    names = [p.name for p in inner]
-    use = [f"{_train(path)} --scenes {' '.join(names)}", *(f"dyn3d info {p}" for p in inner[:5])]
-    return Recognised("folder of Dynamic Scenes", {"scenes": ", ".join(names)}, use=use)
+    names, others = [p.name for p in inner], [p.name for p in scenes_in(path) if p not in inner]
+    facts = {"scenes": ", ".join(names)} | ({"other videos": ", ".join(others)} if others else {})
+    use = [f"{_train(path)} --scenes {shlex.join(names)}"]
+    use += [f"dyn3d info {shell_word(p)}" for p in inner[:5]]
+    return Recognised("folder of Dynamic Scenes", facts, use=use)
 
 
 def recognise_poses_bounds(path: Path) -> Recognised | None:
@@ -70,4 +75,4 @@ def _with_views(
 
 
 def _train(path: Path) -> str:
-    return f"ns-train dyn3d-mononerf-fast --data {path} dynamic-scene-data"
+    return f"ns-train dyn3d-mononerf-fast --data {shell_word(path)} dynamic-scene-data"

@@ -15,6 +15,7 @@ from dyn3d_ns.io.footage.sintel import SintelFootage
 from dyn3d_ns.io.footage.transforms import TransformsFootage, is_transforms
 from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, images_in
 from dyn3d_ns.io.sequences import find_davis, find_sintel, holds_sequences
+from dyn3d_ns.io.shell import shell_word
 
 KNOWN = (
     "a clip of `dyn3d process` or DynamicVerse (rgb/ and cameras/ or dynamicBA/), DAS3R or MonST3R "
@@ -57,8 +58,12 @@ def open_footage(path: Path) -> Footage:
     found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
     folder = next((f for f in (path, path / "rgb", path / "images") if images_in(f)), None)
     if (path / "poses_bounds.npy").is_file():
-        raise DatasetError(f"{path} has the poses of a Dynamic Scene or a recording: see `dyn3d info {path}`")
-    hint = f"; its images have no cameras: `dyn3d process {folder} OUT` finds them" if folder else ""
+        raise DatasetError(
+            f"{path} has the poses of a Dynamic Scene or a recording: see `dyn3d info {shell_word(path)}`"
+        )
+    hint = (
+        f"; its images have no cameras: `dyn3d process {shell_word(folder)} OUT` finds them" if folder else ""
+    )
     raise DatasetError(f"{path} is no video in a layout that is read ({KNOWN}); it holds {found}{hint}")
 
 
@@ -66,7 +71,8 @@ def _refuse_files(path: Path) -> None:
     if path.is_file():
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise DatasetError(
-                f"{path} is a video, which has no cameras yet: run `dyn3d process {path} OUT`, then take OUT"
+                f"{path} is a video, which has no cameras yet: run `dyn3d process {shell_word(path)} OUT`, "
+                "then take OUT"
             )
         raise DatasetError(f"{path} is a file; give the folder of a video")
     if not path.is_dir():

@@ -17,6 +17,7 @@ from dyn3d_ns.io.footage.clip import ClipFootage
 from dyn3d_ns.io.footage.files import check_aspect, check_proportion, resized
 from dyn3d_ns.io.recognised import images_in, natural_order
 from dyn3d_ns.io.sequences import Sequence
+from dyn3d_ns.io.shell import shell_word
 
 
 class SequenceFootage(Footage):
@@ -29,8 +30,8 @@ class SequenceFootage(Footage):
         """Take a sequence, and its clip from where it belongs or from a folder that is named."""
         self.sequence, self.root = sequence, sequence.folder
         self.clip_folder = sequence.clip if clip is None else clip
-        named = "" if clip is None else f" {clip}"
-        self.command = f"dyn3d process {sequence.source}{named}"
+        named = "" if clip is None else f" {shell_word(clip)}"
+        self.command = f"dyn3d process {shell_word(sequence.source)}{named}"
         self.advice = f"`{self.command}` estimates masks, cameras, flow, depth and tracks"
 
     @cached_property

@@ -14,6 +14,7 @@ from dyn3d_ns.io.recordings.camera_folders import CameraFolders
 from dyn3d_ns.io.recordings.layout import Layout
 from dyn3d_ns.io.recordings.moment_folders import ColmapMoments, StreamRFFolders
 from dyn3d_ns.io.recordings.videos import VideoLayout
+from dyn3d_ns.io.shell import shell_word
 
 DEFAULT_FPS = 30.0
 """Frames per second where the files do not say: that of all published recordings."""
@@ -46,8 +47,8 @@ def recognise_recording(path: Path) -> Recognised | None:
     name = poses.relative_to(path).as_posix()
     facts["poses"] = name if there else "none"
     use = [
-        f"ns-train dyn3d-stream-splat --data {path} n3dv-data  # on an NVIDIA GPU",
-        f"ns-train dyn3d-stream-splat-fast --data {path} n3dv-data  # on a CPU",
+        f"ns-train dyn3d-stream-splat --data {shell_word(path)} n3dv-data  # on an NVIDIA GPU",
+        f"ns-train dyn3d-stream-splat-fast --data {shell_word(path)} n3dv-data  # on a CPU",
     ]
     return Recognised(layout.title, facts, [] if there else [name], use if there else [])
 
@@ -85,7 +86,7 @@ def _layout_of(root: Path) -> Layout:
     if root.is_file() and root.suffix.lower() in VIDEO_SUFFIXES:
         raise NoRecordingError(
             f"{root} is a single video; a recording is a folder with the videos of two cameras or more. For "
-            f"a single one: `dyn3d process {root} OUT`"
+            f"a single one: `dyn3d process {shell_word(root)} OUT`"
         )
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
@@ -97,7 +98,7 @@ def _layout_of(root: Path) -> Layout:
     if len(videos) == 1:
         raise NoRecordingError(
             f"{root} has one camera ({videos[0].name}); a recording needs the videos of two or more. For a "
-            f"single video: `dyn3d process {videos[0]} OUT`"
+            f"single video: `dyn3d process {shell_word(videos[0])} OUT`"
         )
     raise UnknownLayoutError(
         f"{root} is no recording: expected camNN.mp4 or camNN/images/ beside poses_bounds.npy, "

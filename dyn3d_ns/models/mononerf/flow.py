@@ -13,7 +13,7 @@ def flow_errors(model: MonoNerfModel, datamanager: DynamicDataManager) -> dict[s
 
     Returns:
         By the name of the scene: `pixels`, and in pixels the `median` and `mean` end-point error and the
-        median length of the true flow, `flow_median`.
+        median length of the flow of the data, `flow_median`.
     """
     model.eval()
     videos, batches = model.scene.videos, datamanager.cached_train

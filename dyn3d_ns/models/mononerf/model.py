@@ -145,6 +145,10 @@ class MonoNerfModel(DynamicMethod):
             keep_freed_memory()
             give_torch_the_cores()
         c, data = self.config, scene_of(self.kwargs["metadata"])
+        if c.adapt_steps < 0:
+            raise UserError(
+                f"--adapt-steps must be at least 1, or 0 to train as planned, got {c.adapt_steps}"
+            )
         self.set_up(torch.zeros(3), keep_background=False)
         frames = len(data.splits)
         scenes = 1 if data.scene_ids is None else int(data.scene_ids.max()) + 1

@@ -24,6 +24,7 @@ from dyn3d_ns.engine.stream_run import FrameRecord, StreamRun
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.frame_source import FrameSource
 from dyn3d_ns.io.scene_metadata import scene_of
+from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.stream.decoders import Planes
 from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.player import StreamPlayer
@@ -187,7 +188,7 @@ class StreamMethod(DynamicMethod):
         if not self.run.exists:
             steps = self.config.stream.first_steps
             return [f"[yellow]No frame is whole: frame 0 takes {steps} steps (--max-num-iterations)."]
-        return [f"The stream has {there} of {planned} frames: dyn3d play {self.run.run}"]
+        return [f"The stream has {there} of {planned} frames: dyn3d play {shell_word(self.run.run)}"]
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Keep the recording at hand, and wait for its first frame."""

@@ -180,6 +180,12 @@ def test_networks_of_other_sizes_are_refused(scenes: Path, both: Path, tmp_path:
         trainer.setup()
 
 
+def test_a_number_of_steps_below_0_is_refused(scenes: Path, tmp_path: Path) -> None:
+    trainer = config_of(scenes, tmp_path, scenes=("A",), adapt_steps=-3).setup(local_rank=0, world_size=1)
+    with pytest.raises(UserError, match="--adapt-steps must be at least 1, .*got -3"):
+        trainer.setup()
+
+
 def test_a_training_is_not_resumed_on_other_images(scenes: Path, both: Path, tmp_path: Path) -> None:
     config = config_of(scenes, tmp_path, scenes=("B",))
     config.load_dir = both.parent / "nerfstudio_models"
