@@ -314,6 +314,22 @@ def test_where_a_frame_is_missing_all_goes_by_numbers(
         assert flow is not None and there is not None
         np.testing.assert_array_equal(flow.flow, there.flow)
     assert files.has("flow") == [True, False, False, True, True]
+    rows = np.load(root / "poses_bounds.npy")
+    np.save(root / "poses_bounds.npy", np.delete(rows, 2, axis=0))
+    with pytest.raises(DatasetError, match="frames are missing after 001.png, and their poses too"):
+        LlffScene(root).views()
+
+
+@pytest.mark.parametrize("number", ["{:03d}0", "t{:02d}33", "v1_{}_1"])
+def test_frames_in_steps_miss_none(own: Path, number: str) -> None:
+    """Names in steps of ten or a hundred, or whose last number is the same for all."""
+    for i in range(6):
+        (own / f"images/{i:03d}.png").rename(own / f"images/{number.format(i)}.png")
+        for path in (own / "flow").glob(f"{i:03d}_*"):
+            path.rename(own / f"flow/{path.name.replace(f'{i:03d}', number.format(i))}")
+    for name in ("motion_masks", "disp"):
+        shutil.rmtree(own / name)
+    assert len(LlffScene(own).views()) == 36 and all(LlffScene(own).has("flow"))
 
 
 def test_a_view_of_a_camera_that_is_not_there(own: Path) -> None:

@@ -125,11 +125,18 @@ class LlffScene(SceneFiles):
     def views(self) -> list[View]:
         """List MonoNeRF's `multiview_GT/TTTTTTTT/camCC`, or DynamicNeRF's `gt/<Scene>/v000_tTTT`."""
         found = dict(self._multiview()) or dict(self._first_camera())
-        if found:
-            check_proportion(next(iter(found.values())), image_sizes(list(found.values())), self.size)
-        cameras = self.cameras() if found else None
-        views, rows = [], self._rows_of_frames
-        of = {row: i for i, row in enumerate(rows)}
+        if not found:
+            return []
+        check_proportion(next(iter(found.values())), image_sizes(list(found.values())), self.size)
+        if self._row_count == len(self.frames) and any(self._gaps):
+            after = self.frames[self._gaps.index(True)].name
+            raise DatasetError(
+                f"{self.root}: frames are missing after {after}, and their poses too, so that nobody can "
+                "tell whose moments other views show; restore all rows of poses_bounds.npy, or "
+                "remove the views"
+            )
+        cameras, views = self.cameras(), []
+        of = {row: i for i, row in enumerate(self._rows_of_frames)}
         for (time, camera), path in sorted(found.items()):
             if not (0 <= time < self._row_count and 0 <= camera < self._row_count):
                 raise DatasetError(
@@ -137,7 +144,6 @@ class LlffScene(SceneFiles):
                     f"poses of {self._row_count}; remove it, or restore the frames and poses"
                 )
             if time in of and camera in of:
-                assert cameras is not None
                 i, k = of[time], of[camera]
                 views.append(View(path, i, k, cameras.camera_to_worlds[k], cameras.Ks[k]))
         if len(views) < len(found):
@@ -184,19 +190,17 @@ class LlffScene(SceneFiles):
 
     def _flow_path(self, i: int, j: int) -> Path | None:
         """Return the file of the flow to a neighbour; there is none across frames that are missing."""
-        if abs(j - i) != 1 or (j in range(len(self.frames)) and self._misses_frames_between(i, j)):
+        if abs(j - i) != 1 or (0 <= min(i, j) < len(self._gaps) and self._gaps[min(i, j)]):
             return None
         name, way = self.frames[i].stem, "fwd" if j > i else "bwd"
         return self._flows.get(f"{name}_{way}") or self._flows.get(f"{self._number(i):03d}_{way}")
 
-    def _misses_frames_between(self, i: int, j: int) -> bool:
-        return abs(self._number(j) - self._number(i)) > self._stride
-
     @cached_property
-    def _stride(self) -> int:
-        """Least difference of the numbers of two frames in a row."""
-        numbers = [self._number(i) for i in range(len(self.frames))]
-        return min(b - a for a, b in pairwise(numbers))
+    def _gaps(self) -> list[bool]:
+        """Behind which frames others are missing, by their numbers: twice the least step or more."""
+        steps = [b - a for a, b in pairwise(self._number(i) for i in range(len(self.frames)))]
+        least = min(steps)
+        return [least > 0 and step >= 2 * least for step in steps]
 
     @cached_property
     def _row_count(self) -> int:
