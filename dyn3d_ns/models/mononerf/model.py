@@ -533,8 +533,12 @@ class MonoNerfModel(DynamicMethod):
         return {"parameters": sum(p.numel() for p in self.parameters())}
 
     def train(self, mode: bool = True) -> MonoNerfModel:
-        """Switch between training and evaluation, after either of which features are out of date."""
-        self.pictures.forget()
+        """Switch between training and evaluation, after either of which features are out of date.
+
+        Viewers ask for evaluation before each picture; what is kept stays then.
+        """
+        if mode or self.training:
+            self.pictures.forget()
         return super().train(mode)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]

@@ -214,6 +214,24 @@ def test_a_scene_can_be_shown_before_the_background_of_another(both: Path) -> No
         model.show_background_of("C")
 
 
+def test_a_viewer_that_asks_for_evaluation_again_has_what_rests_made_once(
+    both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pipeline, _, _ = eval_setup(both, test_mode="test")
+    model, made = pipeline.model, []
+    rest_of = model.pictures._rest_of
+    monkeypatch.setattr(
+        model.pictures, "_rest_of", lambda rays: made.append(len(rays.starts)) or rest_of(rays)
+    )
+    camera, _ = pipeline.datamanager.eval_item(0)
+    for changes in (False, False, True):
+        if changes:
+            model.train()
+        model.eval()
+        model.get_outputs_for_camera(camera)
+    assert sum(made) == 2 * int(camera.height * camera.width)
+
+
 def test_only_what_rests_can_be_trained(scenes: Path, tmp_path: Path) -> None:
     config = config_of(scenes, tmp_path, steps=4, scenes=("A",), parts="static")
     metrics = run_training(config).pipeline.get_average_eval_image_metrics()
