@@ -37,11 +37,13 @@ HANGS_AFTER = 180
 class ViewerPage:
     """The stock viewer's page with our playback folder, driven through what a user sees."""
 
+    says_resolution = False
+
     def __init__(self, page, url: str) -> None:
-        self.page = page
+        self.page, self.says_resolution = page, True
         page.goto(url)
         page.get_by_text("Time playback").wait_for()
-        self.wait_until(lambda: self.resolution() >= 256, "the first full-resolution picture")
+        self.wait_until(self.is_fine, "the first full-resolution picture")
 
     def readout(self) -> tuple[int, float, str]:
         """Return frame number, seconds and state of the playback folder's text."""
@@ -55,6 +57,10 @@ class ViewerPage:
         found = re.search(r"Resolution: (\d+)x\d+px", self.page.get_by_text("Resolution:").inner_text())
         return int(found[1]) if found else 0
 
+    def is_fine(self) -> bool:
+        """Tell whether the last picture is no coarse one, which stands in while the fine one is made."""
+        return not self.says_resolution or self.resolution() >= 256
+
     def picture(self) -> np.ndarray:
         """Return the rendered part of the page as floats [H,W,3] in 0..1."""
         box = {"x": 60, "y": 70, "width": 360, "height": 460}
@@ -62,12 +68,12 @@ class ViewerPage:
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float32) / 255
 
     def settled_picture(self, seconds: float = 1.0) -> np.ndarray:
-        """Return the picture once it has stopped changing."""
+        """Return the picture once it has stopped changing, at full resolution."""
         last, deadline = self.picture(), time.monotonic() + HANGS_AFTER
         while time.monotonic() < deadline:
             time.sleep(seconds)
             now = self.picture()
-            if np.abs(now - last).max() < 0.02:
+            if np.abs(now - last).max() < 0.02 and self.is_fine():
                 return now
             last = now
         raise AssertionError(f"the picture still changes after {HANGS_AFTER} s")

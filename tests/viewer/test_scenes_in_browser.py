@@ -62,8 +62,9 @@ def test_the_time_slider_and_every_output(viewer) -> None:
     start = viewer.changed_picture(before)
     viewer.press_on_slider("Time", "End")
     viewer.wait_until(lambda: viewer.readout()[0] > 0, "a later frame")
-    later = viewer.settled_picture()
-    assert np.abs(later - start).mean() > 1e-4
+    # The text is there before the picture is.
+    viewer.wait_until(lambda: np.abs(viewer.picture() - start).mean() > 1e-4, "the picture of a later frame")
+    assert np.abs(viewer.settled_picture() - start).mean() > 1e-4
     for output in sorted(OUTPUTS - {"dynamic"}):
         viewer.choose("Output type", output)
         viewer.settled_picture()
