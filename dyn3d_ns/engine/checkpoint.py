@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.shell import shell_word
 
 # Nerfstudio reads a step from every file name in the folder, so an unfinished file must have one as well:
 # step 0, which never is the latest beside a whole checkpoint.
@@ -166,7 +167,8 @@ def _explain_failed_write(path: Path, error: Exception) -> str:
     )
     return (
         f"cannot write checkpoint {path}: {error} ({free:.0f} MB free on that disk); {kept}. "
-        f"Free some space or choose another disk with --output-dir, then resume with --load-dir {path.parent}"
+        f"Free some space or choose another disk with --output-dir, then resume with "
+        f"--load-dir {shell_word(path.parent)}"
     )
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from dyn3d_ns.io.shell import shell_word
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WHERE_FROM = ("--load-dir", "--load-checkpoint", "--load-step")
 """Options of a training that say what it resumes."""
@@ -41,7 +43,7 @@ def resume_command(arguments: Sequence[str], checkpoints: Path) -> str:
     The option stands right after the method: behind the name of a dataparser it would be none of ns-train's.
     """
     if len(arguments) < 2 or Path(arguments[0]).name != "ns-train":
-        return f"the same command and --load-dir {checkpoints} (before a dataparser's name)"
+        return f"the same command and --load-dir {shell_word(checkpoints)} (before a dataparser's name)"
     kept, value_follows = [], False
     for word in arguments[2:]:
         name = word.partition("=")[0].replace("_", "-")

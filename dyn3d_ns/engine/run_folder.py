@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from dyn3d_ns.engine import checkpoint
 from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.stream.header import FOLDER_NAME, HEADER_NAME
 
 LOCK_NAME = "training.lock"
@@ -40,8 +41,9 @@ def claim(run: Path, goes_on_from: Path | None) -> None:
     if (goes_on_from is None or goes_on_from.resolve() != run) and _can_go_on(run):
         lock.release()
         raise UserError(
-            f"{run} holds a stream already: go on with it by --load-dir {run / checkpoint.FOLDER_NAME}, "
-            "choose another --timestamp or --output-dir, or delete the folder"
+            f"{run} holds a stream already: go on with it by --load-dir "
+            f"{shell_word(run / checkpoint.FOLDER_NAME)}, choose another --timestamp or --output-dir, or "
+            "delete the folder"
         )
     _held[run] = lock
 

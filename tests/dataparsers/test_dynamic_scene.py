@@ -320,16 +320,27 @@ def test_where_a_frame_is_missing_all_goes_by_numbers(
         LlffScene(root).views()
 
 
-@pytest.mark.parametrize("number", ["{:03d}0", "t{:02d}33", "v1_{}_1"])
-def test_frames_in_steps_miss_none(own: Path, number: str) -> None:
-    """Names in steps of ten or a hundred, or whose last number is the same for all."""
-    for i in range(6):
-        (own / f"images/{i:03d}.png").rename(own / f"images/{number.format(i)}.png")
-        for path in (own / "flow").glob(f"{i:03d}_*"):
-            path.rename(own / f"flow/{path.name.replace(f'{i:03d}', number.format(i))}")
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{10 * i:03d}" for i in range(6)],
+        ["t0", "t33", "t67", "t100", "t133", "t167"],
+        [f"v{i}_1" for i in range(6)],
+    ],
+    ids=["tens", "milliseconds", "one number"],
+)
+def test_frames_in_steps_miss_none(own: Path, names: list[str]) -> None:
+    """Even steps, steps that are even but for rounding, and names whose last number is the same for all."""
+    for folder, suffix in (("images", "png"), ("flow", "npz")):
+        for path in (own / folder).glob(f"*.{suffix}"):
+            number, *way = path.stem.split("_")
+            path.rename(path.with_name(f"{'_'.join([f'new {names[int(number)]}', *way])}.{suffix}"))
     for name in ("motion_masks", "disp"):
         shutil.rmtree(own / name)
     assert len(LlffScene(own).views()) == 36 and all(LlffScene(own).has("flow"))
+    (own / f"images/new {names[5]}.png").unlink()
+    with pytest.raises(DatasetError, match="6 rows, but .* holds 5 frames"):
+        LlffScene(own).views()
 
 
 def test_a_view_of_a_camera_that_is_not_there(own: Path) -> None:

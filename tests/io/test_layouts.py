@@ -109,7 +109,9 @@ def test_commands_name_folders_as_a_shell_takes_them(tmp_path: Path) -> None:
     for name in ("a b", "c"):
         ToyScene(frames=2).write(folder / name, "")
     for path in (folder, folder / "a b", folder / "c/images"):
-        for command in describe(path).use:
+        commands = describe(path).use
+        assert commands
+        for command in commands:
             words = shlex.split(command)
             assert any(word.startswith(str(folder)) for word in words), command
     assert shlex.split(describe(folder).use[0])[-3:] == ["--scenes", "a b", "c"]

@@ -213,15 +213,16 @@ class LlffScene(SceneFiles):
     def _rows_of_frames(self) -> list[int]:
         """Rows of the poses that are the frames'; where there are more, the frames' numbers tell which."""
         path, count, every = self.root / "poses_bounds.npy", self._row_count, range(len(self.frames))
+        numbers = [self._number(i) for i in every]
         if count == len(every):
             return list(every)
-        if count > len(every) and all(self._number(i) < count for i in every):
+        if count > len(every) and max(numbers) < count and len(set(numbers)) == len(every):
             print(
                 f"{self.root}: {len(every)} frames, but {count} poses; those of the frames' numbers are "
                 "used, and times are evenly spaced over the frames that are there",
                 file=sys.stderr,
             )
-            return [self._number(i) for i in every]
+            return numbers
         raise DatasetError(
             f"{path} has {count} rows, but {self.root / 'images'} holds {len(every)} frames "
             f"({self.frames[0].stem} to {self.frames[-1].stem}); there must be a row for each: restore "
