@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,25 @@ class Recognised:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the images of a folder in order; none if it is no folder."""
+    """List the images of a folder in natural order; none if it is no folder. Hidden files are none."""
+    return files_in(folder, IMAGE_SUFFIXES)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """List the videos of a folder in natural order; none if it is no folder. Hidden files are none."""
+    return files_in(folder, VIDEO_SUFFIXES)
+
+
+def files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """List the files of a folder with one of the endings, in natural order; none if it is no folder.
+
+    Hidden files, such as the ``._`` files that macOS leaves beside others, are none.
+    """
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    kept = tuple(suffixes)
+    found = (p for p in folder.iterdir() if p.suffix.lower() in kept and not p.name.startswith("."))
+    return sorted((p for p in found if p.is_file()), key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:
