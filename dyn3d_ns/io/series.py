@@ -29,7 +29,8 @@ _OTHERS = frozenset(
         "segmentations semantic semantics instance instances label labels annotation annotations id ids "
         "object objects flow flows forward backward fwd bwd albedo diffuse specular glossy emission shadow "
         "shadows ao uv motion vector vectors conf confidence error edge edges visibility occlusion "
-        "occlusions thumb thumbs thumbnail thumbnails preview previews overlay overlays vis viz heatmap background",
+        "occlusions thumb thumbs thumbnail thumbnails preview previews overlay overlays vis viz heatmap "
+        "background",
     )
 )
 """Words in the names of what simulators and tools write beside pictures."""
@@ -144,7 +145,8 @@ def _in_colour(names: list[str], groups: dict[str, list[Path]]) -> list[str]:
 
 
 def _listed(groups: dict[str, list[Path]]) -> str:
-    parts = [_shown(found) for found in sorted(groups.values(), key=len, reverse=True)]
+    ranked = sorted(groups, key=lambda name: (bool(_words(name) & _OTHERS), -len(groups[name])))
+    parts = [_shown(groups[name]) for name in ranked]
     return ", ".join(parts[:6]) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
 
 

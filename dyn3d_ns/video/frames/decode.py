@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _FULL_FRAME_WIDTH_MM = 36.0
 _QUICKTIME_FOCAL = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
-_PAGED = (*IMAGE_SUFFIXES, ".apng")
-"""Endings of files that may hold several pictures: TIFF stacks, animated WebP and PNG."""
+_PAGED = (*IMAGE_SUFFIXES, ".apng", ".gif")
+"""Endings of files that may hold several pictures: TIFF stacks, animated GIF, WebP and PNG."""
 
 
 class Frame(NamedTuple):

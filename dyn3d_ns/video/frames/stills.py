@@ -148,7 +148,7 @@ def frames_of_folder(folder: Path, stills: Stills, notes: list[str]) -> Iterator
 
 
 def frames_of_file(path: Path, stills: Stills, notes: list[str]) -> Iterator[tuple[float | None, np.ndarray]]:
-    """Yield how long each picture of a file (TIFF stack, animated WebP or PNG) is shown, seconds, and it.
+    """Yield each picture of a file (TIFF stack, animated GIF, WebP, PNG), and for how many seconds it shows.
 
     Raises:
         StageError: it cannot be read, or holds one picture.
@@ -161,8 +161,9 @@ def frames_of_file(path: Path, stills: Stills, notes: list[str]) -> Iterator[tup
             stills.measure(image for page in pages if not image.seek(page) and is_deep_grey(image))
             for page in pages:
                 image.seek(page)
+                picture = stills.decode(image, f"picture {page}")
                 shown = image.info.get("duration")
-                yield (shown / 1000 if shown else None), stills.decode(image, f"picture {page}")
+                yield (shown / 1000 if shown else None), picture
     except UNREADABLE as error:
         if isinstance(error, StageError):
             raise
