@@ -138,8 +138,8 @@ class ColmapFootage(Footage):
 
     def _mask_of(self, name: str) -> Path | None:
         plain = self.root / _MASKS / name
-        tried = [plain.with_name(f"{plain.name}.png"), plain.with_suffix(".png"), plain]
-        return next((p for p in tried if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), None)
+        tried = [p for s in IMAGE_SUFFIXES for p in (plain.with_name(plain.name + s), plain.with_suffix(s))]
+        return next((path for path in tried if path.is_file()), None)
 
 
 def _check_lenses(model: ColmapModel) -> None:
