@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+_DEFAULT, _ATTACHED_PICTURE, _TIMED_THUMBNAILS, _STILL_IMAGE = 1, 1 << 10, 1 << 11, 1 << 20
+"""Flags of libavformat's `disposition`."""
+
 
 def picture_stream(container: InputContainer) -> tuple[VideoStream | None, str | None]:
     """Choose the video track of a file: of those in colour that run long enough, the largest.
@@ -36,7 +39,14 @@ def picture_stream(container: InputContainer) -> tuple[VideoStream | None, str |
         lasts = seconds is None or seconds >= 0.5 * longest
         grey = (stream.codec_context.pix_fmt or "").startswith("gray")
         area = stream.codec_context.width * stream.codec_context.height
-        return not _is_still(stream), not grey, lasts, area, bool(stream.disposition & 1), seconds or 0.0
+        return (
+            not _is_still(stream),
+            not grey,
+            lasts,
+            area,
+            bool(_disposition(stream) & _DEFAULT),
+            seconds or 0.0,
+        )
 
     chosen = max(streams, key=rank)
     others = [stream for stream in streams if stream is not chosen and not _is_still(stream)]
@@ -132,7 +142,13 @@ def _turns(frame: VideoFrame) -> int:
 
 def _is_still(stream: VideoStream) -> bool:
     """Tell cover art, thumbnails and still images from videos."""
-    return bool(stream.disposition & (1024 | 2048 | 1048576))
+    return bool(_disposition(stream) & (_ATTACHED_PICTURE | _TIMED_THUMBNAILS | _STILL_IMAGE))
+
+
+def _disposition(stream: VideoStream) -> int:
+    """Return libavformat's flags of a track; PyAV 17 has them as an enumeration that is no number."""
+    found = stream.disposition
+    return found if isinstance(found, int) else found.value
 
 
 def _seconds(stream: VideoStream) -> float | None:
