@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
+from dyn3d_ns.io.recognised import files_in
 from dyn3d_ns.io.transforms_json import check_pose, check_time, find_transforms, read_transforms
 
 
@@ -99,7 +100,7 @@ def _read_object_ids(folder: Path) -> list[LabelledFrame]:
         for frame in read_transforms(path, scene, label).frames
     }
     found = []
-    for path in sorted((folder / "object_id").glob("*.png")):
+    for path in files_in(folder / "object_id", (".png",)):
         if path.stem not in frames:
             raise DamagedFileError(f"no frame of {scene} is called {path.stem}, as the labels {path} are")
         frame = frames[path.stem]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,7 +50,7 @@ class Source:
     focal_35mm: float | None = None
     """Focal length for a frame 36 mm wide, from EXIF or QuickTime metadata."""
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         """Yield the frames in order of time.
 
         Raises:
@@ -81,21 +82,23 @@ class Source:
             return None
         return min(count, limit) if count and limit else count or None
 
-    def _stills(self) -> Iterator[Frame]:
+    def _stills(self) -> Generator[Frame, None, None]:
         from dyn3d_ns.video.frames.stills import Stills, frames_of_file, frames_of_folder
 
         stills = Stills()
         if self.path.is_dir():
-            for number, name, image in frames_of_folder(self.path, stills, self.notes):
-                self.focal_35mm = stills.focal_35mm
-                yield Frame(number, number / self.folder_fps, image, name)
+            with closing(frames_of_folder(self.path, stills, self.notes)) as found:
+                for number, name, image in found:
+                    self.focal_35mm = stills.focal_35mm
+                    yield Frame(number, number / self.folder_fps, image, name)
             return
         seconds = 0.0
-        for number, (shown, image) in enumerate(frames_of_file(self.path, stills, self.notes)):
-            yield Frame(number, seconds, image)
-            seconds += shown or 1 / self.folder_fps
+        with closing(frames_of_file(self.path, stills, self.notes)) as pages:
+            for number, (shown, image) in enumerate(pages):
+                yield Frame(number, seconds, image)
+                seconds += shown or 1 / self.folder_fps
 
-    def _video(self) -> Iterator[Frame]:
+    def _video(self) -> Generator[Frame, None, None]:
         import av
         import av.error as av_error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,9 @@ class Stills:
         return to_8_bits(image, "RGB", self._bits)
 
 
-def frames_of_folder(folder: Path, stills: Stills, notes: list[str]) -> Iterator[tuple[int, str, np.ndarray]]:
+def frames_of_folder(
+    folder: Path, stills: Stills, notes: list[str]
+) -> Generator[tuple[int, str, np.ndarray], None, None]:
     """Yield place, name and picture of the frames of a folder; those that cannot be read are left out.
 
     Raises:
@@ -133,21 +135,26 @@ def frames_of_folder(folder: Path, stills: Stills, notes: list[str]) -> Iterator
         notes.append(note)
     stills.measure(_deep_ones(paths))
     size: tuple[int, int] | None = None
-    for number, path in enumerate(paths):
-        image = stills.read(path)
-        if image is None:
-            continue
-        if size is not None and image.shape[1::-1] != size:
-            raise StageError(
-                f"{path} is {image.shape[1]}x{image.shape[0]}, but the frames before it are "
-                f"{size[0]}x{size[1]}; all frames of a clip share one size: crop or resize that one"
-            )
-        size = (image.shape[1], image.shape[0])
-        yield number, path.name, image
-    notes.extend(stills.notes(len(paths), folder))
+    try:
+        for number, path in enumerate(paths):
+            image = stills.read(path)
+            if image is None:
+                continue
+            if size is not None and image.shape[1::-1] != size:
+                raise StageError(
+                    f"{path} is {image.shape[1]}x{image.shape[0]}, but the frames before it are "
+                    f"{size[0]}x{size[1]}; all frames of a clip share one size: crop or resize that one"
+                )
+            size = (image.shape[1], image.shape[0])
+            yield number, path.name, image
+    finally:
+        # Whoever wants a part of the frames stops before the end.
+        notes.extend(stills.notes(len(paths), folder))
 
 
-def frames_of_file(path: Path, stills: Stills, notes: list[str]) -> Iterator[tuple[float | None, np.ndarray]]:
+def frames_of_file(
+    path: Path, stills: Stills, notes: list[str]
+) -> Generator[tuple[float | None, np.ndarray], None, None]:
     """Yield each picture of a file (TIFF stack, animated GIF, WebP, PNG), and for how many seconds it shows.
 
     Raises:
@@ -159,16 +166,18 @@ def frames_of_file(path: Path, stills: Stills, notes: list[str]) -> Iterator[tup
             if len(pages) < 2:
                 raise StageError(f"{path} is one image; give a video file or a folder of images")
             stills.measure(image for page in pages if not image.seek(page) and is_deep_grey(image))
-            for page in pages:
-                image.seek(page)
-                picture = stills.decode(image, f"picture {page}")
-                shown = image.info.get("duration")
-                yield (shown / 1000 if shown else None), picture
+            try:
+                for page in pages:
+                    image.seek(page)
+                    picture = stills.decode(image, f"picture {page}")
+                    shown = image.info.get("duration")
+                    yield (shown / 1000 if shown else None), picture
+            finally:
+                notes.extend(stills.notes(len(pages), path))
     except UNREADABLE as error:
         if isinstance(error, StageError):
             raise
         raise StageError(f"{path} cannot be read ({error}); write it again") from error
-    notes.extend(stills.notes(len(pages), path))
 
 
 def listing(noun: str, verb: str, names: list[str]) -> str:

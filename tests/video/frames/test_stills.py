@@ -71,6 +71,16 @@ def test_transparent_pixels_are_laid_over_black_and_told(tmp_path: Path) -> None
     assert notes == ["1 image(s) with transparent pixels, which are laid over black: a3.png"]
 
 
+def test_who_takes_a_part_of_the_frames_is_told_too(tmp_path: Path) -> None:
+    for i, grey in enumerate(GREY):
+        Image.fromarray(grey.astype(np.uint16) * 16).save(tmp_path / f"a{i}.png")
+    source = Source(tmp_path)
+    frames = source.frames()
+    next(frames)
+    frames.close()
+    assert "12 bits are used" in source.notes[0]
+
+
 def test_a_profile_that_is_not_srgb_is_converted_and_told(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     # Red and green swapped: nothing but the profile tells.
