@@ -76,7 +76,9 @@ class ScreenColors:
                 light *= np.maximum(luminance, 1e-6).reshape(-1, 1, 1) ** np.float32(_SYSTEM_GAMMA - 1)
             light = cv2.transform(light, self._matrix)
             if self._is_hdr:
-                light *= _roll_off(light.max(axis=-1, keepdims=True))
+                # NumPy's own maximum is slow along so short an axis.
+                brightest = np.maximum(np.maximum(light[..., 0], light[..., 1]), light[..., 2])
+                light *= _roll_off(brightest)[..., None]
             index = np.clip(light * np.float32(_FINE - 1) + np.float32(0.5), 0, _FINE - 1).astype(np.uint16)
             out[start : start + _STRIP] = _encoding()[index]
         return out.reshape(image.shape)
@@ -166,7 +168,7 @@ def rgb_of(frame: VideoFrame, colors: ScreenColors | None, full_chroma: bool = F
     return colors.apply(frame.reformat(format="rgb48le", **options).to_ndarray())
 
 
-def _roll_off(brightest: Float32[np.ndarray, "P 1 1"]) -> Float32[np.ndarray, "P 1 1"]:
+def _roll_off(brightest: Float32[np.ndarray, "P 1"]) -> Float32[np.ndarray, "P 1"]:
     """Return the factor that brings light below 1: straight to the knee, then by Reinhard's curve."""
     over = np.maximum(brightest - np.float32(_KNEE), 0) / np.float32(1 - _KNEE)
     most = np.float32((_PEAK / _WHITE - _KNEE) / (1 - _KNEE))
