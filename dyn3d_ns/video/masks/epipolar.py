@@ -50,7 +50,10 @@ def fit_fundamental(
     import cv2
 
     starts = []
-    sampled, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, INLIER, 0.999, 2000)
+    try:
+        sampled, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, INLIER, 0.999, 2000)
+    except cv2.error:  # OpenCV asserts that a polished model is left, and at times none is
+        sampled = None
     if sampled is not None and sampled.shape == (3, 3):
         starts.append(sampled)
     voted = _plane_and_parallax(a, b, homography)
