@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 
@@ -22,7 +23,7 @@ def read_image(path: Path, alpha: bool) -> UInt8[np.ndarray, "H W C"]:
                 # Pillow's own conversion clips 16-bit grey instead of scaling it.
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
             return np.array(image.convert("RGBA" if alpha else "RGB"))
-    except (OSError, SyntaxError) as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(f"{path} cannot be decoded ({error}); restore it from the original") from error
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError, MissingFileError
 from dyn3d_ns.io.images import read_image
 from dyn3d_ns.io.recordings.base import Decode
@@ -124,6 +125,8 @@ def _open(path: Path) -> InputContainer:
 def _stream(container: InputContainer) -> VideoStream:
     """Return the video stream, set to one thread: there is a decoder a camera."""
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # of a damaged header
+        raise ValueError("its video stream names no codec that is known")
     stream.codec_context.thread_count = 1
     return stream
 
@@ -169,7 +172,7 @@ class ImageFrames:
         try:
             with Image.open(first) as image:
                 self.size: tuple[int, int] = image.size
-        except OSError as error:
+        except IMAGE_ERRORS as error:
             raise DamagedFileError(f"{first} is not a readable image ({error}); {_MEND}") from error
 
     def frames_from(self, start: int) -> Generator[Decode, None, None]:

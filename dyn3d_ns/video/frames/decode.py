@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, natural_order
 
@@ -107,7 +108,7 @@ class Source:
                 if self.focal_35mm is None:
                     self.focal_35mm = _exif_focal(image)
                 return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError):
+        except IMAGE_ERRORS:
             return None
 
     # -- a video ------------------------------------------------------------------------------------

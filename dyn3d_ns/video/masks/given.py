@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from dyn3d_ns.io.arrays import ids_of, read_png
+from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import StageError
 
 _SUFFIXES = (".png", ".npy", ".webp", ".bmp")
@@ -40,11 +41,11 @@ def read_codes(path: Path) -> Int32[np.ndarray, "H W"]:
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except ARRAY_ERRORS as error:
             raise StageError(f"{path} is not a readable array ({error}); write it again") from error
     else:
         values = read_png(path, None)
-    values = np.squeeze(values)
+    values = np.squeeze(numbers(values, path))
     if values.ndim != 2 and not (values.ndim == 3 and values.shape[2] in (3, 4)):
         raise StageError(f"{path} has the shape {values.shape}; a mask is [H, W] or [H, W, 3]")
     return ids_of(values)
