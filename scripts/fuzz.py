@@ -181,19 +181,12 @@ def fuzz(readers: list[Reader], count: int, shown: int = 3) -> tuple[dict[str, C
                     if seen[last[:40]] <= shown:
                         print(finds[-1], flush=True)
         table[reader.name] = outcomes
+        print(_row(reader.name, outcomes), flush=True)
     return table, finds
 
 
-def show(table: dict[str, Counter[str]]) -> None:
-    """Print readers, inputs and outcomes."""
-    print(f"\n{'reader':32} {'inputs':>7} " + " ".join(f"{name:>9}" for name in OUTCOMES))
-    for name, outcomes in table.items():
-        row = " ".join(f"{outcomes[o]:9}" for o in OUTCOMES)
-        print(f"{name:32} {outcomes.total():7} {row}")
-    total = sum(table.values(), Counter())
-    print(
-        f"{f'all {len(table)} readers':32} {total.total():7} " + " ".join(f"{total[o]:9}" for o in OUTCOMES)
-    )
+def _row(name: str, outcomes: Counter[str]) -> str:
+    return f"{name:32} {outcomes.total():7} " + " ".join(f"{outcomes[o]:9}" for o in OUTCOMES)
 
 
 def main() -> int:
@@ -214,8 +207,9 @@ def main() -> int:
         return 0 if outcome in ("success", "our error") else 1
     chosen = [r for r in READERS if not options.readers or any(part in r.name for part in options.readers)]
     start = time.process_time(), time.monotonic()
+    print(f"{'reader':32} {'inputs':>7} " + " ".join(f"{name:>9}" for name in OUTCOMES), flush=True)
     table, finds = fuzz(chosen, options.inputs)
-    show(table)
+    print(_row(f"all {len(table)} readers", sum(table.values(), Counter())))
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = time.process_time() - start[0] + children.ru_utime + children.ru_stime
     print(f"{len(finds)} finds; {spent:.0f} s of CPU time in {time.monotonic() - start[1]:.0f} s")

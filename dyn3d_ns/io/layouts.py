@@ -61,6 +61,8 @@ def _video(path: Path) -> Recognised:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:  # of a damaged header
+                raise ValueError("it names no codec that is known")
             facts["image size"] = f"{stream.width}x{stream.height}"
             facts["frames"] = str(stream.frames or "not stated")
             facts["frames per second"] = f"{float(stream.average_rate or 0):.4g}"

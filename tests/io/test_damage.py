@@ -29,10 +29,13 @@ from dyn3d_ns.io.images import read_image
 from dyn3d_ns.io.layouts import describe
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import image_size, image_sizes
+from dyn3d_ns.io.recordings.readers import VideoFrames
 from dyn3d_ns.io.segmentation import LabelledFrame
 from dyn3d_ns.io.trajectories import read_cameras
 from dyn3d_ns.io.transforms_json import read_transforms
+from dyn3d_ns.io.video_file import VideoWriter
 from dyn3d_ns.video.depth.given import DepthFiles
+from dyn3d_ns.video.frames.decode import Source
 from dyn3d_ns.video.masks.given import read_codes
 from dyn3d_ns.video.masks.prompts import read_boxes
 
@@ -268,3 +271,18 @@ def test_a_stage_error_stays_one(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(DEEP)
     with pytest.raises(StageError, match="not valid JSON"):
         read_boxes(tmp_path / "boxes.json", 1, 2, 3)
+
+
+def test_videos_of_a_codec_that_nobody_knows(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with VideoWriter(path, 32, 24, fps=10, quality=0.5) as video:
+        for _ in range(3):
+            video.write(np.zeros((24, 32, 3), np.uint8))
+    content = path.read_bytes()
+    assert content.count(b"avc1") >= 1
+    head, _, tail = content.rpartition(b"avc1")  # in the sample description, not among the brands
+    path.write_bytes(head + b"\0\0\0\0" + tail)
+    assert describe(path).layout in ("video", "video that cannot be read")
+    for read in (lambda: VideoFrames(path), lambda: list(Source(path).frames())):
+        with pytest.raises(DatasetError, match=r"v\.mp4"):
+            read()

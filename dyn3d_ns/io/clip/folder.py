@@ -78,7 +78,8 @@ class ClipFolder(ClipPaths):
         values = self._json(self.clip_path, "frames")
         try:
             lists = {"times": map(float, values["times"]), "source_frames": map(int, values["source_frames"])}
-            clip = Clip(**{**values, **{name: tuple(found) for name, found in lists.items()}})
+            known = {**values, "fps": float(values["fps"]), **{n: tuple(found) for n, found in lists.items()}}
+            clip = Clip(**known)
             if not (np.isfinite(clip.times).all() and 0 < clip.fps < np.inf and clip.times):
                 raise ValueError("its times and its fps must be finite")
             return clip
