@@ -66,6 +66,13 @@ def _allow_checkpoint_types() -> None:
     )
 
 
+def _read_our_configurations_safely() -> None:
+    """Check a config.yml that names something of ours before any of it is built."""
+    from dyn3d_ns.engine import config_file
+
+    config_file.install()
+
+
 def _read_points_without_open3d() -> None:
     """Read the points of a transforms.json where open3d cannot be loaded, for want of a system library."""
     # Discovery comes after Nerfstudio's own dataparsers are whole; this one imports no datamanager.
@@ -91,6 +98,11 @@ def _read_points_without_open3d() -> None:
 
 
 REPAIRS = {
+    "yaml.load": Repair(
+        _read_our_configurations_safely,
+        "what a config.yml names is built before any class of ours is asked; a file that names nothing of "
+        "ours is loaded as ever",
+    ),
     "torch.serialization.get_safe_globals": Repair(
         _allow_checkpoint_types,
         "torch 2.6 and later refuse every checkpoint that a stock method writes, and torch keeps one list of "

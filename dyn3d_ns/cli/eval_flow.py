@@ -27,8 +27,9 @@ class EvalFlow:
         from rich.console import Console
         from rich.table import Table
 
-        from dyn3d_ns.cli.rig import load_config, require_checkpoint
+        from dyn3d_ns.cli.rig import require_checkpoint
         from dyn3d_ns.data.datamanager import DynamicDataManager
+        from dyn3d_ns.engine.config_file import load_config
         from dyn3d_ns.io.atomic import write_json
         from dyn3d_ns.models.mononerf.flow import flow_errors
         from dyn3d_ns.models.mononerf.model import MonoNerfModel

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.rig import load_config, require_checkpoint
+from dyn3d_ns.cli.rig import require_checkpoint
+from dyn3d_ns.engine.config_file import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
 from dyn3d_ns.geometry.cameras import field_of_view
 from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
@@ -123,25 +124,6 @@ def rig_of_data(data: Path) -> CameraRig:
     if not data.is_dir():
         raise CommandError(f"--data must be the folder of a scene, but {data} is not a folder")
     return rig_of_outputs(DynamicObjectDataParserConfig(data=data).setup().get_dataparser_outputs("train"))
-
-
-def load_config(config_path: Path) -> Any:
-    """Load the config.yml that a training saved."""
-    import yaml
-    from nerfstudio.engine.trainer import TrainerConfig
-
-    if not config_path.is_file():
-        raise CommandError(
-            f"--load-config must be the config.yml of a training, but {config_path} is not a file; "
-            "ns-train prints its place (outputs/<scene>/<method>/<date>/config.yml)"
-        )
-    # Nerfstudio's configs name Python classes; like every ns-* command this trusts the file.
-    config = yaml.load(config_path.read_text(encoding="utf-8"), Loader=yaml.Loader)
-    if not isinstance(config, TrainerConfig):
-        raise CommandError(
-            f"{config_path} is not a Nerfstudio training config: it holds a {type(config).__name__}"
-        )
-    return config
 
 
 def load_method(config_path: Path) -> DynamicMethod:

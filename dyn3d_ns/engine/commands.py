@@ -18,6 +18,7 @@ from dyn3d_ns import compat, plain_errors
 from dyn3d_ns.engine import render_options
 from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
+from dyn3d_ns.io.damage import JSON_ERRORS
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.viewer.other_processes import let_processes_end
@@ -57,7 +58,7 @@ def check_camera_path(arguments: list[str]) -> None:
         raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'not there'}; {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except JSON_ERRORS as error:
         raise UserError(f"{option} {path} is no JSON ({error}); {remedy}") from error
     lacking = [key for key in _NEEDED if not isinstance(content, dict) or key not in content]
     if lacking:
