@@ -48,7 +48,7 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def test_runs_repeat(tmp_path: Path) -> None:
-    clip = CardClip(CARDS, frames=5, width=128, height=96, camera_step=(0.12, 0.0, 0.03))
+    clip = CardClip(CARDS, frames=4, width=112, height=84, camera_step=(0.12, 0.0, 0.03))
     source = write_folder(tmp_path / "source", clip.images, "{:02}.png")
     found = []
     for count in (1, 2):
