@@ -17,6 +17,7 @@ from typing import Any
 from dyn3d_ns import compat, plain_errors
 from dyn3d_ns.engine import render_options
 from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
+from dyn3d_ns.engine.data_units import use_data_units
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -116,6 +117,7 @@ def _load_checkpoints_safely(ours: type) -> None:
         pipeline.load_pipeline(state["pipeline"], state["step"])
         pipeline.method.use_run_folder(run_of(path))
         _choose_scenes(pipeline, sys.argv)
+        use_data_units(pipeline)
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 
