@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
@@ -226,12 +226,12 @@ class ClipFolder(ClipPaths):
         values = read_npz(self.points_path, names, stage="cameras")
         return SparsePoints(*(values[name] for name in names))
 
-    def sparse_points(self) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
+    def sparse_points(self) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read places and colours of the static points that the cameras were found with, if there are any."""
         if not self.points_path.is_file():
             return None
         values = read_npz(self.points_path, ("xyz", "rgb"), stage="cameras")
-        return values["xyz"].astype(np.float32), values["rgb"].astype(np.uint8)
+        return values["xyz"], values["rgb"].astype(np.uint8)
 
     def fused(self) -> FusedScene | None:
         """Read the newest fused scene, if there is one."""
