@@ -17,7 +17,7 @@ from typing import Any
 from dyn3d_ns import compat, plain_errors
 from dyn3d_ns.engine import render_options
 from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
-from dyn3d_ns.engine.data_units import use_data_units
+from dyn3d_ns.engine.data_units import require_same_world, use_data_units
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -115,6 +115,8 @@ def _load_checkpoints_safely(ours: type) -> None:
         path = find_checkpoint(config.load_dir, config.load_step)
         state = load_checkpoint(path)
         pipeline.load_pipeline(state["pipeline"], state["step"])
+        box = pipeline.datamanager.train_dataset.scene_box.aabb
+        require_same_world(run_of(path), pipeline.method.world, box.double().cpu().numpy())
         pipeline.method.use_run_folder(run_of(path))
         _choose_scenes(pipeline, sys.argv)
         use_data_units(pipeline)

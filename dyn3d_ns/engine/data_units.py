@@ -5,6 +5,7 @@ Its exporter writes what a training holds, its renderer takes camera paths for t
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -13,12 +14,48 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.data_units import to_data_units
 from dyn3d_ns.geometry.world import World
 from dyn3d_ns.io.camera_world import to_training
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.ply import write_columns
+
+TRANSFORMS = "dataparser_transforms.json"
+"""File of a run, Nerfstudio's, with the map from the data's world to that of the training."""
+_ELSEWHERE = 0.25
+"""Part of a scene's size by which it may lie elsewhere than at its training: files of others round."""
+
+
+def require_same_world(run: Path, world: World, box: Float64[np.ndarray, "2 3"]) -> None:
+    """Refuse a training that was in another world than its data are handed out in now.
+
+    Args:
+        run: Folder of the training's run.
+        world: The data's world in that of training, as the dataparser gives it now.
+        box: Box of the scene there.
+
+    Raises:
+        UserError: they differ.
+    """
+    path = run / TRANSFORMS
+    if not path.is_file():
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        before = World(np.vstack([np.reshape(content["transform"], (3, 4)), [0, 0, 0, 1]]), content["scale"])
+        moved = before.points(world.points_back(box))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it, or remove it") from error
+    if not np.abs(moved - box).max() <= _ELSEWHERE * np.linalg.norm(box[1] - box[0]):
+        raise UserError(
+            f"{run} was trained with its scene in another place or unit (scale {before.scale:g}, shift "
+            f"{before.transform[:3, 3].round(3).tolist()}) than the data are handed out in now (scale "
+            f"{world.scale:g}, shift {world.transform[:3, 3].round(3).tolist()}): the data or the version of "
+            "dyn3d_ns have changed; train again, or restore the data or the version"
+        )
 
 
 def use_data_units(pipeline: Any) -> None:

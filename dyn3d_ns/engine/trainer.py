@@ -31,6 +31,7 @@ from dyn3d_ns.engine.checkpoint import (
     run_of,
     save_checkpoint,
 )
+from dyn3d_ns.engine.data_units import TRANSFORMS, require_same_world
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
 from dyn3d_ns.engine.interrupt import StopRequest, exit_code, how_to_stop, resume_command
@@ -161,7 +162,7 @@ class DynamicTrainer(Trainer):
         # As Nerfstudio writes it, but not rounded to float32: far from the origin that is metres.
         world = self.method.world
         transforms = {"transform": world.transform[:3].tolist(), "scale": world.scale}
-        write_json(self.base_dir / "dataparser_transforms.json", transforms)
+        write_json(self.base_dir / TRANSFORMS, transforms)
         self._init_viewer_state()
         self.stop_training = False
         if self._resume_rng is not None:
@@ -240,6 +241,8 @@ class DynamicTrainer(Trainer):
             self.method.load_networks(state["pipeline"])
             CONSOLE.print(f"Starting from the networks of {path}")
             return
+        box = self._datamanager.train_dataset.scene_box.aabb
+        require_same_world(run_of(path), self.method.world, box.double().cpu().numpy())
         self.step = state["step"]
         self._start_step = self.step + 1
         self.pipeline.load_pipeline(state["pipeline"], state["step"])

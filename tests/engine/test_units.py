@@ -11,14 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
 from dyn3d_ns.engine.checkpoint import load_checkpoint
-from dyn3d_ns.engine.data_units import pose_collector, splat_writer
+from dyn3d_ns.engine.data_units import pose_collector, require_same_world, splat_writer
 from dyn3d_ns.engine.visibility import WATCH_EVERY, BlankWatch, require_box_in_view, require_gaussians_in_view
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.data_units import to_data_units
 from dyn3d_ns.geometry.harmonics import harmonic_basis
 from dyn3d_ns.geometry.world import World
 from dyn3d_ns.io.das3r_ply import read_das3r_ply
-from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.errors import DatasetError, UserError
 from dyn3d_ns.io.ply import read_points, write_points
 from dyn3d_ns.io.scene_metadata import scene_of
 
@@ -134,3 +134,18 @@ def test_the_stock_exports_write_the_data_too(tmp_path: Path) -> None:
     pose = np.eye(4)[:3]
     ((frame,), _) = pose_collector(lambda _: ([{"transform": pose.tolist()}], []), world)(None)
     np.testing.assert_allclose(np.array(frame["transform"])[:, 3], [448000, 5411000, 120], rtol=0, atol=1e-6)
+
+
+def test_a_training_in_another_world_is_refused(tmp_path: Path) -> None:
+    world, box = turned_far_world(), np.array([[-2.0, -2, -2], [2, 2, 2]])
+    require_same_world(tmp_path, world, box)  # nothing is known of it
+    file = tmp_path / "dataparser_transforms.json"
+    rounded = np.float32(world.transform[:3]).tolist()
+    file.write_text(json.dumps({"transform": rounded, "scale": 8.0}))
+    require_same_world(tmp_path, world, np.array([[-40.0] * 3, [40] * 3]))
+    file.write_text(json.dumps({"transform": np.eye(4)[:3].tolist(), "scale": 1.0}))
+    with pytest.raises(UserError, match="in another place or unit .* train again"):
+        require_same_world(tmp_path, world, box)
+    file.write_text("{}")
+    with pytest.raises(UserError, match="is damaged"):
+        require_same_world(tmp_path, world, box)
