@@ -64,6 +64,10 @@ class DynamicMethod(Model):
 
     takes_many_scenes: bool = False
     """Whether one training may learn from several scenes."""
+    has_gaussians: bool = False
+    """Whether the scene consists of Gaussians."""
+    renders_stereo: bool = False
+    """Whether the rays of a picture may start at different places, as those of omnidirectional stereo do."""
     scene_names: tuple[str, ...] = ()
     """Names of the scenes that may be shown; empty for a method of one scene."""
     timeline: Timeline
@@ -219,6 +223,14 @@ class DynamicMethod(Model):
 
     def gaussians_at(self, time: float) -> Gaussians:
         """Return the scene at a normalised time, as viewer, render, export and metrics use it.
+
+        Raises:
+            NoGaussiansError: the method has none.
+        """
+        raise NoGaussiansError
+
+    def laid_out_at(self) -> str:
+        """Return in words which moment the parameters of the Gaussians show, as a stock export writes them.
 
         Raises:
             NoGaussiansError: the method has none.

@@ -46,7 +46,7 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
 
     def setup(self, **kwargs: Any) -> "DynamicPipeline":
         """Build the pipeline, and let the command that runs in this process know it as ours."""
-        commands.adapt(DynamicPipeline)
+        commands.adapt(DynamicPipeline, self.model._target)
         return super().setup(**kwargs)
 
 
