@@ -71,10 +71,10 @@ class Segment:
             except ValueError as error:
                 raise CommandError(str(error)) from error
         model.scene.slots = network
-        state, step = read_checkpoint(config)
+        state, path = read_checkpoint(config, self.load_config)
         kept = {k: v for k, v in state["pipeline"].items() if not k.startswith(PREFIX + "slots.")}
         named = {f"{PREFIX}slots.{k}": v.cpu() for k, v in network.state_dict().items()}
-        save_checkpoint(state | {"pipeline": kept | named}, config.get_checkpoint_dir(), step, False)
+        save_checkpoint(state | {"pipeline": kept | named}, path.parent, state["step"], False)
 
     def _truth(self) -> dict[tuple[int, ...], np.ndarray]:
         """Read label maps by rounded pose and time, if any were given."""

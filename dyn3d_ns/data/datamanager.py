@@ -22,6 +22,7 @@ from tyro.conf import Suppress
 from dyn3d_ns.data.dataset import DynamicDataset
 from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
+from dyn3d_ns.data.summary import DataSummary, summary_of
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
@@ -119,6 +120,11 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     @time_range.setter
     def time_range(self, limits: tuple[float, float]) -> None:
         self.train_sampling.time_range = limits
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """Return what tells the training images from others."""
+        return summary_of(self.train_dataset, self.get_datapath())
 
     def get_state(self) -> dict[str, Any]:
         """Return what determines the coming training images; tensors and plain numbers only."""

@@ -52,10 +52,10 @@ def _check_render(command: str, arguments: Sequence[str], method: type[DynamicMe
     config = shell_word(value_of("--load-config", arguments) or "CONFIG")
     if command == "spiral":
         raise UserError(
-            "`ns-render spiral` asks a datamanager of Nerfstudio's own for a camera, and methods of scenes that "
-            f"move have another; write the path with `dyn3d path spiral --load-config {config} --output spiral.json` "
-            f"and render it with `ns-render camera-path --load-config {config} --camera-path-filename "
-            "spiral.json --output-path spiral.mp4`"
+            "`ns-render spiral` asks a datamanager of Nerfstudio's own for a camera, and methods of scenes "
+            f"that move have another; write the path with `dyn3d path spiral --load-config {config} --output "
+            f"spiral.json` and render it with `ns-render camera-path --load-config {config} "
+            "--camera-path-filename spiral.json --output-path spiral.mp4`"
         )
     if (value_of("--render-nearest-camera", arguments) or "").lower() in ("true", "1"):
         raise UserError(
@@ -141,9 +141,7 @@ def _wrong_in_path(content: dict[str, Any], method: type[DynamicMethod]) -> str 
             return f"{key} must be a whole number of pixels, and is {size!r}"
     cameras = content["camera_path"]
     if not isinstance(cameras, list) or not cameras:
-        return (
-            "camera_path must be a list of cameras, and has none; the viewer adds some, and `dyn3d path` does"
-        )
+        return "camera_path must be a list of cameras, and holds none; the viewer and `dyn3d path` write some"
     for number, camera in enumerate(cameras):
         wrong = _wrong_in_camera(camera, kind)
         if wrong is not None:

@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns import compat, plain_errors
-from dyn3d_ns.engine import command_checks, render_options
-from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
+from dyn3d_ns.engine import command_checks, places, render_options
+from dyn3d_ns.engine.checkpoint import (
+    SHOWN,
+    explaining_misfits,
+    find_checkpoint,
+    load_checkpoint,
+    require_parts,
+    run_of,
+)
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -81,9 +88,11 @@ def _load_checkpoints_safely(ours: type) -> None:
     def eval_load_checkpoint(config: Any, pipeline: Any) -> tuple[Path, int]:
         if not isinstance(pipeline, ours):
             return stock(config, pipeline)
-        path = find_checkpoint(config.load_dir, config.load_step)
+        path = find_checkpoint(places.run_folder() or config.load_dir, config.load_step)
         state = load_checkpoint(path)
-        pipeline.load_pipeline(state["pipeline"], state["step"])
+        require_parts(state, path, SHOWN)
+        with explaining_misfits(path):
+            pipeline.load_pipeline(state["pipeline"], state["step"])
         pipeline.method.use_run_folder(run_of(path))
         _choose_scenes(pipeline, sys.argv)
         _ready_for_export(pipeline, sys.argv)
@@ -150,7 +159,9 @@ def _listen_on_this_machine_only(ours: type) -> None:
                     "The viewer is reachable from this machine only; "
                     f"--viewer.websocket-host {_EVERY_INTERFACE} opens it to the network."
                 )
-            log_filename.parent.mkdir(parents=True, exist_ok=True)  # the training's folder may have moved
+            # The training's folder may have moved.
+            log_filename = (places.run_folder() or log_filename.parent) / log_filename.name
+            log_filename.parent.mkdir(parents=True, exist_ok=True)
         stock(self, config, log_filename, datapath, pipeline, *args, **kw)
 
     Viewer.__init__ = __init__
