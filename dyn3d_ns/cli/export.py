@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from dyn3d_ns.cli.errors import CommandError, one_at_a_time, require_output_file, require_writable
+from dyn3d_ns.cli.errors import CommandError, require_output_file, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,6 @@ class ExportPly(ExportOptions):
 
         self.check()
         require_writable(self.output_dir, "--output-dir")
-        one_at_a_time(self.output_dir)
         model = load_method(self.load_config)
         named = self.named_times(model.timeline)
         with telling_what_lacks(self.load_config):
@@ -89,7 +88,6 @@ class ExportTrajectories(ExportOptions):
 
         self.check()
         require_output_file(self.output, ".npz")
-        one_at_a_time(self.output)
         model = load_method(self.load_config)
         times = list(self.named_times(model.timeline).values())
         with telling_what_lacks(self.load_config):
@@ -109,7 +107,6 @@ class ExportDas3r:
     def run(self) -> None:
         """Load the scene and write the files."""
         require_writable(self.output_dir, "--output-dir")
-        one_at_a_time(self.output_dir)
         from dyn3d_ns.cli.das3r import load_scene
         from dyn3d_ns.models.das3r.files import write_das3r
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.data.described import described
 from dyn3d_ns.engine import places
 from dyn3d_ns.engine.checkpoint import checkpoints_in
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
@@ -113,7 +114,7 @@ def rig_of_config(config_path: Path, scene: str | None = None) -> CameraRig:
     datamanager = config.pipeline.datamanager
     with places.opened(config_path):
         places.find_data(datamanager)
-    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"), scene)
+    return rig_of_outputs(described(datamanager.dataparser.setup(), "train"), scene)
 
 
 def rig_of_data(data: Path) -> CameraRig:

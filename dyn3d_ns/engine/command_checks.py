@@ -13,7 +13,7 @@ from typing import Any
 
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
-from dyn3d_ns.io.outputs import one_at_a_time, require_output_file, require_writable
+from dyn3d_ns.io.outputs import require_output_file, require_writable
 from dyn3d_ns.io.shell import shell_word
 
 PROJECTIONS = ("perspective", "fisheye", "equirectangular", "vr180", "omnidirectional")
@@ -45,7 +45,6 @@ def check(program: str, arguments: Sequence[str], method: type[DynamicMethod]) -
         pictures = value_of("--render-output-path", arguments)
         if pictures is not None:
             require_writable(Path(pictures), "--render-output-path")
-        one_at_a_time(path)
 
 
 def _check_render(command: str, arguments: Sequence[str], method: type[DynamicMethod]) -> None:
@@ -63,18 +62,22 @@ def _check_render(command: str, arguments: Sequence[str], method: type[DynamicMe
             f"`ns-render dataset --load-config {config}` shows the recorded images beside the rendered ones "
             "(outputs gt-rgb and rgb)"
         )
+    as_pictures = command == "dataset" or value_of("--output-format", arguments) == "images"
+    if "rgba" in arguments and not (as_pictures and value_of("--image-format", arguments) == "png"):
+        raise UserError(
+            "the output rgba has a channel that JPEG and video have not: give --image-format png"
+            + ("" if as_pictures else " and --output-format images")
+        )
     if command == "camera-path":
         check_camera_path(arguments, method)
     default = "renders" if command == "dataset" else "renders/output.mp4"
-    path, pictures = Path(value_of("--output-path", arguments) or default), command == "dataset"
-    if value_of("--output-format", arguments) == "images":
-        path, pictures = path.with_suffix(""), True
-    if pictures:
+    path = Path(value_of("--output-path", arguments) or default)
+    if as_pictures:
+        path = path if command == "dataset" else path.with_suffix("")
         require_writable(path, "--output-path")
     else:
         path = path if path.suffix or command != "camera-path" else path.with_suffix(".mp4")
         require_output_file(path, _VIDEOS, "--output-path")
-    one_at_a_time(path)
 
 
 def _check_export(command: str, arguments: Sequence[str], method: type[DynamicMethod]) -> None:
@@ -99,7 +102,6 @@ def _check_export(command: str, arguments: Sequence[str], method: type[DynamicMe
     place = value_of("--output-dir", arguments)
     if place is not None:
         require_writable(Path(place), "--output-dir")
-        one_at_a_time(Path(place))
 
 
 def check_camera_path(arguments: Sequence[str], method: type[DynamicMethod]) -> None:
@@ -139,6 +141,8 @@ def _wrong_in_path(content: dict[str, Any], method: type[DynamicMethod]) -> str 
         size = content[key]
         if not (_is_number(size) and size >= 1 and size == int(size)):
             return f"{key} must be a whole number of pixels, and is {size!r}"
+    if content.get("crop") is not None and not method.has_gaussians:
+        return f"it crops the scene, which {method.__name__} does not do; take 'crop' out of the file"
     cameras = content["camera_path"]
     if not isinstance(cameras, list) or not cameras:
         return "camera_path must be a list of cameras, and holds none; the viewer and `dyn3d path` write some"

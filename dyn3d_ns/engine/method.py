@@ -314,6 +314,13 @@ class DynamicMethod(Model):
         if step == self.schedule.steps - 1:
             self.finish()
 
+    def get_rgba_image(self, outputs: dict[str, Any], output_name: str = "rgb") -> Float[Tensor, "H W 4"]:
+        """Return a picture as it is before no background, with its accumulation as straight alpha."""
+        alpha = outputs["accumulation"]
+        background = outputs["background"] if "background" in outputs else self.eval_background.to(alpha)
+        color = (outputs[output_name] - (1 - alpha) * background) / alpha.clamp_min(1e-6)
+        return torch.cat([torch.where(alpha > 1e-3, color.clamp(0, 1), torch.zeros_like(color)), alpha], -1)
+
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:

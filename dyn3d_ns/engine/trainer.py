@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,6 +197,7 @@ class DynamicTrainer(Trainer):
         self.stop_training = False
         if self._resume_rng is not None:
             restore_rng(self._resume_rng)
+        self._require_space()
         start = time.perf_counter()
         with StopRequest() as stop:
             next_step = self._train_steps(stop)
@@ -349,8 +352,7 @@ class DynamicTrainer(Trainer):
                 for callback in self._before:
                     callback.run_callback(step)
                 loss, loss_dict, metrics_dict = self.train_iteration(step)
-                for callback in self._after:
-                    callback.run_callback(step)
+                self._run_after(step)
             if step % config.logging.steps_per_log == 0:
                 log.write(step, loss, loss_dict, metrics_dict)
             if self.viewer_state is not None:
@@ -364,6 +366,52 @@ class DynamicTrainer(Trainer):
                 return step + 1
         return max(self._start_step, config.max_num_iterations)
 
+    def _run_after(self, step: int) -> None:
+        """Run what follows a step; where the last one fails there, what was trained is not lost with it."""
+        try:
+            for callback in self._after:
+                callback.run_callback(step)
+        except Exception:
+            if step == self.config.max_num_iterations - 1:
+                self._try_to_save(step)
+            raise
+
+    def _require_space(self) -> None:
+        """Refuse to train where there is no room for a checkpoint.
+
+        Raises:
+            CheckpointError: the disk is too full.
+        """
+        # Optimizers keep two moments of each parameter.
+        sizes = [3 * p.numel() * p.element_size() for p in self.pipeline.parameters()]
+        needed = sum(sizes) + sum(b.numel() * b.element_size() for b in self.pipeline.buffers())
+        free = shutil.disk_usage(self.base_dir).free
+        if free < needed:
+            raise CheckpointError(
+                f"a checkpoint takes about {needed / 1e6:.0f} MB, and {self.base_dir} is on a disk with "
+                f"{free / 1e6:.0f} MB free: free some space, or choose another disk with --output-dir"
+            )
+
+    def _save_somewhere(self, step: int) -> None:
+        """Save at the end of a training: elsewhere, if the run's folder cannot be written to by now.
+
+        Raises:
+            CheckpointError: it could not be written to the run's folder; the message says where it is.
+        """
+        try:
+            self.save_checkpoint(step)
+        except CheckpointError as error:
+            folder, self.checkpoint_dir = self.checkpoint_dir, Path(tempfile.mkdtemp(prefix="dyn3d-"))
+            try:
+                self.save_checkpoint(step)
+            except CheckpointError:
+                raise error from None
+            finally:
+                place, self.checkpoint_dir = self.checkpoint_dir, folder
+            raise CheckpointError(
+                f"{error}. What was trained is saved: --load-dir {shell_word(place)} goes on with it"
+            ) from error
+
     def _try_to_save(self, step: int) -> None:
         """Save in the midst of training; a full disk is then no reason to throw the training away."""
         try:
@@ -376,7 +424,7 @@ class DynamicTrainer(Trainer):
     def _leave(self, next_step: int, exit_code: int) -> None:
         """Save what has been trained and end the process as a signal would."""
         if next_step > self._start_step:
-            self.save_checkpoint(next_step - 1)
+            self._save_somewhere(next_step - 1)
             CONSOLE.print(
                 f"\n[yellow]Stopped after {next_step} of {self.config.max_num_iterations} steps. Resume with"
                 f"\n  {resume_command(sys.argv, self.checkpoint_dir)}",
@@ -391,7 +439,7 @@ class DynamicTrainer(Trainer):
         if self._start_step < self.config.max_num_iterations:
             for callback in self._callbacks_at(TrainingCallbackLocation.AFTER_TRAIN):
                 callback.run_callback(self.step)
-        self.save_checkpoint(self.step)
+        self._save_somewhere(self.step)
         writer.write_out_storage()
         config_file = shell_word(self.base_dir / "config.yml")
         for line in self.method.outcome():

@@ -18,9 +18,17 @@ _held: dict[Path, FileLock] = {}
 def require_writable(folder: Path, option: str) -> None:
     """Make a folder and try to write in it, so that nobody waits for a result which cannot be kept.
 
+    It is kept for this process until that ends.
+
     Raises:
-        CommandError: it cannot be made or written to; the message names the option.
+        CommandError: it cannot be made or written to, or another process writes there; the message names the
+            option.
     """
+    _try_to_write(folder, option)
+    _one_at_a_time(folder, option)
+
+
+def _try_to_write(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -32,10 +40,11 @@ def require_writable(folder: Path, option: str) -> None:
 
 
 def require_output_file(path: Path, suffix: str | Sequence[str], option: str = "--output") -> None:
-    """Check the name of a file to write, and that it can be written.
+    """Check the name of a file to write, and that it can be written; keep it for this process.
 
     Raises:
-        CommandError: another suffix was given, the path is a folder, or it cannot be written to.
+        CommandError: another suffix was given, the path is a folder, it cannot be written to, or another
+            process writes it.
     """
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
     known = " or ".join(suffixes)
@@ -43,18 +52,16 @@ def require_output_file(path: Path, suffix: str | Sequence[str], option: str = "
         raise CommandError(f"{option} must be a file ({known}), but {path} is a folder")
     if path.suffix.lower() not in suffixes:
         raise CommandError(f"{option} must end in {known}, got {path}")
-    require_writable(path.parent, option)
+    _try_to_write(path.parent, option)
     if path.exists() and not os.access(path, os.W_OK):
         raise CommandError(f"cannot write to {path} (Permission denied); give another place with {option}")
+    _one_at_a_time(path, option)
 
 
-def one_at_a_time(path: Path) -> None:
-    """Keep other commands from writing to a place until this process ends; calling it again changes nothing.
+def _one_at_a_time(path: Path, option: str) -> None:
+    """Keep other commands of this user on this machine from writing to a place until this process ends.
 
     The lock lies in the system's folder for temporary files, so that nothing of it is left beside results.
-
-    Raises:
-        CommandError: another process on this machine writes there.
     """
     path = path.resolve()
     if path in _held:
@@ -66,6 +73,6 @@ def one_at_a_time(path: Path) -> None:
         lock.acquire()
     except Timeout as error:
         raise CommandError(
-            f"another process is writing to {path}: wait for its end, or choose another place"
+            f"another process is writing to {path}: wait for its end, or give another place with {option}"
         ) from error
     _held[path] = lock

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.model_components import renderers
 from nerfstudio.models.splatfacto import SplatfactoModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -352,8 +353,10 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         return LazyOutputs(ready, self.more_outputs(gaussians, view, ready))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
-        """Return the colour behind the scene: that of the evaluation unless the viewer has set another."""
-        chosen = self.background_color
+        """Return the colour behind the scene: that of the evaluation unless the viewer, or a camera path that
+        crops the scene, has set another."""
+        overridden = renderers.BACKGROUND_COLOR_OVERRIDE
+        chosen = self.background_color if overridden is None else overridden
         return self.eval_background if chosen is None else chosen.to(self.device)
 
     def more_outputs(
