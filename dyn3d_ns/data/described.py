@@ -23,7 +23,8 @@ from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints, knows_scene, 
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Asked = Literal["train", "val", "test"]
-_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+_OPAQUE = 250
+"""Alpha from which on a pixel counts as opaque."""
 
 
 def described(
@@ -70,7 +71,7 @@ def described(
         splits=timeline.split_of(mine.tolist(), [asked == "train"] * len(mine)),
         source_files=[path.parent.name for path in found.image_filenames],
         camera_ids=torch.from_numpy(groups[len(groups) - len(mine) :]),
-        has_alpha=any(_has_alpha(path) for path in train.image_filenames),
+        has_alpha=any(_is_transparent(path) for path in train.image_filenames),
         points=None if points[0] is None or points[1] is None else ScenePoints(*points),
     )
     return replace(found, cameras=cameras, metadata={**found.metadata, **scene.to_metadata()})
@@ -133,10 +134,12 @@ def _refuse_lenses(name: str, cameras: Cameras) -> None:
         )
 
 
-def _has_alpha(path: Path) -> bool:
-    """Return whether an image file has a channel for transparency."""
+def _is_transparent(path: Path) -> bool:
+    """Return whether an image has pixels that are not opaque; one without an alpha channel is not decoded."""
     try:
         with Image.open(path) as image:
-            return image.mode in _WITH_ALPHA or "transparency" in image.info
+            if "A" not in image.getbands() and "transparency" not in image.info:
+                return False
+            return image.convert("RGBA").getextrema()[3][0] < _OPAQUE  # type: ignore[operator,index]
     except OSError as error:
         raise DamagedFileError(f"cannot read image {path} ({error}); restore it from the original") from error

@@ -198,6 +198,7 @@ class DynamicTrainer(Trainer):
         if self._resume_rng is not None:
             restore_rng(self._resume_rng)
         self._require_space()
+        _ = self._datamanager.summary  # of the images as they are now
         start = time.perf_counter()
         with StopRequest() as stop:
             next_step = self._train_steps(stop)
