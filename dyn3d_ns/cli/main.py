@@ -22,6 +22,7 @@ from dyn3d_ns.cli.segment import Segment
 from dyn3d_ns.cli.stream import Stream
 from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
+from dyn3d_ns.engine.waiting_threads import yield_cores_to_others
 from dyn3d_ns.plain_errors import EXIT_STATUS, NOBODY_READS, explanation, reader_left, traceback_wanted
 
 DESCRIPTION = """From a video to a scene; camera paths, exports and motion metrics for trained scenes.
@@ -129,6 +130,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(args: list[str] | None) -> int:
     command = parse(args)
+    yield_cores_to_others()
     try:
         command.run()
     except Exception as error:
