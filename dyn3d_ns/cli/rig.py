@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.data.described import described
+from dyn3d_ns.engine import places
+from dyn3d_ns.engine.checkpoint import checkpoints_in
 from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
 from dyn3d_ns.geometry.cameras import field_of_view
@@ -22,6 +25,7 @@ from dyn3d_ns.timeline import Timeline
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+    from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
     from dyn3d_ns.engine.method import DynamicMethod
 
@@ -109,9 +113,9 @@ def rig_of_config(config_path: Path, scene: str | None = None) -> CameraRig:
     """
     config = load_config(config_path)
     datamanager = config.pipeline.datamanager
-    if datamanager.data is not None:
-        datamanager.dataparser.data = Path(datamanager.data)
-    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"), scene)
+    with places.opened(config_path):
+        places.find_data(datamanager)
+    return rig_of_outputs(described(datamanager.dataparser.setup(), "train"), scene)
 
 
 def rig_of_data(data: Path) -> CameraRig:
@@ -128,12 +132,17 @@ def rig_of_data(data: Path) -> CameraRig:
 
 def load_method(config_path: Path) -> DynamicMethod:
     """Load the model of a training's last checkpoint, through Nerfstudio's own loader."""
+    return cast("DynamicMethod", load_pipeline(config_path, "inference").model)
+
+
+def load_pipeline(config_path: Path, test_mode: Literal["test", "val", "inference"]) -> VanillaPipeline:
+    """Load the pipeline of a training's last checkpoint, through Nerfstudio's own loader."""
     from nerfstudio.utils.eval_utils import eval_setup
 
-    config = load_config(config_path)
-    require_checkpoint(config)
-    _, pipeline, _, _ = eval_setup(config_path, test_mode="inference")
-    return cast("DynamicMethod", pipeline.model)
+    with places.opened(config_path):
+        require_checkpoint(load_config(config_path))
+        _, pipeline, _, _ = eval_setup(config_path, test_mode=test_mode)
+    return cast("VanillaPipeline", pipeline)
 
 
 def require_checkpoint(config: Any) -> None:
@@ -142,8 +151,8 @@ def require_checkpoint(config: Any) -> None:
     Raises:
         CommandError: there is none.
     """
-    folder = config.get_checkpoint_dir()
-    if not any(folder.glob("step-*.ckpt")):
+    folder = places.checkpoints_of(config)
+    if not checkpoints_in(folder):
         raise CommandError(
             f"{folder} holds no checkpoint; run the command in the folder in which the training ran, "
             "or train first"
