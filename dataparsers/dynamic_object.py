@@ -15,6 +15,7 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import bounds_of_points, object_bounds, surrounding_bounds
+from dyn3d_ns.geometry.world import World, training_world
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import SceneFrames, assemble_scene, is_transparent
 from dyn3d_ns.io.ply import PointCloud, read_points
@@ -54,6 +55,9 @@ class DynamicObjectDataParser(DataParser):
     Splits follow time and pose, whatever the files are called: the frames of the training file up to
     `t_obs` train, other frames up to `t_obs` interpolate, later frames lie in the future. Nerfstudio's
     `train` is the first, its `val` the second (the third if there is none), its `test` both of these.
+
+    The data's world is that of training, but for scenes of unusual size or far from the origin
+    (:func:`~dyn3d_ns.geometry.world.training_world`).
     """
 
     config: DynamicObjectDataParserConfig
@@ -66,26 +70,26 @@ class DynamicObjectDataParser(DataParser):
             raise DatasetError(f"downscale_factor must be at least 1, got {factor}")
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        frames, timeline = self._scene
+        (frames, timeline), world = self._scene, self._world
         wanted = wanted_splits(split, frames.splits)
         chosen = [i for i, s in enumerate(frames.splits) if s in wanted]
-        points = self._points
         scene = SceneMetadata(
             timeline=timeline,
             splits=[frames.splits[i] for i in chosen],
             source_files=[frames.sources[i] for i in chosen],
             camera_ids=torch.from_numpy(frames.camera_ids[chosen]),
             has_alpha=self._has_alpha,
-            points=None
-            if points is None
-            else ScenePoints(torch.from_numpy(points.xyz.copy()), torch.from_numpy(points.rgb.copy())),
+            points=self._scene_points,
+            world=world,
             true_poses=torch.from_numpy(frames.poses[chosen]),
         )
         return DataparserOutputs(
             image_filenames=[frames.images[i] for i in chosen],
             cameras=self._cameras(chosen),
             alpha_color=None,
-            scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
+            scene_box=SceneBox(aabb=torch.from_numpy(world.points(self._box)).float()),
+            dataparser_transform=torch.from_numpy(world.transform[:3]).float(),
+            dataparser_scale=world.scale,
             metadata=scene.to_metadata(),
         )
 
@@ -98,7 +102,7 @@ class DynamicObjectDataParser(DataParser):
         # Pixel centres lie at +0.5, so focal lengths and principal points scale alike.
         fx, fy, cx, cy = (full[:, :4] * ratio[:, [0, 1, 0, 1]]).T
         return Cameras(
-            camera_to_worlds=torch.from_numpy(frames.poses[chosen][:, :3]).float(),
+            camera_to_worlds=torch.from_numpy(self._world.poses(frames.poses[chosen])[:, :3]).float(),
             fx=torch.from_numpy(fx.copy()).float(),
             fy=torch.from_numpy(fy.copy()).float(),
             cx=torch.from_numpy(cx.copy()).float(),
@@ -126,14 +130,29 @@ class DynamicObjectDataParser(DataParser):
         return any(is_transparent(frames.images[i]) for i in picks)
 
     @cached_property
-    def _points(self) -> PointCloud | None:
+    def _world(self) -> World:
+        return training_world(self._box)
+
+    @cached_property
+    def _points_file(self) -> Path | None:
         if not self.config.load_points:
             return None
-        found = [p for name in _POINT_FILES if (p := Path(self.config.data) / name).is_file()]
-        return read_points(found[0]) if found else None
+        return next((p for name in _POINT_FILES if (p := Path(self.config.data) / name).is_file()), None)
+
+    @cached_property
+    def _points(self) -> PointCloud | None:
+        return None if self._points_file is None else read_points(self._points_file)
+
+    @cached_property
+    def _scene_points(self) -> ScenePoints | None:
+        if self._points is None:
+            return None
+        xyz = torch.from_numpy(self._world.points(self._points.xyz)).float()
+        return ScenePoints(xyz, torch.from_numpy(self._points.rgb.copy()), str(self._points_file))
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:
+        """The box of the scene in the data's world."""
         given = self.config.scene_box
         if given is not None:
             box = np.array(given, dtype=np.float64).reshape(2, 3)
@@ -145,7 +164,7 @@ class DynamicObjectDataParser(DataParser):
         poses, intrinsics = frames.poses[first], frames.intrinsics[first]
         tangents = 0.5 * intrinsics[:, 4:] / intrinsics[:, :2]
         if self._points is not None:
-            return bounds_of_points(self._points.xyz.astype(np.float64))
+            return bounds_of_points(self._points.xyz)
         if self._has_alpha:
             return object_bounds(poses, tangents.max(axis=1))
         return surrounding_bounds(poses, tangents)

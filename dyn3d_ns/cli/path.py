@@ -89,6 +89,7 @@ class PathOptions:
             fov=self.fov or rig.fov,
             resolution=(width, height),
             fps=self.fps,
+            world=rig.world,
         )
 
     def _frame_count(self, rig: CameraRig, span: tuple[float, float]) -> int:
@@ -136,11 +137,11 @@ class CircleOptions(PathOptions):
     loops: float = 1.0
     """Turns of the camera (swings to and fro where the training cameras stand on one side only)."""
     radius: float | None = None
-    """Distance from the centre in scene units; median of the training cameras if not given."""
+    """Distance from the centre in the data's units; median of the training cameras if not given."""
     elevation: float | None = None
     """Degrees above the horizontal; median of the training cameras if not given."""
     center: tuple[float, float, float] | None = None
-    """Point to look at; where the training cameras' axes meet if not given."""
+    """Point to look at, in the data's world; where the training cameras' axes meet if not given."""
 
     def poses(self, rig: CameraRig, frames: int) -> np.ndarray:
         """Go around the scene."""
@@ -148,8 +149,9 @@ class CircleOptions(PathOptions):
 
         from dyn3d_ns.cli.camera_paths import circle
 
-        center = None if self.center is None else np.array(self.center)
-        return circle(rig, frames, self.loops, self.radius, self.elevation, center)
+        center = None if self.center is None else rig.world.points(np.array([self.center]))[0]
+        radius = None if self.radius is None else rig.world.scale * self.radius
+        return circle(rig, frames, self.loops, radius, self.elevation, center)
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -20,6 +20,7 @@ from dyn3d_ns.engine.checkpoint import checkpoints_in
 from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
 from dyn3d_ns.geometry.cameras import field_of_view
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
 from dyn3d_ns.timeline import Timeline
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CameraRig:
-    """Distinct training cameras (OpenGL camera-to-world) and the timeline of their recording."""
+    """Distinct training cameras (OpenGL camera-to-world, in the world of training) and the timeline of their
+    recording."""
 
     poses: Float64[np.ndarray, "C 4 4"]
     camera_ids: Int64[np.ndarray, "C"]
@@ -41,6 +43,8 @@ class CameraRig:
     resolution: tuple[int, int]
     """Width and height of the first camera's images, pixels."""
     timeline: Timeline
+    world: World = SAME
+    """The data's world in that of training."""
 
     def pose(self, camera_id: int) -> Float64[np.ndarray, "4 4"]:
         """Return the pose of one camera."""
@@ -115,7 +119,16 @@ def rig_of_config(config_path: Path, scene: str | None = None) -> CameraRig:
     datamanager = config.pipeline.datamanager
     with places.opened(config_path):
         places.find_data(datamanager)
-    return rig_of_outputs(described(datamanager.dataparser.setup(), "train"), scene)
+    rig = rig_of_outputs(described(datamanager.dataparser.setup(), "train"), scene)
+    # A stock method takes camera paths in the world of training alone.
+    return rig if is_ours(config) else replace(rig, world=SAME)
+
+
+def is_ours(config: Any) -> bool:
+    """Whether a training's config is of a method of ours."""
+    from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
+
+    return isinstance(config.pipeline, DynamicPipelineConfig)
 
 
 def rig_of_data(data: Path) -> CameraRig:
@@ -213,4 +226,5 @@ def rig_of_outputs(outputs: DataparserOutputs, named: str | None = None) -> Came
         fov=math.degrees(field_of_view(fy, height)),
         resolution=(int(cameras.width[0]), height),
         timeline=timeline,
+        world=SAME if scene is None else scene.world,
     )

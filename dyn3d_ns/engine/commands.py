@@ -23,6 +23,7 @@ from dyn3d_ns.engine.checkpoint import (
     require_parts,
     run_of,
 )
+from dyn3d_ns.engine.data_units import use_data_units
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -96,6 +97,7 @@ def _load_checkpoints_safely(ours: type) -> None:
         pipeline.method.use_run_folder(run_of(path))
         _choose_scenes(pipeline, sys.argv)
         _ready_for_export(pipeline, sys.argv)
+        use_data_units(pipeline)
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 

@@ -91,6 +91,7 @@ class DynamicPipeline(VanillaPipeline):
         self.method.plan(self.method.training_steps(steps))
         self.datamanager.sampling = self.method.sampling
         self.method.seed(self.datamanager)
+        self.method.require_view(self.datamanager)
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False

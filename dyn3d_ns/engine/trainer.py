@@ -46,6 +46,7 @@ from dyn3d_ns.engine.optimizers import follow_schedule
 from dyn3d_ns.engine.pipeline import DynamicPipeline
 from dyn3d_ns.engine.run_folder import claim, make_new
 from dyn3d_ns.engine.step_log import StepLog
+from dyn3d_ns.io.atomic import write_json
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.shell import shell_word
 
@@ -191,8 +192,10 @@ class DynamicTrainer(Trainer):
 
     def train(self) -> None:
         """Train up to step ``max_num_iterations``; on Ctrl-C or SIGTERM save a checkpoint and leave."""
-        outputs = self._datamanager.train_dataparser_outputs
-        outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+        # As Nerfstudio writes it, but not rounded to float32: far from the origin that is metres.
+        world = self.method.world
+        transforms = {"transform": world.transform[:3].tolist(), "scale": world.scale}
+        write_json(self.base_dir / "dataparser_transforms.json", transforms)
         self._init_viewer_state()
         self.stop_training = False
         if self._resume_rng is not None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frame_source import FrameSource
 from dyn3d_ns.io.priors import PriorSource
@@ -27,6 +28,8 @@ class ScenePoints(NamedTuple):
 
     xyz: Float[Tensor, "P 3"]
     rgb: UInt8[Tensor, "P 3"]
+    source: str = "the points of the dataset"
+    """The file that holds them, for messages."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ class SceneMetadata:
     """Points to start from."""
     priors: PriorSource = PriorSource()
     """Masks, flow, depth and tracks of the images."""
+    world: World = SAME
+    """The data's world in that of training, which cameras, boxes, points and depth are in; what leaves a
+    training (exports, velocities) goes back by it."""
     true_poses: Float[Tensor, "N 4 4"] | None = None
-    """Camera-to-world poses to measure estimated ones by; None where the cameras are estimates themselves."""
+    """Camera-to-world poses to measure estimated ones by, in the data's world; None where the cameras are
+    estimates themselves."""
     scene_ids: Int64[Tensor, "N"] | None = None
     """Which of several scenes each image shows; None where there is one."""
     scene_names: tuple[str, ...] = ()

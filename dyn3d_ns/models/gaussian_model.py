@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.device import use_cpu_threads
 from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
+from dyn3d_ns.engine.visibility import require_gaussians_in_view
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.densify import Densifier
 from dyn3d_ns.gaussians.scene import GaussianScene
@@ -31,6 +32,7 @@ from dyn3d_ns.gaussians.seeds.images import surface_points
 from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, join_views, random_points, views_of
 from dyn3d_ns.gaussians.static import StaticScene
 from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, viewmats_of
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import image_loss
 from dyn3d_ns.models.faces import is_pinhole, through_faces
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
@@ -67,7 +69,7 @@ class GaussianModelConfig(DynamicMethodConfig):
     sh_degree: int = 1
     """Degree of the view-dependent colour, 0 to 3."""
     camera_near: float = 0.01
-    """Near plane in world units."""
+    """Near plane, in units of training: the data's own but for scenes of unusual size."""
     ssim_weight: float = 0.0
     """Weight of structural dissimilarity beside the absolute error, 0..1."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
@@ -169,6 +171,13 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         if seeds is not None:
             self.scene = self.make_scene(seeds)
             self.to(self.eval_background.device)
+
+    def require_view(self, datamanager: DynamicDataManager) -> None:
+        """Refuse Gaussians to start from that no training camera sees."""
+        super().require_view(datamanager)
+        dataset = datamanager.train_dataset
+        near, scene = self.config.camera_near, scene_of(dataset.metadata)
+        require_gaussians_in_view(datamanager.train_cameras, self.scene.params["means"].detach(), near, scene)
 
     def network_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameter groups beside those of the Gaussians."""

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
@@ -265,7 +265,7 @@ class ClipFolder(ClipPaths):
             )
         return points
 
-    def sparse_points(self) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
+    def sparse_points(self) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read places and colours of the static points that the cameras were found with, if there are any."""
         if not self.points_path.is_file():
             return None
@@ -275,7 +275,7 @@ class ClipFolder(ClipPaths):
             raise DamagedFileError(
                 f"{self.points_path} must hold places and colours [P, 3]; run the stage `cameras` again"
             )
-        return xyz.astype(np.float32), rgb.astype(np.uint8)
+        return xyz, rgb.astype(np.uint8)
 
     def fused(self) -> FusedScene | None:
         """Read the newest fused scene, if there is one."""

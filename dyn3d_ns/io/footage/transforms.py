@@ -171,7 +171,7 @@ class TransformsFootage(Footage):
         if self._ply is None:
             return None
         cloud = read_points(self._ply)
-        return cloud.xyz.astype(np.float64), cloud.rgb
+        return cloud.xyz, cloud.rgb
 
     def _check_sizes(self) -> None:
         for key, files in self._files.items():

@@ -371,7 +371,12 @@ class StreamRFModel(StreamMethod):
         shot, truth = self.pixels.draw(count, generator, self.config.changed_share)
         found = render_rays(voxels, shot.rays, self._steps, density, colors, variation)
         rgb = found.colors + self.eval_background * (1 - found.accumulation[:, None])
-        return {"rgb": rgb, "truth": truth, "variation": found.variation}
+        return {
+            "rgb": rgb,
+            "accumulation": found.accumulation,
+            "truth": truth,
+            "variation": found.variation,
+        }
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None

@@ -27,6 +27,8 @@ from dyn3d_ns.video.parts import DepthEstimator
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report
 
+_FARTHEST = 1e-3
+"""Least inverse depth, where the scene lies up to ten units away."""
 _POINT_WEIGHT = 4.0
 """What a located track counts for, where a pixel's median weight is 1."""
 _MATCHED = 10
@@ -107,8 +109,18 @@ def triangulated_depth(
     if len(workspace.points().xyz) == 0:
         report.note("the camera's motion does not tell depth: a floor and a wall are assumed")
     frames = _static_disparity(workspace, report, settings, cameras)
+    least = _FARTHEST * min(1.0, 10.0 / _typical_depth(workspace, cameras))
     for disparity in place_objects(frames):
-        yield (1.0 / np.maximum(disparity, 1e-3)).astype(np.float32)
+        yield (1.0 / np.maximum(disparity, least)).astype(np.float32)
+
+
+def _typical_depth(workspace: Workspace, cameras: Cameras) -> float:
+    """Return the median depth of the located points, 1 where there are none: given cameras have any unit."""
+    seen = PointsByFrame(workspace.points(), len(cameras.Ks))
+    found = [depths_in(seen[i][0], pose) for i, pose in enumerate(cameras.camera_to_worlds)]
+    depths = np.concatenate(found)
+    depths = depths[depths > 0]
+    return float(np.median(depths)) if len(depths) else 1.0
 
 
 def _static_disparity(
