@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from PIL import Image
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, to_world, unproject
 from dyn3d_ns.io.arrays import read_png
+from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
-from dyn3d_ns.io.recognised import number_of
+from dyn3d_ns.io.masks import MaskFiles
+from dyn3d_ns.io.recognised import files_in, number_of
 from dyn3d_ns.io.transforms_json import Frame, Intrinsics, find_transforms, read_transforms
 
 KINDS = {
@@ -100,7 +103,7 @@ class SintelTruth:
             raise MissingFileError(f"{root} holds {asked}; give one with --sequence: {', '.join(names)}")
         files = {}
         for kind in present:
-            found = sorted((root / kind / sequence).glob(f"*{KINDS[kind]}"))
+            found = files_in(root / kind / sequence, (KINDS[kind],))
             if found:
                 files[kind] = found
         return cls(root, sequence, files, _davis(folder, sequence))
@@ -148,15 +151,19 @@ class SintelTruth:
 
     def moving(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read where a frame moves."""
-        return read_png(self.files["dynamic_label_perfect"][frame], "L") > 127
+        return self._masks["dynamic_label_perfect"].on(frame)
 
     def hidden(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read which pixels of a frame are hidden in the next."""
-        return read_png(self.files["occlusions"][frame], "L") > 127
+        return self._masks["occlusions"].on(frame)
 
     def invalid(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read which pixels of a frame have no true depth and flow."""
-        return read_png(self.files["invalid"][frame], "L") > 127
+        return self._masks["invalid"].on(frame)
+
+    @cached_property
+    def _masks(self) -> dict[str, MaskFiles]:
+        return {kind: MaskFiles(files) for kind, files in self.files.items() if KINDS[kind] == ".png"}
 
     def places(self, kind: str) -> dict[int, int]:
         """Return where the files of a kind stand in their list, by the number in their names.
@@ -172,7 +179,7 @@ def _davis(folder: Path, sequence: str) -> list[Path]:
     base = folder / "Annotations" / "480p"
     for name in (sequence, sequence.rsplit("_", 1)[0]):
         if (base / name).is_dir():
-            return sorted((base / name).glob("*.png"))
+            return files_in(base / name, (".png",))
     return []
 
 
@@ -247,7 +254,7 @@ def load_motion_ground_truth(path: Path | str, duration: float = 1.0) -> MotionG
             )
             for o in content["objects"]
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, *CONTENT_ERRORS) as error:
         raise DamagedFileError(f"{path} is no motion ground truth: {type(error).__name__} {error}") from error
     for o in objects:
         if not o.twists.shape == o.object_to_world.shape == (len(times), 4, 4):
@@ -338,11 +345,11 @@ def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, 
     if not label_path.is_file():
         raise MissingFileError(f"{label_path}, the object ids that go with {depth_path.name}, does not exist")
     try:
-        with np.load(depth_path) as archive:
-            depth = archive["depth"].astype(np.float64)
+        with np.load(depth_path, allow_pickle=False) as archive:
+            depth = numbers(archive["depth"], depth_path).astype(np.float64)
         with Image.open(label_path) as image:
             labels = np.asarray(image)
-    except (OSError, KeyError, ValueError) as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(f"{depth_path} or {label_path} cannot be read: {error}") from error
     if depth.shape != labels.shape or not np.isfinite(depth).all():
         raise DamagedFileError(

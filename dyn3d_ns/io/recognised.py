@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+_ORIENTATION = 0x0112
+"""EXIF's tag."""
 
 
 @dataclass
@@ -28,10 +33,25 @@ class Recognised:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the images of a folder in order; none if it is no folder."""
+    """List the images of a folder in natural order; none if it is no folder. Hidden files are none."""
+    return files_in(folder, IMAGE_SUFFIXES)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """List the videos of a folder in natural order; none if it is no folder. Hidden files are none."""
+    return files_in(folder, VIDEO_SUFFIXES)
+
+
+def files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """List the files of a folder with one of the endings, in natural order; none if it is no folder.
+
+    Hidden files, such as the ``._`` files that macOS leaves beside others, are none.
+    """
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    kept = tuple(suffixes)
+    found = (p for p in folder.iterdir() if p.suffix.lower() in kept and not p.name.startswith("."))
+    return sorted((p for p in found if p.is_file()), key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:
@@ -52,12 +72,14 @@ def image_size(image: Path) -> str:
     try:
         with Image.open(image) as file:
             return f"{file.size[0]}x{file.size[1]}"
-    except OSError:
+    except IMAGE_ERRORS:
         return f"unknown ({image.name} cannot be read)"
 
 
 def image_sizes(images: list[Path]) -> tuple[int, int]:
     """Return width and height that all images share; only their headers are read.
+
+    Pixels count as they are stored, as for COLMAP and Nerfstudio; images that EXIF turns are told.
 
     Raises:
         DamagedFileError: one cannot be read.
@@ -66,11 +88,15 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
     from PIL import Image
 
     first: tuple[int, int] | None = None
+    turned: list[Path] = []
     for path in images:
         try:
             with Image.open(path) as file:
                 size = file.size
-        except OSError as error:
+                # Pillow decodes a whole PNG to look for EXIF.
+                if file.format != "PNG" and file.getexif().get(_ORIENTATION, 1) != 1:
+                    turned.append(path)
+        except IMAGE_ERRORS as error:
             raise DamagedFileError(
                 f"{path} is not a readable image ({error}); restore it from the original"
             ) from error
@@ -80,6 +106,13 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
                 f"{path} is {size[0]}x{size[1]}, {images[0].name} {first[0]}x{first[1]}; the frames of a "
                 "video share one size: cut it where its size changes, or resize them"
             )
+    if turned:
+        print(
+            f"{turned[0]} ({len(turned)} of {len(images)} images) is turned by its EXIF data; its pixels are "
+            "taken as they are stored, as COLMAP and Nerfstudio take them: write the images upright if their "
+            "cameras and maps are for that",
+            file=sys.stderr,
+        )
     assert first is not None
     return first
 
@@ -88,6 +121,6 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except JSON_ERRORS:
         return {}
     return content if isinstance(content, dict) else {}

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.footage.base import Footage, Prior
@@ -25,6 +24,7 @@ from dyn3d_ns.io.footage.files import (
     read_probability,
     resized,
 )
+from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.recognised import images_in, natural_order
 from dyn3d_ns.io.trajectories import read_cameras
 
@@ -129,7 +129,7 @@ class Das3rFootage(Footage):
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Read the binary mask of frame i, or where the probability is above one half."""
         if self._files["masks"]:
-            return read_png(self._files["masks"][i], "L", "masks") > 127
+            return self._masks.on(i)
         return read_probability(self._files["motion"][i]) > _CERTAIN
 
     def motion(self, i: int) -> Float32[np.ndarray, "h w"]:
@@ -150,6 +150,10 @@ class Das3rFootage(Footage):
                 )
             known &= confidence > 0
         return np.where(known, depth, 0).astype(np.float32)
+
+    @cached_property
+    def _masks(self) -> MaskFiles:
+        return MaskFiles(self._files["masks"])
 
     @property
     def _map_size(self) -> tuple[int, int]:

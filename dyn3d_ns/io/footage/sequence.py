@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Footage, Prior, Truth
 from dyn3d_ns.io.footage.clip import ClipFootage
 from dyn3d_ns.io.footage.files import check_aspect, check_proportion, resized
-from dyn3d_ns.io.recognised import images_in, natural_order
+from dyn3d_ns.io.recognised import images_in
 from dyn3d_ns.io.sequences import Sequence
 from dyn3d_ns.io.shell import shell_word
 
@@ -37,7 +38,10 @@ class SequenceFootage(Footage):
     @cached_property
     def frames(self) -> list[Path]:  # type: ignore[override]
         """Images of the dataset."""
-        return self.sequence.frames
+        found = self.sequence.series
+        if found.note is not None:
+            print(found.note, file=sys.stderr)
+        return found.images
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
@@ -119,7 +123,7 @@ class SequenceFootage(Footage):
         """Frames without what moves, if there is one for each; the root's own are of its only sequence."""
         folder = self.sequence.root / "ground_truth" / "clean"
         own, alone = folder / self.sequence.name, len(list(self.sequence.folder.parent.iterdir())) == 1
-        found = sorted(images_in(own) or (images_in(folder) if alone else []), key=natural_order)
+        found = images_in(own) or (images_in(folder) if alone else [])
         if len(found) != len(self.frames):
             return []
         check_aspect(found, self.size)

@@ -57,7 +57,10 @@ class FramesStage(Stage):
         kept, size, repeated = self._extract(source, None if in_place else part, report)
         for text in source.notes:
             if in_place:
-                raise StageError(f"{text}; remove what is damaged from {self.source}")
+                raise StageError(
+                    f"{text}; the result's own frames are read as they stand: remove or convert these, or "
+                    "give the folder that they came from"
+                )
             report.note(text)
         if len(kept) < 2:
             raise StageError(f"{self.source} gives {len(kept)} frame(s); a clip needs at least 2")
@@ -91,7 +94,8 @@ class FramesStage(Stage):
         kept: list[Stamp] = []
         repeated = 0
         previous: UInt8[np.ndarray, "H W 3"] | None = None
-        chosen = select(source.frames(), self.settings.fps, self.settings.max_frames)
+        frames = source.frames()
+        chosen = select(frames, self.settings.fps, self.settings.max_frames)
         for frame in report.track(chosen, "decoding", source.count_hint(self.settings.max_frames)):
             image = shrink(frame.image, 0 if folder is None else self.settings.resize)
             if previous is not None and previous.shape != image.shape:
@@ -105,6 +109,8 @@ class FramesStage(Stage):
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / f"{len(kept):05d}.png").write_bytes(encode_png(image))
             kept.append(Stamp(frame.number, frame.seconds))
+        # What is to be said is complete once the source is closed, before its end as well.
+        frames.close()
         size = (previous.shape[1], previous.shape[0]) if previous is not None else (0, 0)
         if min(size) < SMALLEST_SIDE and kept:
             raise StageError(f"{self.source} has frames of {size[0]}x{size[1]}, too small to work on")

@@ -48,7 +48,7 @@ class MasksStage(Stage):
         """Find or read the masks and write them."""
         settings = self.settings
         if settings.masks is not None:
-            labels, names = self._given(workspace)
+            labels, names = self._given(workspace, report)
         elif settings.segmenter != "motion":
             labels, names = self._by_network(workspace, report)
         elif settings.boxes is not None:
@@ -57,12 +57,15 @@ class MasksStage(Stage):
             labels, names = self._found(workspace, report)
         self._write(workspace, report, labels, names)
 
-    def _given(self, workspace: Workspace) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
+    def _given(
+        self, workspace: Workspace, report: Report
+    ) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
         from dyn3d_ns.video.masks.given import read_given
 
         assert self.settings.masks is not None
         clip = workspace.clip()
-        frames, codes = read_given(self.settings.masks, workspace.num_frames, clip.width, clip.height)
+        folder, count = self.settings.masks, workspace.num_frames
+        frames, codes = read_given(folder, count, clip.width, clip.height, report.note)
         return frames, [f"object {k}" for k in range(1, len(codes) + 1)]
 
     def _boxes(self, workspace: Workspace) -> list[Prompt]:

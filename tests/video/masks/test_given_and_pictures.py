@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.video.masks.given import read_given
 from dyn3d_ns.video.masks.pictures import SegmentationWriter, instance_colors, overlay
 
@@ -70,9 +70,9 @@ def test_given_masks_take_the_size_of_the_frames(tmp_path: Path) -> None:
 def test_damaged_masks_are_named(tmp_path: Path, break_it, message: str) -> None:
     write_codes(tmp_path / "masks", "npy")
     break_it(tmp_path / "masks")
-    with pytest.raises(StageError, match=message):
+    with pytest.raises(DatasetError, match=message):
         read_given(tmp_path / "masks", 2, 8, 6)
-    with pytest.raises(StageError, match="is not a folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         read_given(tmp_path / "nothing", 2, 8, 6)
 
 
