@@ -18,6 +18,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dyn3d_ns import plain_errors
 from dyn3d_ns.engine import render_options
 
 
@@ -42,6 +43,8 @@ def apply() -> None:
     for repair in REPAIRS.values():
         repair.apply()
     render_options.take(sys.argv)
+    if any(word.startswith("dyn3d-") for word in sys.argv[1:2]):  # `ns-train` of a method of ours
+        plain_errors.install()
 
 
 def _allow_checkpoint_types() -> None:
@@ -64,6 +67,13 @@ def _allow_checkpoint_types() -> None:
             *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
         ]
     )
+
+
+def _read_our_configurations_safely() -> None:
+    """Check a config.yml that names something of ours before any of it is built."""
+    from dyn3d_ns.engine import config_file
+
+    config_file.install()
 
 
 def _read_points_without_open3d() -> None:
@@ -91,6 +101,11 @@ def _read_points_without_open3d() -> None:
 
 
 REPAIRS = {
+    "yaml.load": Repair(
+        _read_our_configurations_safely,
+        "what a config.yml names is built before any class of ours is asked; a file that names nothing of "
+        "ours is loaded as ever",
+    ),
     "torch.serialization.get_safe_globals": Repair(
         _allow_checkpoint_types,
         "torch 2.6 and later refuse every checkpoint that a stock method writes, and torch keeps one list of "

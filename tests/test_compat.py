@@ -91,7 +91,7 @@ def test_points_are_read_without_open3d(tmp_path: Path, repaired: bool) -> None:
 
 STOCK_NERFACTO = """
 import json, sys, types
-import torch
+import torch, yaml
 from nerfstudio.scripts import eval, exporter, render, train
 from nerfstudio.scripts.viewer import run_viewer
 from nerfstudio.cameras.rays import RayBundle
@@ -117,6 +117,7 @@ for name, module in sorted(sys.modules.items()):
                 if isinstance(function, types.FunctionType):
                     found[f"{name}.{attribute}.{member}"] = fingerprint(function)
 found["torch.serialization.get_safe_globals"] = sorted(map(str, torch.serialization.get_safe_globals()))
+found["yaml.load"] = fingerprint(yaml.load)
 found["sys.meta_path"] = [str(getattr(finder, "__name__", type(finder))) for finder in sys.meta_path]
 found["sys.excepthook"] = sys.excepthook is sys.__excepthook__
 

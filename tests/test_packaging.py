@@ -70,7 +70,7 @@ def part_of(module: str) -> str:
 BASE = {"", "compat"}
 ALLOWED = {
     "timeline": set(),
-    "geometry": {"timeline"},
+    "geometry": {"timeline", "kernels"},
     "io": {"geometry", "timeline"},
     "dataparsers": {"geometry", "io", "timeline"},
     "kernels": set(),

@@ -67,9 +67,12 @@ class ExportPly(ExportOptions):
         self.check()
         require_writable(self.output_dir, "--output-dir")
         model = load_method(self.load_config)
+        named = self.named_times(model.timeline)
         with telling_what_lacks(self.load_config):
-            written = export_ply(model, self.named_times(model.timeline), self.output_dir)
+            written = export_ply(model, named, self.output_dir)
         print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
+        (first, start), (last, end) = list(named.items())[0], list(named.items())[-1]
+        print(f"{first}.ply shows time {start:.4f}, {last}.ply time {end:.4f}; --times asks for others")
 
 
 @dataclass(kw_only=True)

@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.data.described import described
+from dyn3d_ns.engine import places
+from dyn3d_ns.engine.checkpoint import checkpoints_in
+from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
 from dyn3d_ns.geometry.cameras import field_of_view
 from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
@@ -21,6 +25,7 @@ from dyn3d_ns.timeline import Timeline
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+    from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
     from dyn3d_ns.engine.method import DynamicMethod
 
@@ -108,9 +113,9 @@ def rig_of_config(config_path: Path, scene: str | None = None) -> CameraRig:
     """
     config = load_config(config_path)
     datamanager = config.pipeline.datamanager
-    if datamanager.data is not None:
-        datamanager.dataparser.data = Path(datamanager.data)
-    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"), scene)
+    with places.opened(config_path):
+        places.find_data(datamanager)
+    return rig_of_outputs(described(datamanager.dataparser.setup(), "train"), scene)
 
 
 def rig_of_data(data: Path) -> CameraRig:
@@ -125,33 +130,19 @@ def rig_of_data(data: Path) -> CameraRig:
     return rig_of_outputs(DynamicObjectDataParserConfig(data=data).setup().get_dataparser_outputs("train"))
 
 
-def load_config(config_path: Path) -> Any:
-    """Load the config.yml that a training saved."""
-    import yaml
-    from nerfstudio.engine.trainer import TrainerConfig
-
-    if not config_path.is_file():
-        raise CommandError(
-            f"--load-config must be the config.yml of a training, but {config_path} is not a file; "
-            "ns-train prints its place (outputs/<scene>/<method>/<date>/config.yml)"
-        )
-    # Nerfstudio's configs name Python classes; like every ns-* command this trusts the file.
-    config = yaml.load(config_path.read_text(encoding="utf-8"), Loader=yaml.Loader)
-    if not isinstance(config, TrainerConfig):
-        raise CommandError(
-            f"{config_path} is not a Nerfstudio training config: it holds a {type(config).__name__}"
-        )
-    return config
-
-
 def load_method(config_path: Path) -> DynamicMethod:
     """Load the model of a training's last checkpoint, through Nerfstudio's own loader."""
+    return cast("DynamicMethod", load_pipeline(config_path, "inference").model)
+
+
+def load_pipeline(config_path: Path, test_mode: Literal["test", "val", "inference"]) -> VanillaPipeline:
+    """Load the pipeline of a training's last checkpoint, through Nerfstudio's own loader."""
     from nerfstudio.utils.eval_utils import eval_setup
 
-    config = load_config(config_path)
-    require_checkpoint(config)
-    _, pipeline, _, _ = eval_setup(config_path, test_mode="inference")
-    return cast("DynamicMethod", pipeline.model)
+    with places.opened(config_path):
+        require_checkpoint(load_config(config_path))
+        _, pipeline, _, _ = eval_setup(config_path, test_mode=test_mode)
+    return cast("VanillaPipeline", pipeline)
 
 
 def require_checkpoint(config: Any) -> None:
@@ -160,8 +151,8 @@ def require_checkpoint(config: Any) -> None:
     Raises:
         CommandError: there is none.
     """
-    folder = config.get_checkpoint_dir()
-    if not any(folder.glob("step-*.ckpt")):
+    folder = places.checkpoints_of(config)
+    if not checkpoints_in(folder):
         raise CommandError(
             f"{folder} holds no checkpoint; run the command in the folder in which the training ran, "
             "or train first"

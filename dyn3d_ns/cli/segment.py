@@ -56,6 +56,8 @@ class Segment:
         from dyn3d_ns.engine.checkpoint import save_checkpoint
         from dyn3d_ns.models.planes.segments import train_slots
 
+        state, path = read_checkpoint(config, self.load_config)
+        require_writable(path.parent, "--load-config, that of a copy of the training")
         torch.manual_seed(self.seed)
         generator = torch.Generator().manual_seed(self.seed)
         with Progress(transient=True) as progress:
@@ -71,10 +73,9 @@ class Segment:
             except ValueError as error:
                 raise CommandError(str(error)) from error
         model.scene.slots = network
-        state, step = read_checkpoint(config)
         kept = {k: v for k, v in state["pipeline"].items() if not k.startswith(PREFIX + "slots.")}
         named = {f"{PREFIX}slots.{k}": v.cpu() for k, v in network.state_dict().items()}
-        save_checkpoint(state | {"pipeline": kept | named}, config.get_checkpoint_dir(), step, False)
+        save_checkpoint(state | {"pipeline": kept | named}, path.parent, state["step"], False)
 
     def _truth(self) -> dict[tuple[int, ...], np.ndarray]:
         """Read label maps by rounded pose and time, if any were given."""

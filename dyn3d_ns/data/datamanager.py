@@ -20,12 +20,13 @@ from torch import Tensor
 from tyro.conf import Suppress
 
 from dyn3d_ns.data.dataset import DynamicDataset
+from dyn3d_ns.data.described import described, explaining_failures
 from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
+from dyn3d_ns.data.summary import DataSummary, summary_of
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
-from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Prior, Truth
 from dyn3d_ns.io.priors import TrackPrior
 from dyn3d_ns.io.scene_metadata import scene_of
@@ -84,7 +85,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def __init__(self, config: DynamicDataManagerConfig, *args, **kwargs) -> None:
         # The base class overrules "gpu" above 500 images, since it pins them; we keep uint8 and never pin.
         cache_images, config.cache_images = config.cache_images, "cpu"
-        super().__init__(config, *args, **kwargs)
+        with explaining_failures(config):
+            super().__init__(config, *args, **kwargs)
         config.cache_images = cache_images
         self.train_cameras = self.train_dataset.cameras.to(self.device)
         self._train_slices: dict[int, Cameras] = {}
@@ -95,16 +97,25 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         if self.test_mode != "inference":
             self._train_priors.check(self.get_datapath())
         times = self.train_dataset.cameras.times
-        if times is None:
-            raise DatasetError(
-                f"{type(self.dataparser).__name__} gives no times; choose a dataparser with times"
-            )
+        assert times is not None
         self._times = times.flatten()
         self._time_list: list[float] = self._times.tolist()
         seed = torch.initial_seed() + config.train_cameras_sampling_seed
         self.train_sampling = TimeWindowSampler(self._times, seed)
         order = torch.randperm(len(self.eval_dataset), generator=torch.Generator().manual_seed(seed % 2**63))
         self._eval_order: list[int] = order.tolist()
+
+    def create_train_dataset(self) -> DynamicDataset:
+        """Make the training images, those of a dataparser that knows nothing of ours too."""
+        self.train_dataparser_outputs = described(self.dataparser, "train", self.train_dataparser_outputs)
+        return super().create_train_dataset()
+
+    def create_eval_dataset(self) -> DynamicDataset:
+        """Make the evaluation images of the split that is asked for."""
+        return self.dataset_type(
+            dataparser_outputs=described(self.dataparser, self.test_split),
+            scale_factor=self.config.camera_res_scale_factor,
+        )
 
     @property
     def timeline(self) -> Timeline:
@@ -119,6 +130,11 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     @time_range.setter
     def time_range(self, limits: tuple[float, float]) -> None:
         self.train_sampling.time_range = limits
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """Return what tells the training images from others."""
+        return summary_of(self.train_dataset, self.get_datapath())
 
     def get_state(self) -> dict[str, Any]:
         """Return what determines the coming training images; tensors and plain numbers only."""

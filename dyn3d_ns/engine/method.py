@@ -64,6 +64,10 @@ class DynamicMethod(Model):
 
     takes_many_scenes: bool = False
     """Whether one training may learn from several scenes."""
+    has_gaussians: bool = False
+    """Whether the scene consists of Gaussians."""
+    renders_stereo: bool = False
+    """Whether the rays of a picture may start at different places, as those of omnidirectional stereo do."""
     scene_names: tuple[str, ...] = ()
     """Names of the scenes that may be shown; empty for a method of one scene."""
     timeline: Timeline
@@ -225,6 +229,14 @@ class DynamicMethod(Model):
         """
         raise NoGaussiansError
 
+    def laid_out_at(self) -> str:
+        """Return in words which moment the parameters of the Gaussians show, as a stock export writes them.
+
+        Raises:
+            NoGaussiansError: the method has none.
+        """
+        raise NoGaussiansError
+
     def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
         """Return the velocity of what is at points of the scene, world units per unit of time.
 
@@ -301,6 +313,13 @@ class DynamicMethod(Model):
             self.leave_phase(self.schedule.at(step))
         if step == self.schedule.steps - 1:
             self.finish()
+
+    def get_rgba_image(self, outputs: dict[str, Any], output_name: str = "rgb") -> Float[Tensor, "H W 4"]:
+        """Return a picture as it is before no background, with its accumulation as straight alpha."""
+        alpha = outputs["accumulation"]
+        background = outputs["background"] if "background" in outputs else self.eval_background.to(alpha)
+        color = (outputs[output_name] - (1 - alpha) * background) / alpha.clamp_min(1e-6)
+        return torch.cat([torch.where(alpha > 1e-3, color.clamp(0, 1), torch.zeros_like(color)), alpha], -1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Any]

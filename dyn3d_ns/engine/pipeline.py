@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.engine import commands
+from dyn3d_ns.engine import commands, places
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.resampling import mask_to
@@ -46,7 +46,8 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
 
     def setup(self, **kwargs: Any) -> "DynamicPipeline":
         """Build the pipeline, and let the command that runs in this process know it as ours."""
-        commands.adapt(DynamicPipeline)
+        commands.adapt(DynamicPipeline, self.model._target)
+        places.find_data(self.datamanager)
         return super().setup(**kwargs)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from dyn3d_ns.io.arrays import read_npz, write_npz
 from dyn3d_ns.io.atomic import write_json
-from dyn3d_ns.io.errors import MissingFileError, UserError
+from dyn3d_ns.io.damage import CONTENT_ERRORS
+from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, UserError
 from dyn3d_ns.io.stream.decoders import Planes, decoder_of
 from dyn3d_ns.io.stream.header import FOLDER_NAME, HEADER_NAME, StreamHeader
 from dyn3d_ns.io.stream.player import StreamPlayer
@@ -23,6 +24,7 @@ from dyn3d_ns.io.stream.writer import StreamWriter
 
 RECORDS_NAME = "frames.json"
 """What each frame took, beside the stream and no part of it: seconds are never the same twice."""
+_REMEDY = "restore it, or remove it: it holds figures only"
 _MEMORY = "encoder"
 _KEPT = 2
 """Memories of the encoder that are kept: of the last whole frame, and of one that is being written."""
@@ -52,8 +54,7 @@ class StreamRun:
         self.records: dict[int, FrameRecord] = {}
         self._writer: StreamWriter | None = None
         if (run / RECORDS_NAME).is_file():
-            found = json.loads((run / RECORDS_NAME).read_text(encoding="utf-8"))
-            self.records = {int(record["frame"]): FrameRecord(**record) for record in found}
+            self.records = _read_records(run / RECORDS_NAME)
 
     @property
     def exists(self) -> bool:
@@ -114,9 +115,7 @@ class StreamRun:
         if last < 0:
             raise MissingFileError(f"{self.run} has no whole frame to go on from: train anew")
         path = self._memory_path(last)
-        with np.load(path, allow_pickle=False) as content:
-            names = content.files
-        return last, read_npz(path, names)
+        return last, read_npz(path, None)
 
     def take_over(self, earlier: Path, last: int, frame_times: tuple[float, ...]) -> None:
         """Go on after a frame of an earlier run that :meth:`last` found; that run stays as it is.
@@ -175,3 +174,15 @@ class StreamRun:
     def _note(self, record: FrameRecord, size: int) -> None:
         self.records[record.frame] = FrameRecord(**{**asdict(record), "bytes": size})
         write_json(self.run / RECORDS_NAME, [asdict(r) for _, r in sorted(self.records.items())], indent=None)
+
+
+def _read_records(path: Path) -> dict[int, FrameRecord]:
+    try:
+        found = [FrameRecord(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
+        whole = all(isinstance(r.frame, int) and isinstance(r.bytes, int) for r in found)
+        known = all(isinstance(n, int | float) for r in found for n in (r.seconds, r.cpu_seconds))
+    except (OSError, *CONTENT_ERRORS) as error:
+        raise DamagedFileError(f"{path} is no list of a stream's frames ({error}); {_REMEDY}") from error
+    if not (whole and known):
+        raise DamagedFileError(f"{path} must hold whole numbers of frames and bytes, and seconds; {_REMEDY}")
+    return {record.frame: record for record in found}

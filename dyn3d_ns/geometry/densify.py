@@ -81,35 +81,22 @@ def _conjugate_gradients(
     iterations: int,
 ) -> Float32[np.ndarray, "H W"]:
     """Solve (weight + Laplacian) d = weight value with Jacobi's preconditioner."""
+    from dyn3d_ns.geometry import depth_kernels
+
     diagonal = weight.copy()
     diagonal[:, :-1] += right
     diagonal[:, 1:] += right
     diagonal[:-1] += down
     diagonal[1:] += down
-
-    def apply(d: Float32[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W"]:
-        out = diagonal * d
-        out[:, :-1] -= right * d[:, 1:]
-        out[:, 1:] -= right * d[:, :-1]
-        out[:-1] -= down * d[1:]
-        out[1:] -= down * d[:-1]
-        return out
-
-    solution = start.astype(np.float32)
-    residual = weight * value - apply(solution)
-    direction = residual / diagonal
-    product = float((residual * direction).sum(dtype=np.float64))
-    enough = 1e-8 * product
-    for _ in range(iterations):
-        applied = apply(direction)
-        curvature = float((direction * applied).sum(dtype=np.float64))
-        if curvature <= 0 or product <= enough:
-            break
-        step = product / curvature
-        solution = solution + step * direction
-        residual = residual - step * applied
-        conditioned = residual / diagonal
-        new = float((residual * conditioned).sum(dtype=np.float64))
-        direction = conditioned + (new / product) * direction
-        product = new
+    solution = np.array(start, np.float32)
+    depth_kernels.conjugate_gradients(
+        weight * value,
+        diagonal,
+        right,
+        down,
+        solution,
+        np.empty((3, *value.shape), np.float32),
+        np.empty(value.shape[1]),
+        iterations,
+    )
     return solution

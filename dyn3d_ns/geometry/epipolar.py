@@ -33,10 +33,13 @@ def algebraic_error(
     f: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
 ) -> tuple[Float64[np.ndarray, "*n"], Float64[np.ndarray, "*n"]]:
     """Return b' F a, and the length of its gradient."""
-    line_b = a @ f[:, :2].T + f[:, 2]
-    line_a = b @ f[:2, :] + f[2, :]
-    product = b[..., 0] * line_b[..., 0] + b[..., 1] * line_b[..., 1] + line_b[..., 2]
-    square = line_b[..., 0] ** 2 + line_b[..., 1] ** 2 + line_a[..., 0] ** 2 + line_a[..., 1] ** 2
+    # Coordinate by coordinate: products of matrices with rows of two are slow.
+    ax, ay, bx, by = a[..., 0], a[..., 1], b[..., 0], b[..., 1]
+    x, y, z = (row[0] * ax + row[1] * ay + row[2] for row in f)
+    product = bx * x + by * y + z
+    square = x**2 + y**2
+    for column in f.T[:2]:
+        square += (column[0] * bx + column[1] * by + column[2]) ** 2
     return product, np.sqrt(np.maximum(square, 1e-24))
 
 

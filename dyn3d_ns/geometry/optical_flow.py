@@ -11,11 +11,15 @@ DisPreset = Literal["fast", "medium", "fine"]
 
 
 def dis_flow(
-    a: UInt8[np.ndarray, "H W 3"], b: UInt8[np.ndarray, "H W 3"], preset: DisPreset = "fine"
+    a: UInt8[np.ndarray, "H W 3"],
+    b: UInt8[np.ndarray, "H W 3"],
+    preset: DisPreset = "fine",
+    refinements: int = 5,
 ) -> Float32[np.ndarray, "H W 2"]:
     """Return the flow from a to b in pixels, x right, y down.
 
-    Dense inverse search (Kroeger et al., ECCV 2016) with variational refinement.
+    Dense inverse search (Kroeger et al., ECCV 2016) with variational refinement; the preset `fine` refines in
+    as many steps as are asked for.
     """
     import cv2
 
@@ -24,7 +28,7 @@ def dis_flow(
     if preset == "fine":
         dis.setFinestScale(0)
         dis.setPatchStride(3)
-        dis.setVariationalRefinementIterations(5)
+        dis.setVariationalRefinementIterations(refinements)
     return dis.calc(to_gray(a), to_gray(b), None)  # type: ignore[call-overload]
 
 
@@ -49,10 +53,11 @@ def consistent(
     import cv2
 
     height, width = forward.shape[:2]
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    xs, ys = xs + forward[..., 0], ys + forward[..., 1]
-    back = cv2.remap(backward, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    error = ((forward + back) ** 2).sum(-1)
-    size = (forward**2).sum(-1) + (back**2).sum(-1)
+    fx, fy = cv2.split(forward)
+    xs = fx + np.arange(width, dtype=np.float32)
+    ys = fy + np.arange(height, dtype=np.float32)[:, None]
+    bx, by = cv2.split(cv2.remap(backward, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    error = (fx + bx) ** 2 + (fy + by) ** 2
+    size = (fx**2 + fy**2) + (bx**2 + by**2)
     inside = (xs >= 0) & (xs <= width - 1) & (ys >= 0) & (ys <= height - 1)
     return (error < relative * size + absolute) & inside

@@ -53,58 +53,33 @@ def triangulate_flow(
         iterations: reweighted steps.
         max_error: pixels that the best inverse depth may miss by, as a weighted mean over the views.
     """
+    from dyn3d_ns.geometry.depth_kernels import PIECE, triangulate_pixels
+
     height, width = views[0].valid.shape
-    rays = _rays(K, height, width)
-    value = np.zeros((height, width), np.float32)
-    information = np.zeros_like(value)
-    error = np.zeros_like(value)
-    ends = [_Line(view, rays) for view in views]
-    for iteration in range(iterations):
-        top = np.zeros_like(value)
-        information, error, total = np.zeros_like(value), np.zeros_like(value), np.zeros_like(value)
-        for line in ends:
-            slope, offset, seen = line.linearized(value)
-            off = offset + slope * value[..., None]
-            miss = _dot(off, off)
-            weight = seen if iteration == 0 else seen / (1.0 + miss / (2.0 * noise) ** 2)
-            top -= weight * _dot(slope, offset)
-            information += weight * _dot(slope, slope)
-            error += weight * np.sqrt(miss)
-            total += weight
-        error /= np.maximum(total, 1e-6)
-        if iteration < iterations - 1:
-            value = np.where(information > 0, top / np.maximum(information, 1e-9), 0.0).astype(np.float32)
-    return _accepted(value, information / noise**2, error < max_error, views)
-
-
-def _dot(a: Float32[np.ndarray, "H W 2"], b: Float32[np.ndarray, "H W 2"]) -> Float32[np.ndarray, "H W"]:
-    """Return the products of vectors of two; numpy sums short axes slowly."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
-
-
-class _Line:
-    """The line on which a pixel's image in another frame moves as its inverse depth grows."""
-
-    # Not geometry's projection: linear in inverse depth, and the slope shares its terms.
-
-    def __init__(self, view: FlowView, rays: Float32[np.ndarray, "H W 3"]) -> None:
-        height, width = view.valid.shape
-        self.far = rays @ (view.K @ view.transform[:3, :3]).astype(np.float32).T
-        self.near = (view.K @ view.transform[:3, 3]).astype(np.float32)
-        ys, xs = np.mgrid[:height, :width].astype(np.float32)
-        self.end = np.stack((xs, ys), axis=-1) + view.flow
-        self.valid = view.valid
-
-    def linearized(
-        self, value: Float32[np.ndarray, "H W"]
-    ) -> tuple[Float32[np.ndarray, "H W 2"], Float32[np.ndarray, "H W 2"], Float32[np.ndarray, "H W"]]:
-        """Return slope and offset of the error in inverse depth (pixels), and where it holds."""
-        depth = self.far[..., 2] + value * self.near[2]
-        ahead = depth > _NEAR
-        scale = np.where(ahead, 1.0 / np.where(ahead, depth, 1.0), 0.0)[..., None]
-        slope = (self.near[:2] - self.end * self.near[2]) * scale
-        offset = (self.far[..., :2] - self.end * self.far[..., 2:]) * scale
-        return slope, offset, (self.valid & ahead).astype(np.float32)
+    xs, ys = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    ends = np.empty((len(views), 2, height, width), np.float32)
+    for end, view in zip(ends, views, strict=True):
+        np.add(view.flow[..., 0], xs, out=end[0])
+        np.add(view.flow[..., 1], ys, out=end[1])
+    far = np.stack([view.K @ view.transform[:3, :3] for view in views]).astype(np.float32)
+    near = np.stack([view.K @ view.transform[:3, 3] for view in views]).astype(np.float32)
+    seen = np.stack([view.valid for view in views]).astype(np.float32)
+    value, information, error = np.zeros((3, height, width), np.float32)
+    triangulate_pixels(
+        np.ascontiguousarray(_rays(K, height, width)[..., :2].reshape(-1, 2).T),
+        ends.reshape(len(views), 2, -1),
+        seen.reshape(len(views), -1),
+        far.reshape(-1, 9),
+        near,
+        _NEAR,
+        1.0 / (2.0 * noise) ** 2,
+        iterations,
+        np.empty((4, PIECE), np.float32),
+        value.reshape(-1),
+        information.reshape(-1),
+        error.reshape(-1),
+    )
+    return _accepted(value, information / np.float32(noise**2), error < max_error, views)
 
 
 def _rays(K: Float64[np.ndarray, "3 3"], height: int, width: int) -> Float32[np.ndarray, "H W 3"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from dyn3d_ns.io.atomic import atomic_open
+from dyn3d_ns.io.damage import ARRAY_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 
@@ -24,14 +24,14 @@ def read_png(path: Path, mode: str | None, stage: str = "frames") -> np.ndarray:
     """
     from PIL import Image
 
-    from dyn3d_ns.io.images import UNREADABLE, to_8_bits
+    from dyn3d_ns.io.images import to_8_bits
 
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; run the stage `{stage}` first")
     try:
         with Image.open(path) as image:
             return np.array(image) if mode is None else to_8_bits(image, mode)
-    except UNREADABLE as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); delete it and run again"
         ) from error
@@ -53,9 +53,9 @@ def write_npz(path: Path, **arrays: Any) -> None:
 
 
 def read_npz(
-    path: Path, names: Sequence[str], stage: str = "", optional: Sequence[str] = ()
+    path: Path, names: Sequence[str] | None, stage: str = "", optional: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Read the named arrays of an .npz, and the optional ones that it has, without unpickling anything.
+    """Read the named arrays of an .npz (all without names), and optional ones, without unpickling anything.
 
     Raises:
         MissingFileError: there is no such file.
@@ -68,13 +68,14 @@ def read_npz(
     try:
         with np.load(path, allow_pickle=False) as content:
             held = content.files
+            names = held if names is None else names
             values = {name: content[name] for name in (*names, *optional) if name in held}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); delete it and run again") from error
     missing = [name for name in names if name not in values]
     if missing:
         raise DamagedFileError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
-    return values
+    return {name: numbers(value, f"{path}, {name}") for name, value in values.items()}
 
 
 def ids_of(pixels: np.ndarray) -> Int32[np.ndarray, "H W"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from dyn3d_ns.io.atomic import atomic_open
+from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 _FLO_MAGIC = b"PIEH"
@@ -57,9 +57,13 @@ def read_flow_npz(path: Path) -> tuple[Float32[np.ndarray, "H W 2"], Bool[np.nda
         raise MissingFileError(f"{path} does not exist; run the stage `flow` first")
     try:
         with np.load(path, allow_pickle=False) as content:
-            flow = content["flow"].astype(np.float32)
-            valid = content["valid"].astype(bool) if "valid" in content else np.ones(flow.shape[:2], bool)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            flow = numbers(content["flow"], path).astype(np.float32)
+            valid = (
+                numbers(content["valid"], path).astype(bool)
+                if "valid" in content
+                else np.ones(flow.shape[:2], bool)
+            )
+    except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable flow ({error}); write it again") from error
     if flow.ndim != 3 or flow.shape[2] != 2 or valid.shape != flow.shape[:2]:
         raise DamagedFileError(f"{path}: a flow has the shape [H, W, 2], got {flow.shape} and {valid.shape}")

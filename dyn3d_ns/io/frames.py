@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
+from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
 from dyn3d_ns.io.recognised import Recognised, read_object
 from dyn3d_ns.io.shell import shell_word
@@ -135,7 +136,7 @@ def _image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
-    except OSError as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); restore it from the original"
         ) from error
@@ -148,7 +149,7 @@ def is_transparent(path: Path) -> bool:
             if "A" not in image.getbands() and "transparency" not in image.info:
                 return False
             return image.convert("RGBA").getextrema()[3][0] < 250
-    except OSError as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); restore it from the original"
         ) from error

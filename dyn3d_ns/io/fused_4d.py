@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from dyn3d_ns.io.atomic import atomic_open
+from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 _REQUIRED = ("static_points", "static_rgbs", "dyn_points", "dyn_rgbs", "c2w", "Ks")
@@ -90,14 +91,19 @@ def read_fused(path: Path) -> FusedScene:
             values = {
                 name: _read_member(archive.read(f"{name}.npy"), path) for name in names if name in wanted
             }
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         if isinstance(error, DamagedFileError):
             raise
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); run `fuse` again") from error
     missing = [name for name in _REQUIRED if name not in values]
     if missing:
         raise DamagedFileError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(names) or 'nothing'}")
-    return _assemble(values, path)
+    try:
+        return _assemble(values, path)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(f"the arrays of {path} are of other shapes than expected ({error})") from error
 
 
 def _read_member(content: bytes, path: Path) -> np.ndarray | list[np.ndarray]:
@@ -108,13 +114,13 @@ def _read_member(content: bytes, path: Path) -> np.ndarray | list[np.ndarray]:
     )
     _, _, dtype = read_header(file)
     if not dtype.hasobject:
-        return np.load(io.BytesIO(content), allow_pickle=False)
+        return numbers(np.load(io.BytesIO(content), allow_pickle=False), path)
     try:
         array = _ArraysOnly(file).load()
-    except (pickle.UnpicklingError, AttributeError, TypeError, IndexError) as error:
+    except (pickle.UnpicklingError, *ARRAY_ERRORS) as error:
         raise DamagedFileError(f"{path} holds a pickle that is no array of arrays ({error})") from error
     items = list(array) if isinstance(array, np.ndarray) else []
-    if not items or not all(isinstance(item, np.ndarray) and item.dtype != object for item in items):
+    if not items or not all(isinstance(item, np.ndarray) and item.dtype.kind in "biuf" for item in items):
         raise DamagedFileError(f"{path} holds a pickle that is no array of arrays")
     return items
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, to_world, unproject
 from dyn3d_ns.io.arrays import read_png
+from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
 from dyn3d_ns.io.masks import MaskFiles
@@ -253,7 +254,7 @@ def load_motion_ground_truth(path: Path | str, duration: float = 1.0) -> MotionG
             )
             for o in content["objects"]
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, *CONTENT_ERRORS) as error:
         raise DamagedFileError(f"{path} is no motion ground truth: {type(error).__name__} {error}") from error
     for o in objects:
         if not o.twists.shape == o.object_to_world.shape == (len(times), 4, 4):
@@ -344,11 +345,11 @@ def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, 
     if not label_path.is_file():
         raise MissingFileError(f"{label_path}, the object ids that go with {depth_path.name}, does not exist")
     try:
-        with np.load(depth_path) as archive:
-            depth = archive["depth"].astype(np.float64)
+        with np.load(depth_path, allow_pickle=False) as archive:
+            depth = numbers(archive["depth"], depth_path).astype(np.float64)
         with Image.open(label_path) as image:
             labels = np.asarray(image)
-    except (OSError, KeyError, ValueError) as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(f"{depth_path} or {label_path} cannot be read: {error}") from error
     if depth.shape != labels.shape or not np.isfinite(depth).all():
         raise DamagedFileError(

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises for files that are no whole image, and :func:`to_8_bits` for pixels without a scale."""
 _DEEP = 1 << 16
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -36,7 +35,7 @@ def read_image(path: Path, alpha: bool) -> UInt8[np.ndarray, "H W C"]:
     try:
         with Image.open(path) as image:
             return to_8_bits(image, "RGBA" if alpha else "RGB")
-    except UNREADABLE as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(f"{path} cannot be decoded ({error}); restore it from the original") from error
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
 from dyn3d_ns.io.arrays import ids_of, read_png
+from dyn3d_ns.io.damage import ARRAY_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 
 SUFFIXES = (".png", ".npy", ".webp", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -167,10 +168,11 @@ def _pixels(path: Path) -> Shaped[np.ndarray, "h w *c"]:
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except ARRAY_ERRORS as error:
             raise DamagedFileError(f"{path} is not a readable array ({error}); write it again") from error
     else:
         values = read_png(path, None, "masks")
+    values = numbers(values, path)
     if values.ndim == 4 or (values.ndim == 3 and 1 in (values.shape[0], values.shape[2])):
         values = np.squeeze(values)
     if values.ndim != 2 and not (values.ndim == 3 and values.shape[2] in (2, 3, 4)):
@@ -206,7 +208,7 @@ def _is_indexed(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode == "P"
-    except (OSError, ValueError, SyntaxError) as error:
+    except IMAGE_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable image ({error}); write it again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,9 @@ _TYPES = {
     "float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2",
     "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8",
 }  # fmt: skip
+_WORDS = {"format": 2, "element": 3, "property": 3}
+"""Words that a line of the header has at least."""
+_LONGEST_LINE = 4096
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
 
 
@@ -43,7 +47,8 @@ def read_vertices(path: Path | str) -> np.ndarray:
         dtype = np.dtype([(name, order + kind) for name, kind in fields])
         if order == "=":
             return _read_ascii(file.read(), count, dtype, path)
-        body = file.read(count * dtype.itemsize)
+        left = path.stat().st_size - file.tell()
+        body = file.read(min(count * dtype.itemsize, left))
     if len(body) < count * dtype.itemsize:
         raise DamagedFileError(
             f"{path} is cut off: {len(body)} bytes of the {count * dtype.itemsize} it announces"
@@ -149,19 +154,21 @@ def write_points(path: Path | str, xyz: Float32[np.ndarray, "N 3"], rgb: UInt8[n
 
 def _read_header(file, path: Path) -> tuple[str, int, list[tuple[str, str]]]:
     """Return the byte order (`=` for ASCII), the number of vertices and their fields."""
-    if file.readline().strip() != b"ply":
+    if file.readline(_LONGEST_LINE).strip() != b"ply":
         raise DamagedFileError(f"{path} is not a PLY file: its first line is not `ply`")
     order, count, fields, element = None, None, [], 0
     for _ in range(1000):
-        words = file.readline().decode("ascii", "replace").split()
+        words = file.readline(_LONGEST_LINE).decode("ascii", "replace").split()
         if words[:1] == ["end_header"]:
             break
+        if len(words) < _WORDS.get(words[0] if words else "", 0):
+            raise DamagedFileError(f"{path}: the PLY header is damaged at `{' '.join(words)}`")
         if words[:1] == ["format"]:
             order = "=" if words[1] == "ascii" else _ORDERS.get(words[1])
         elif words[:1] == ["element"]:
             element += 1
             if element == 1:
-                if words[1] != "vertex" or not words[2].isdigit():
+                if words[1] != "vertex" or not re.fullmatch(r"[0-9]{1,18}", words[2]):
                     raise DamagedFileError(
                         f"{path}: the first element must be `vertex`, got `{' '.join(words)}`"
                     )
@@ -169,6 +176,8 @@ def _read_header(file, path: Path) -> tuple[str, int, list[tuple[str, str]]]:
         elif words[:1] == ["property"] and element == 1:
             if words[1] not in _TYPES:
                 raise DamagedFileError(f"{path}: vertex property `{' '.join(words[1:])}` is not supported")
+            if words[2] in dict(fields):
+                raise DamagedFileError(f"{path}: the vertex property {words[2]} occurs twice")
             fields.append((words[2], _TYPES[words[1]]))
     else:
         raise DamagedFileError(f"{path}: the PLY header has no end")

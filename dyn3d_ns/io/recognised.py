@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -69,7 +70,7 @@ def image_size(image: Path) -> str:
     try:
         with Image.open(image) as file:
             return f"{file.size[0]}x{file.size[1]}"
-    except OSError:
+    except IMAGE_ERRORS:
         return f"unknown ({image.name} cannot be read)"
 
 
@@ -94,7 +95,7 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
                 size = file.size
                 if is_turned(file):
                     turned.append(path)
-        except OSError as error:
+        except IMAGE_ERRORS as error:
             raise DamagedFileError(
                 f"{path} is not a readable image ({error}); restore it from the original"
             ) from error
@@ -119,6 +120,6 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except JSON_ERRORS:
         return {}
     return content if isinstance(content, dict) else {}

@@ -73,13 +73,17 @@ def scene_of(metadata: Mapping[str, Any]) -> SceneMetadata:
         DatasetError: it is a dataparser that says nothing of times and splits.
     """
     if _KEY not in metadata:
-        found = entry_points(group="nerfstudio.dataparser_configs")
-        ours = sorted(entry.name for entry in found if entry.value.startswith("dyn3d_ns.dataparsers."))
         raise DatasetError(
             "this dataparser gives no scene in time (SceneMetadata: timeline, splits, files and cameras of "
-            f"its images); name one that does at the end of the command: {', '.join(ours)}"
+            f"its images); name one that does at the end of the command: {', '.join(our_dataparsers())}"
         )
     return metadata[_KEY]
+
+
+def our_dataparsers() -> list[str]:
+    """Return the names on the command line of the dataparsers of ours."""
+    found = entry_points(group="nerfstudio.dataparser_configs")
+    return sorted(entry.name for entry in found if entry.value.startswith("dyn3d_ns.dataparsers."))
 
 
 def knows_scene(metadata: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
+from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.recognised import files_in
 from dyn3d_ns.io.transforms_json import check_pose, check_time, find_transforms, read_transforms
@@ -37,8 +38,9 @@ class LabelledFrame:
             else:
                 with Image.open(self.labels_path) as image:
                     labels = np.asarray(image)
-        except (OSError, ValueError) as error:
+        except IMAGE_ERRORS as error:
             raise DamagedFileError(f"{self.labels_path} cannot be read: {error}") from error
+        labels = numbers(labels, self.labels_path)
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
             raise DamagedFileError(
                 f"{self.labels_path} must be a map of whole numbers, got {labels.dtype} {labels.shape}"
@@ -73,8 +75,10 @@ def read_segmentation(folder: Path) -> list[LabelledFrame]:
 def _read_data_segm(path: Path) -> list[LabelledFrame]:
     try:
         frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, *CONTENT_ERRORS) as error:
         raise DamagedFileError(f"{path} is no data_segm file: {type(error).__name__} {error}") from error
+    if not isinstance(frames, list):
+        raise DamagedFileError(f"{path}: `frames` must be a list, got a {type(frames).__name__}")
     found = []
     for i, frame in enumerate(frames):
         where = f"{path}: frame {i}"

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int, UInt8
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
+from dyn3d_ns.io.damage import CONTENT_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, PoseError
 from dyn3d_ns.io.recognised import Recognised, images_in
 from dyn3d_ns.io.shell import shell_word
@@ -123,8 +124,9 @@ def _poses(
 ) -> Float64[np.ndarray, "F 4 4"]:
     from scipy.spatial.transform import Rotation
 
-    if (np.linalg.norm(quaternions_xyzw, axis=1) < 1e-9).any():
-        raise PoseError(f"{path}: a quaternion is zero; is it written as x y z w?")
+    lengths = np.linalg.norm(quaternions_xyzw, axis=1)
+    if not ((lengths > 1e-9) & np.isfinite(lengths)).all():
+        raise PoseError(f"{path}: a quaternion is zero or not finite; is it written as x y z w?")
     poses = np.tile(np.eye(4), (len(positions), 1, 1))
     poses[:, :3, :3] = Rotation.from_quat(quaternions_xyzw).as_matrix()
     poses[:, :3, 3] = positions
@@ -221,7 +223,7 @@ def _check_whole(folder: Path) -> None:
             place, (count,) = 8, struct.unpack_from("<Q", content)
             for _ in range(count):
                 place = end_of_record(content, place)
-        except (struct.error, ValueError):
+        except (struct.error, ValueError, OverflowError):
             place = len(content) + 1
         if place > len(content):
             raise DamagedFileError(
@@ -258,7 +260,7 @@ def _read_transforms(path: Path) -> CameraFile:
         by_time = all("time" in frame for frame in frames)
         frames.sort(key=lambda f: float(f["time"]) if by_time else str(f["file_path"]))
         poses = np.array([frame["transform_matrix"] for frame in frames], dtype=np.float64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *CONTENT_ERRORS) as error:
         raise DamagedFileError(
             f"{path} is not a transforms.json ({type(error).__name__}: {error})"
         ) from error

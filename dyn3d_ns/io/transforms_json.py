@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.errors import (
     DamagedFileError,
     DatasetError,
@@ -141,7 +142,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """Read a transforms file as it is."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except JSON_ERRORS as error:
         raise DamagedFileError(f"{path} is not valid JSON ({error}); restore it from the original") from error
     if not isinstance(content, dict) or not ({"frames", "data"} & content.keys()):
         raise DamagedFileError(
@@ -187,7 +188,8 @@ def _per_camera_entries(cameras: Any, path: Path) -> list[Entry]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Whole numbers in JSON know no bound, but floats do.
+    return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 1000)
 
 
 def check_time(time: Any, where: str) -> float:
@@ -205,7 +207,7 @@ def check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
     """Return a pose as a 4x4 array after checking that it is a finite rigid transform."""
     try:
         matrix = np.array(pose, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except CONTENT_ERRORS as error:
         raise PoseError(f"{where}: `transform_matrix` must hold 4x4 numbers, got {pose!r:.80}") from error
     if matrix.shape == (3, 4):
         matrix = np.concatenate((matrix, [[0.0, 0.0, 0.0, 1.0]]))

@@ -29,7 +29,8 @@ def picture_stream(container: InputContainer) -> tuple[VideoStream | None, str |
     Returns:
         The track (None: there is none), and what is to be said of others, to follow the file's name.
     """
-    streams = list(container.streams.video)
+    # A damaged header may name no codec that is known.
+    streams = [stream for stream in container.streams.video if stream.codec_context is not None]
     if not streams:
         return None, None
     longest = max(_seconds(stream) or 0.0 for stream in streams)

@@ -116,7 +116,7 @@ class _KernelCache(FunctionCache):
         if found is None and not _announced.is_set():
             _announced.set()
             print(
-                f"dyn3d_ns: compiling the CPU rendering kernels, once on this machine (about 16 s in all); "
+                f"dyn3d_ns: compiling the CPU kernels, once on this machine (about 16 s in all); "
                 f"kept in {cache_folder()}",
                 file=sys.stderr,
                 flush=True,

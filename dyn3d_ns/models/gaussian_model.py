@@ -16,6 +16,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.model_components import renderers
 from nerfstudio.models.splatfacto import SplatfactoModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -28,8 +29,10 @@ from dyn3d_ns.gaussians.densify import Densifier
 from dyn3d_ns.gaussians.scene import GaussianScene
 from dyn3d_ns.gaussians.seeds.images import surface_points
 from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, join_views, random_points, views_of
+from dyn3d_ns.gaussians.static import StaticScene
 from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, viewmats_of
 from dyn3d_ns.losses.photometric import image_loss
+from dyn3d_ns.models.faces import is_pinhole, through_faces
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
@@ -80,6 +83,7 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
     """
 
     config: GaussianModelConfig
+    has_gaussians = True
     scene: GaussianScene
 
     def make_scene(self, seeds: SeedPoints) -> GaussianScene:
@@ -112,6 +116,14 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         """Return the observed frame that the scene is first laid out at: the middle one, so that no motion
         has far to go."""
         return len(self.observed_times) // 2
+
+    def laid_out_at(self) -> str:
+        """Return in words which moment the parameters show, as a stock export writes them."""
+        if isinstance(self.scene, StaticScene):
+            return "every moment: the scene rests"
+        last = self.timeline.num_frames - 1
+        index = self.timeline.frame_index(self.canonical_time)
+        return f"time {self.canonical_time:.4f} (frame {index} of 0 to {last})"
 
     @property
     def extent(self) -> float:
@@ -319,6 +331,8 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         """Render a camera at its time: a training image, or every output of the method."""
         if self.training:
             return self.get_training_outputs(camera)
+        if not is_pinhole(camera):
+            return through_faces(self.get_outputs, camera)
         view = self.view_through(camera)
         gaussians = self.gaussians_at(view.time)
         if self.crop_box is not None:
@@ -339,8 +353,10 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         return LazyOutputs(ready, self.more_outputs(gaussians, view, ready))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
-        """Return the colour behind the scene: that of the evaluation unless the viewer has set another."""
-        chosen = self.background_color
+        """Return the colour behind the scene: that of the evaluation unless the viewer, or a camera path that
+        crops the scene, has set another."""
+        overridden = renderers.BACKGROUND_COLOR_OVERRIDE
+        chosen = self.background_color if overridden is None else overridden
         return self.eval_background if chosen is None else chosen.to(self.device)
 
     def more_outputs(

@@ -11,6 +11,7 @@ from typing import Any
 
 from dyn3d_ns.io.atomic import write_json
 from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.io.damage import CONTENT_ERRORS
 from dyn3d_ns.video.stage import Stage
 
 FileState = tuple[int, int, str]
@@ -56,7 +57,7 @@ class Records:
             values = json.loads((self.folder / f"{stage}.json").read_text(encoding="utf-8"))
             values["files"] = {name: tuple(state) for name, state in values["files"].items()}
             return Record(**values)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, *CONTENT_ERRORS):
             return None
 
     def write(self, stage: str, record: Record) -> None:
@@ -68,7 +69,7 @@ class Records:
         """Return what the manifest of earlier runs says of each stage; nothing if it cannot be read."""
         try:
             return dict(json.loads(self.manifest_path.read_text(encoding="utf-8"))["stages"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, *CONTENT_ERRORS):
             return {}
 
     def begin(self, stage: str) -> None:

@@ -38,10 +38,11 @@ from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
 from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, SparsePoints, Tracks
+from dyn3d_ns.io.damage import ARRAY_ERRORS, CONTENT_ERRORS, IMAGE_ERRORS, JSON_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
-from dyn3d_ns.io.recognised import Recognised, image_size, images_in, read_object
+from dyn3d_ns.io.recognised import Recognised, image_size, images_in
 from dyn3d_ns.io.shell import shell_word
 
 TRIANGULATED = "triangulated"
@@ -69,15 +70,20 @@ class ClipFolder(ClipPaths):
         try:
             with Image.open(first) as image:
                 return image.size
-        except OSError as error:
+        except IMAGE_ERRORS as error:
             raise DamagedFileError(f"{first} is not a readable image ({error})") from error
 
     def clip(self) -> Clip:
         """Read when each frame was taken; only `dyn3d process` writes that."""
         values = self._json(self.clip_path, "frames")
         try:
-            return Clip(**{**values, **{k: tuple(values[k]) for k in ("times", "source_frames")}})
-        except (TypeError, KeyError) as error:
+            lists = {"times": map(float, values["times"]), "source_frames": map(int, values["source_frames"])}
+            known = {**values, "fps": float(values["fps"]), **{n: tuple(found) for n, found in lists.items()}}
+            clip = Clip(**known)
+            if not (np.isfinite(clip.times).all() and 0 < clip.fps < np.inf and clip.times):
+                raise ValueError("its times and its fps must be finite")
+            return clip
+        except CONTENT_ERRORS as error:
             raise DamagedFileError(f"{self.clip_path} is not a clip's description ({error})") from error
 
     @property
@@ -105,7 +111,13 @@ class ClipFolder(ClipPaths):
 
     def keyframes(self) -> list[int]:
         """Return the numbers of the selected frames."""
-        return [int(k["index"]) for k in self._json(self.keyframe_info_path, "keyframes")["selected"]]
+        path = self.keyframe_info_path
+        try:
+            return [int(k["index"]) for k in self._json(path, "keyframes")["selected"]]
+        except CONTENT_ERRORS as error:
+            if isinstance(error, DatasetError):
+                raise
+            raise DamagedFileError(f"{path} must list `selected` frames; run `keyframes` again") from error
 
     def has_tracks(self) -> bool:
         """Whether there are tracks."""
@@ -119,14 +131,25 @@ class ClipFolder(ClipPaths):
         names = ("all_tracks", "all_visibilities", "init_frames")
         values = read_npz(path, names, "tracks", optional=("all_confidences", "orig_shape"))
         visible = values["all_visibilities"].astype(bool, copy=False)
-        height, width = values["orig_shape"] if "orig_shape" in values else self.size[::-1]
+        xy, size = values["all_tracks"], values.get("orig_shape", np.array(self.size[::-1]))
+        if not (
+            xy.ndim == 3
+            and xy.shape[2] == 2
+            and visible.shape == values.get("all_confidences", visible).shape == xy.shape[:2]
+            and values["init_frames"].shape == xy.shape[1:2]
+            and size.shape == (2,)
+        ):
+            raise DamagedFileError(
+                f"{path}: tracks {xy.shape}, visibilities {visible.shape} and frames "
+                f"{values['init_frames'].shape} do not fit each other; run the stage `tracks` again"
+            )
         return Tracks(
-            xy=values["all_tracks"].astype(np.float32, copy=False),
+            xy=xy.astype(np.float32, copy=False),
             visible=visible,
             confidence=values.get("all_confidences", visible).astype(np.float32, copy=False),
             init_frames=values["init_frames"].astype(np.int64, copy=False),
-            height=int(height),
-            width=int(width),
+            height=int(size[0]),
+            width=int(size[1]),
         )
 
     def mask_files(self) -> list[Path]:
@@ -172,7 +195,7 @@ class ClipFolder(ClipPaths):
                 try:
                     content = json.loads(path.read_text(encoding="utf-8"))
                     return {int(k): str(v) for k, v in content.items()}
-                except (ValueError, AttributeError) as error:
+                except CONTENT_ERRORS as error:
                     raise DamagedFileError(f"{path} must map ids to names ({error})") from error
         return {}
 
@@ -217,21 +240,42 @@ class ClipFolder(ClipPaths):
         poses, Ks = np.tile(np.eye(4), (len(frames), 1, 1)), np.zeros((len(frames), 3, 3))
         for i, path in enumerate(frames):
             values = read_npz(path, ("R", "t", "K"), "adjust")
-            poses[i, :3, :3], poses[i, :3, 3], Ks[i] = values["R"], values["t"].reshape(3), values["K"]
+            try:
+                poses[i, :3, :3], poses[i, :3, 3], Ks[i] = values["R"], values["t"].reshape(3), values["K"]
+            except ValueError as error:
+                raise DamagedFileError(
+                    f"{path}: R, t and K are no camera ({error}); write it again"
+                ) from error
         return Cameras(Ks, poses, np.ones(len(frames), bool))
 
     def points(self) -> SparsePoints:
         """Read the static points that the cameras were found with, and who saw them."""
         names = ("xyz", "rgb", "frame_ids", "point_ids", "xy")
         values = read_npz(self.points_path, names, stage="cameras")
-        return SparsePoints(*(values[name] for name in names))
+        points = SparsePoints(*(values[name] for name in names))
+        seen = points.frame_ids.size
+        if not (
+            points.xyz.shape == points.rgb.shape == (len(np.atleast_1d(points.xyz)), 3)
+            and points.frame_ids.shape == points.point_ids.shape == (seen,)
+            and points.xy.shape == (seen, 2)
+            and ((points.point_ids >= 0) & (points.point_ids < len(points.xyz))).all()
+        ):
+            raise DamagedFileError(
+                f"the arrays of {self.points_path} do not fit each other; run the stage `cameras` again"
+            )
+        return points
 
     def sparse_points(self) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read places and colours of the static points that the cameras were found with, if there are any."""
         if not self.points_path.is_file():
             return None
         values = read_npz(self.points_path, ("xyz", "rgb"), stage="cameras")
-        return values["xyz"].astype(np.float32), values["rgb"].astype(np.uint8)
+        xyz, rgb = values["xyz"], values["rgb"]
+        if not xyz.shape == rgb.shape == (len(np.atleast_1d(xyz)), 3):
+            raise DamagedFileError(
+                f"{self.points_path} must hold places and colours [P, 3]; run the stage `cameras` again"
+            )
+        return xyz.astype(np.float32), rgb.astype(np.uint8)
 
     def fused(self) -> FusedScene | None:
         """Read the newest fused scene, if there is one."""
@@ -255,6 +299,8 @@ class ClipFolder(ClipPaths):
         if adjusted is False:
             return self._estimated_depth(i)
         disparity = read_npz(path, ("disp",), stage="adjust")["disp"].astype(np.float32)
+        if disparity.ndim != 2:
+            raise DamagedFileError(f"{path}: `disp` must be [H, W], got {disparity.shape}; write it again")
         known = disparity > 0
         return np.where(known, 1 / np.where(known, disparity, 1), 0).astype(np.float32)
 
@@ -264,9 +310,9 @@ class ClipFolder(ClipPaths):
             raise MissingFileError(f"{self.depth_path} does not exist; run the stage `depth` first")
         try:
             depths = np.load(path, mmap_mode="r", allow_pickle=False)
-            shape = depths.shape[1:3] if depths.shape[-1] == 1 else depths.shape[-2:]
+            shape = numbers(depths, path).shape[1:3] if depths.shape[-1] == 1 else depths.shape[-2:]
             return np.array(depths[i], dtype=np.float32).reshape(shape)
-        except (OSError, ValueError, EOFError, IndexError) as error:
+        except ARRAY_ERRORS as error:
             raise DamagedFileError(f"{path} has no readable depth of frame {i} ({error})") from error
 
     def depth_is_triangulated(self) -> bool:
@@ -274,7 +320,7 @@ class ClipFolder(ClipPaths):
         try:
             content = json.loads(self.depth_info_path.read_text(encoding="utf-8"))
             return content["source"] == TRIANGULATED
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, *CONTENT_ERRORS):
             return False
 
     def _json(self, path: Path, stage: str) -> dict[str, Any]:
@@ -282,7 +328,7 @@ class ClipFolder(ClipPaths):
             raise MissingFileError(f"{path} does not exist; run the stage `{stage}` first")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except JSON_ERRORS as error:
             raise DamagedFileError(
                 f"{path} is not a clip's description: no valid JSON ({error}); delete it and run again"
             ) from error
@@ -316,10 +362,11 @@ def recognise_clip(path: Path) -> Recognised | None:
     facts = {"frames": str(len(frames)), "image size": image_size(frames[0]), "stages done": ", ".join(done)}
     folder = ClipFolder(path)
     if folder.clip_path.is_file():
-        clip = read_object(folder.clip_path)
-        times = clip.get("times") or [0.0]
-        facts["source"] = str(clip.get("source", ""))
-        facts["length"] = f"{times[-1]:.2f} s at {clip.get('fps', 0):.3g} fps"
+        try:
+            clip = folder.clip()
+            facts["source"], facts["length"] = clip.source, f"{clip.times[-1]:.2f} s at {clip.fps:.3g} fps"
+        except DatasetError as error:
+            facts["length"] = f"unknown ({error})"
     if folder.instance_labels_path.is_file():
         facts["objects"] = ", ".join(folder.instance_names.values()) or "none"
     missing = [f"stage {name}" for name in STAGES if name not in done]

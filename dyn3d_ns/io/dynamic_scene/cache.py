@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from dyn3d_ns.io.atomic import atomic_open
+from dyn3d_ns.io.damage import ARRAY_ERRORS
 
 FOLDER = "dyn3d"
 _VERSION = "1"
@@ -62,6 +62,6 @@ def _read(path: Path, key: str) -> dict[str, np.ndarray] | None:
             if _KEY not in content or str(content[_KEY]) != key:
                 return None
             return {name: content[name] for name in content.files if name != _KEY}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except ARRAY_ERRORS:
         # A damaged file is one that is made again.
         return None

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View, name_of
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError, UnsafePathError
 from dyn3d_ns.io.footage.files import checked_cameras, read_array
@@ -78,7 +79,7 @@ class DyCheckScene(SceneFiles):
         """Frames per second of `extra.json`."""
         path = self.root / "extra.json"
         found = _read(path).get("fps") if path.is_file() else None
-        return float(found) if isinstance(found, int | float) and found > 0 else None
+        return float(found) if isinstance(found, int | float) and 0 < found < 1e6 else None
 
     def cameras(self) -> Cameras:
         """Read the cameras of the frames."""
@@ -92,7 +93,7 @@ class DyCheckScene(SceneFiles):
         content = _read(path)
         try:
             near, far, scale = (float(content[name]) for name in ("near", "far", "scale"))
-        except (KeyError, TypeError, ValueError) as error:
+        except CONTENT_ERRORS as error:
             raise DamagedFileError(f"{path} must hold numbers near, far and scale; restore it") from error
         if not (0 < near < far < np.inf and scale > 0):
             raise DamagedFileError(
@@ -167,7 +168,7 @@ class DyCheckScene(SceneFiles):
                 entry = about[name]
                 moment = entry["warp_id"] if "warp_id" in entry else entry["time_id"]
                 found.append(_Item(plain, int(entry["camera_id"]), int(moment)))
-            except (KeyError, TypeError, ValueError) as error:
+            except CONTENT_ERRORS as error:
                 raise DamagedFileError(
                     f"{path} must hold warp_id and camera_id of {name}, which dataset.json lists; restore it"
                 ) from error
@@ -220,7 +221,7 @@ class DyCheckScene(SceneFiles):
             aspect, skew = float(content.get("pixel_aspect_ratio", 1)), float(content.get("skew", 0))
             bent = [content.get("radial_distortion") or [0], content.get("tangential_distortion") or [0]]
             distortion = float(np.abs(np.concatenate(bent).astype(np.float64)).max())
-        except (KeyError, TypeError, ValueError) as error:
+        except CONTENT_ERRORS as error:
             raise DamagedFileError(
                 f"{path} must hold focal_length, principal_point, image_size, orientation and position, as "
                 f"Nerfies writes them ({error}); restore it"
@@ -242,7 +243,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise MissingFileError(f"{path} does not exist; the iPhone layout of DyCheck has it: restore it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except JSON_ERRORS as error:
         raise DamagedFileError(f"{path} is not readable JSON ({error}); restore it") from error
     if not isinstance(content, dict):
         raise DamagedFileError(f"{path} must hold an object, got a {type(content).__name__}; restore it")

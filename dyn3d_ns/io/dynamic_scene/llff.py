@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Float64
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_npz
 from dyn3d_ns.io.clip.types import Cameras, Flow
+from dyn3d_ns.io.damage import ARRAY_ERRORS
 from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View, name_of
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.footage.files import by_number, check_proportion, read_array
@@ -275,7 +276,7 @@ def _rows_in(path: Path) -> int:
     """Return the number of rows; what is no array is the matter of who reads it."""
     try:
         return len(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError, TypeError) as error:
+    except ARRAY_ERRORS as error:
         raise DamagedFileError(
             f"{path} is no .npy array of N x 17 numbers; copy it from the data set"
         ) from error

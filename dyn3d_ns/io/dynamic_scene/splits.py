@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dyn3d_ns.io.atomic import write_json
+from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.dynamic_scene.base import View
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError
 from dyn3d_ns.timeline import Split
@@ -94,7 +95,7 @@ def read_splits(path: Path, names: Sequence[str]) -> dict[str, SceneSplits]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except JSON_ERRORS as error:
         raise DamagedFileError(f"{path} is not readable JSON ({error}); {_REMEDY}") from error
     scenes = content.get("scenes") if isinstance(content, dict) else None
     if not isinstance(scenes, dict):
@@ -135,7 +136,7 @@ def _scene(path: Path, name: str, content: Any) -> SceneSplits:
         for split in EVALUATED:
             for frame, camera in content["evaluation"].get(split, []):
                 evaluation.append((int(frame), int(camera), split))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except CONTENT_ERRORS as error:
         raise DamagedFileError(
             f"{path}: {name} must have `train`, a list of frames, and `evaluation` with lists of "
             f"[time, camera] by split ({', '.join(EVALUATED)}); {_REMEDY}"

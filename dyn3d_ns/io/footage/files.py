@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, focals, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError, MissingFileError, PoseError
 from dyn3d_ns.io.recognised import image_sizes, number_of
 
@@ -133,11 +134,11 @@ def _load(path: Path, mode: str | None) -> np.ndarray:
         raise MissingFileError(f"{path} does not exist")
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-    except (OSError, ValueError, EOFError) as error:
+    except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npy ({error}); write it again") from error
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,)):
         raise DamagedFileError(f"{path} must hold one number a pixel, as an .npy of height and width")
-    return array
+    return numbers(array, path)
 
 
 def read_probability(path: Path) -> Float32[np.ndarray, "h w"]:
@@ -153,6 +154,6 @@ def read_probability(path: Path) -> Float32[np.ndarray, "h w"]:
         grey = pixels if pixels.ndim == 2 else pixels[..., 0]
         whole = {np.dtype(bool): 1, np.dtype(np.uint8): 255}.get(grey.dtype, 65535)
         values = grey.astype(np.float32) / whole
-    if not (np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1 + 1e-3):
+    if not (values.size and np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1 + 1e-3):
         raise DamagedFileError(f"{path} must hold probabilities in [0, 1]; write it again")
     return np.clip(values, 0, 1)

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError, MissingFileError
-from dyn3d_ns.io.images import UNREADABLE, read_image
+from dyn3d_ns.io.images import read_image
 from dyn3d_ns.io.recordings.base import Decode
 from dyn3d_ns.io.video_stream import Pictures, picture_stream, shown_packets, stated_frames
 
@@ -161,7 +162,7 @@ class ImageFrames:
         try:
             with Image.open(first) as image:
                 self.size: tuple[int, int] = image.size
-        except UNREADABLE as error:
+        except IMAGE_ERRORS as error:
             raise DamagedFileError(f"{first} is not a readable image ({error}); {_MEND}") from error
 
     def frames_from(self, start: int) -> Generator[Decode, None, None]:

@@ -107,6 +107,7 @@ class Dyn3DVelocityPlanesModel(DynamicMethod):
     """Keyframe planes and a velocity field as a Nerfstudio model that renders rays."""
 
     config: Dyn3DVelocityPlanesModelConfig
+    renders_stereo = True
     scene: PlanesScene
 
     def populate_modules(self) -> None:

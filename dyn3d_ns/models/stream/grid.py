@@ -33,6 +33,7 @@ from dyn3d_ns.io.stream.decoders import Planes
 from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.look import BACKGROUND
 from dyn3d_ns.io.stream.player import StreamPlayer
+from dyn3d_ns.models.faces import is_pinhole, through_faces
 from dyn3d_ns.models.stream.grid_fit import (
     PassConfig,
     Values,
@@ -394,6 +395,8 @@ class StreamRFModel(StreamMethod):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera at its time: colour, planar depth and accumulation."""
         camera = camera.to(self.device)
+        if not is_pinhole(camera):
+            return through_faces(self.get_outputs_for_camera, camera)
         time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
         self._tell_of_gaps(time)
         chunk = self.config.eval_num_rays_per_chunk

@@ -10,13 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dyn3d_ns.video.adjust.descent import Descent, DescentResult, descend
-from dyn3d_ns.video.adjust.energies import (
-    distance_changes,
-    motion_smoothness,
-    reprojection_by_frame,
-    rigidity,
-    step_lengths,
-)
+from dyn3d_ns.video.adjust.energies import distance_changes, step_lengths
+from dyn3d_ns.video.adjust.sample_energies import motion_terms, reprojection_and_depth, seen_by
 from dyn3d_ns.video.adjust.settings import EnergyWeights
 from dyn3d_ns.video.adjust.static import CameraState, Samples
 
@@ -90,15 +85,12 @@ def adjust_dynamic(
 ) -> tuple[Float[Tensor, "S 3"], DescentResult]:
     """Minimise reprojection, steps between frames and changes of distance between neighbours."""
     moved = start.detach().clone().requires_grad_()
-    count = len(cameras.centers)
+    seen = seen_by(samples.frames, torch.arange(len(moved)), samples.pixels, weights.reprojection)
+    held = cameras.rotations, cameras.centers, cameras.focal, cameras.center
 
     def energy() -> Tensor:
-        pixels, _ = cameras.project(moved, samples.frames)
-        return (
-            weights.reprojection * reprojection_by_frame(pixels, samples.pixels, samples.frames, count)
-            + weights.moving_smooth * motion_smoothness(moved, graph.pairs)
-            + weights.moving_rigid * rigidity(moved, graph.quads)
-        )
+        motion = motion_terms(moved, graph.pairs, graph.quads, weights.moving_smooth, weights.moving_rigid)
+        return reprojection_and_depth(moved, *held, seen) + motion
 
     result = descend(energy, [([moved], rate)], descent)
     return moved.detach(), result

@@ -17,25 +17,6 @@ NEAREST = 1e-4
 """Depth that points nearer to the camera, or behind it, are projected at."""
 
 
-def reprojection_by_frame(
-    predicted: Float[Tensor, "S 2"],
-    pixels: Float[Tensor, "S 2"],
-    frames: Int[Tensor, "S"],
-    count: int,
-) -> Float[Tensor, ""]:
-    """Return the mean distance in pixels within each frame, averaged over the frames that have samples."""
-    miss = (predicted - pixels).square().sum(-1).add(1e-12).sqrt()
-    total = miss.new_zeros(count).index_add(0, frames, miss)
-    number = miss.new_zeros(count).index_add(0, frames, torch.ones_like(miss))
-    seen = number > 0
-    return (total[seen] / number[seen]).mean()
-
-
-def depth_prior(depth: Float[Tensor, "S"], prior: Float[Tensor, "S"]) -> Float[Tensor, ""]:
-    """Return the mean absolute difference of the logarithms of depth: it holds the scale."""
-    return (depth.clamp_min(1e-4).log() - prior.clamp_min(1e-4).log()).abs().mean()
-
-
 def translation_smoothness(centers: Float[Tensor, "F 3"]) -> Float[Tensor, ""]:
     """Return the mean change of the camera's step, relative to the length of the steps."""
     if len(centers) < 3:
@@ -63,26 +44,9 @@ def _angle(rotations: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N"]:
     return torch.where(angle < _TURN_FLOOR, torch.zeros_like(angle), angle)
 
 
-def motion_smoothness(points: Float[Tensor, "S 3"], pairs: Int[Tensor, "P 2"]) -> Float[Tensor, ""]:
-    """Return the mean length of the step of a moving point between frames in a row."""
-    if len(pairs) == 0:
-        return points.new_zeros(())
-    return step_lengths(points, pairs).mean()
-
-
 def step_lengths(points: Float[Tensor, "S 3"], pairs: Int[Tensor, "P 2"]) -> Float[Tensor, "P"]:
     """Return the distance between the two samples of each pair."""
     return (points[pairs[:, 1]] - points[pairs[:, 0]]).square().sum(-1).add(1e-20).sqrt()
-
-
-def rigidity(points: Float[Tensor, "S 3"], quads: Int[Tensor, "L 4"]) -> Float[Tensor, ""]:
-    """Return the mean change of the distance between neighbours from one frame to the next.
-
-    A row of `quads` holds the samples of point and neighbour in a frame, then in the next one.
-    """
-    if len(quads) == 0:
-        return points.new_zeros(())
-    return distance_changes(points, quads).mean()
 
 
 def distance_changes(points: Float[Tensor, "S 3"], quads: Int[Tensor, "L 4"]) -> Float[Tensor, "L"]:

@@ -12,13 +12,8 @@ from torch import Tensor
 from dyn3d_ns.geometry.cameras import from_pixels, seen_from, to_pixels
 from dyn3d_ns.geometry.rotations import so3_exp
 from dyn3d_ns.video.adjust.descent import Descent, DescentResult, descend
-from dyn3d_ns.video.adjust.energies import (
-    NEAREST,
-    depth_prior,
-    reprojection_by_frame,
-    rotation_smoothness,
-    translation_smoothness,
-)
+from dyn3d_ns.video.adjust.energies import NEAREST, rotation_smoothness, translation_smoothness
+from dyn3d_ns.video.adjust.sample_energies import reprojection_and_depth, seen_by
 from dyn3d_ns.video.adjust.settings import EnergyWeights
 
 
@@ -86,13 +81,12 @@ def adjust_static(
     The first camera stays. All focal lengths change by one factor; `focal_rate` is relative to them.
     `smooth` weighs the path's smoothness where the weights leave that open.
     """
-    count = len(cameras.centers)
     smooth_translation, smooth_rotation = weights.smoothness(smooth)
     turn = torch.zeros_like(cameras.centers).requires_grad_()
     shift = torch.zeros_like(cameras.centers).requires_grad_()
     moved = points.detach().clone().requires_grad_()
     zoom = torch.zeros_like(cameras.focal[0]).requires_grad_()
-    held = torch.ones(count, 1).to(points)
+    held = torch.ones(len(turn), 1).to(points)
     held[0] = 0.0
 
     def state() -> CameraState:
@@ -101,17 +95,16 @@ def adjust_static(
             rotations, cameras.centers + shift * held, cameras.focal * zoom.exp(), cameras.center
         )
 
-    known = samples.depth > 0
+    seen = seen_by(
+        samples.frames, samples.points, samples.pixels, weights.reprojection, samples.depth, weights.depth
+    )
 
     def energy() -> Tensor:
         now = state()
-        pixels, depth = now.project(moved[samples.points], samples.frames)
-        total = weights.reprojection * reprojection_by_frame(pixels, samples.pixels, samples.frames, count)
-        total = total + smooth_translation * translation_smoothness(now.centers)
-        total = total + smooth_rotation * rotation_smoothness(now.rotations)
-        if weights.depth and known.any():
-            total = total + weights.depth * depth_prior(depth[known], samples.depth[known])
-        return total
+        total = reprojection_and_depth(moved, now.rotations, now.centers, now.focal, now.center, seen)
+        if smooth_translation:
+            total = total + smooth_translation * translation_smoothness(now.centers)
+        return total + smooth_rotation * rotation_smoothness(now.rotations) if smooth_rotation else total
 
     groups = [([turn, shift, moved], pose_rate)]
     if free_focal:

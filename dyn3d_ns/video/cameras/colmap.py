@@ -23,7 +23,7 @@ from dyn3d_ns.video.cameras.incremental import (
     adjust_reconstruction,
     triangulate_new,
 )
-from dyn3d_ns.video.cameras.track_mapper import mapping_options, quiet_colmap
+from dyn3d_ns.video.cameras.track_mapper import SEED, mapping_options, quiet_colmap
 from dyn3d_ns.video.stage import Report
 
 _MIN_REGISTERED = 0.8
@@ -98,7 +98,10 @@ def locate_tracks(
 def run_colmap(
     workspace: Workspace, frames: Int[np.ndarray, "K"], guess: FocalGuess | None, report: Report
 ) -> ColmapModel | None:
-    """Extract features, match them along the clip and map; return None if too little is registered."""
+    """Extract features, match them along the clip and map; return None if too little is registered.
+
+    The same frames give the same model, bit by bit, however many threads there are.
+    """
     import pycolmap
 
     quiet_colmap()
@@ -110,7 +113,15 @@ def run_colmap(
         _extract(pycolmap, workspace, frames, names, database, root, guess)
         step()
         pairing = pycolmap.SequentialPairingOptions(overlap=6, quadratic_overlap=True)
-        pycolmap.match_sequential(database, pairing_options=pairing, device=pycolmap.Device.cpu)
+        # Matches are verified in threads of COLMAP's own, which the seed of the process never reaches.
+        verification = pycolmap.TwoViewGeometryOptions()
+        verification.ransac.random_seed = SEED
+        pycolmap.match_sequential(
+            database,
+            pairing_options=pairing,
+            verification_options=verification,
+            device=pycolmap.Device.cpu,
+        )
         step()
         (root / "models").mkdir()
         models = pycolmap.incremental_mapping(
@@ -120,7 +131,9 @@ def run_colmap(
         if not models:
             return None
         best = max(models.values(), key=lambda model: model.num_reg_images())
-        return _read(best, names, frames) if best.num_reg_images() >= _MIN_REGISTERED * len(frames) else None
+        # A model may have all its images and no point: nothing holds such poses together.
+        enough = best.num_reg_images() >= _MIN_REGISTERED * len(frames) and best.num_points3D() > 0
+        return _read(best, names, frames) if enough else None
 
 
 def _extract(
@@ -143,14 +156,14 @@ def _extract(
             write_bytes(root / "masks" / f"{name}.png", encode_png(static.astype(np.uint8) * 255))
     options = pycolmap.FeatureExtractionOptions()
     options.sift.max_num_features = _MAX_FEATURES
+    # Images that extraction finds itself are numbered as its threads come to an end, and the mapper goes by
+    # their numbers.
+    single = pycolmap.CameraMode.SINGLE
+    with pycolmap.Database.open(database):
+        pass
+    pycolmap.import_images(database, workspace.rgb_dir, single, names, reader)
     pycolmap.extract_features(
-        database,
-        workspace.rgb_dir,
-        names,
-        pycolmap.CameraMode.SINGLE,
-        reader,
-        options,
-        pycolmap.Device.cpu,
+        database, workspace.rgb_dir, names, single, reader, options, pycolmap.Device.cpu
     )
 
 

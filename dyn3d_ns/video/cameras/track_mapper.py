@@ -13,7 +13,8 @@ from dyn3d_ns.video.cameras.adjustment import colmap_camera
 from dyn3d_ns.video.cameras.bundle import Bundle
 from dyn3d_ns.video.cameras.incremental import OUTLIER, Reconstruction, StaticTracks
 
-_SEED = 0
+SEED = 0
+"""Of all random numbers that COLMAP draws."""
 _ERRORS = 2
 """Level of COLMAP's log above which it speaks."""
 _MIN_MATCHES = 15
@@ -51,11 +52,11 @@ def map_tracks(tracks: StaticTracks, frames: Int[np.ndarray, "K"], focal: float)
 
 
 def quiet_colmap() -> None:
-    """Let COLMAP tell errors only, and draw the same random numbers every time."""
+    """Let COLMAP tell errors only, and draw the same random numbers every time (in this thread)."""
     import pycolmap
 
     pycolmap.logging.minloglevel = _ERRORS
-    pycolmap.set_random_seed(_SEED)
+    pycolmap.set_random_seed(SEED)
 
 
 def mapping_options(free_focal: bool) -> Any:
@@ -64,7 +65,7 @@ def mapping_options(free_focal: bool) -> Any:
 
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = options.mapper.num_threads = 1
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = _SEED
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = SEED
     options.ba_refine_focal_length = free_focal
     options.ba_refine_principal_point = options.ba_refine_extra_params = False
     # The second best model is of no use, and the cameras need no last decimal: tracks adjust them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from dyn3d_ns.geometry.cameras import depths_in
 from dyn3d_ns.geometry.densify import densify
@@ -33,6 +33,8 @@ _MATCHED = 10
 """Frames whose points tell the scale of given depth."""
 _POOR = 0.25
 """Median relative error of given depth from which a warning is due."""
+_SPREADING = 20
+"""Steps at each size in which depth is spread; more change it, but make it no truer."""
 _GROW = 3
 """Pixels around what moves in which flow is not believed."""
 
@@ -115,14 +117,15 @@ def _static_disparity(
     count = len(cameras.Ks)
     seen = PointsByFrame(workspace.points(), count)
     flows = FlowSource(workspace)
-    guessed = 0
+    width, guessed = workspace.size[0], 0
+    matched = matching_frames(cameras, seen, width, settings.neighbours)
     for frame in report.track(range(count), "depth"):
         image = flows.image(frame)
         labels = workspace.labels(frame) if workspace.has_masks() else np.zeros(image.shape[:2], np.int32)
-        measured = measure_frame(frame, cameras, seen, flows, settings.neighbours)
+        measured = measure_frame(frame, cameras, seen, flows, matched[frame])
         weight = np.where(grown(labels > 0, _GROW), 0.0, measured.weight).astype(np.float32)
         if (weight > 0).any():
-            spread = densify(measured.value, weight, image, settings.smoothness)
+            spread = densify(measured.value, weight, image, settings.smoothness, _SPREADING)
             yield StaticFrame(spread, weight > 0, labels)
         else:
             guessed += 1
@@ -135,13 +138,12 @@ def _static_disparity(
 
 
 def measure_frame(
-    frame: int, cameras: Cameras, seen: PointsByFrame, flows: FlowSource, neighbours: int
+    frame: int, cameras: Cameras, seen: PointsByFrame, flows: FlowSource, matched: Int[np.ndarray, "K"]
 ) -> InverseDepth:
-    """Return the inverse depth that a frame's flow to its neighbours and its located tracks give."""
-    image = flows.image(frame)
-    height, width = image.shape[:2]
+    """Return the inverse depth that a frame's flow to others and its located tracks give."""
+    height, width = flows.image(frame).shape[:2]
     views = []
-    for other in matching_frames(frame, cameras, seen, width, neighbours):
+    for other in matched:
         flow = flows(frame, int(other))
         move = relative_transform(cameras.camera_to_worlds[frame], cameras.camera_to_worlds[other])
         views.append(FlowView(flow.flow, flow.valid, cameras.Ks[other], move))

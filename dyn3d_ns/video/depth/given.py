@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.video.depth.matching import IDENTITY, DepthMatch, Model, best_match, fit_match
 from dyn3d_ns.video.parts import Configured
@@ -68,8 +68,11 @@ def _stack(path: Path) -> np.ndarray:
                 stack = content[name]
         else:
             raise StageError(f"--depth.files {path}: expected .npy, .npz or a folder")
-    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
+        if isinstance(error, StageError):
+            raise
         raise StageError(f"--depth.files {path} is not a readable array ({error})") from error
+    numbers(stack, path)
     if stack.ndim not in (3, 4):
         raise StageError(f"--depth.files {path} has the shape {stack.shape}; expected (F,H,W) or (F,1,H,W)")
     return stack
@@ -89,9 +92,11 @@ def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
     try:
         content = np.load(path, allow_pickle=False)
         values = content if isinstance(content, np.ndarray) else content[content.files[0]]
-    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
+        if isinstance(error, StageError):
+            raise
         raise StageError(f"{path} is not a readable array ({error})") from error
-    return np.asarray(values, dtype=np.float32)
+    return numbers(values, path).astype(np.float32)
 
 
 class HuggingFaceDepth(Configured):

@@ -30,32 +30,37 @@ class PointsByFrame:
 
 
 def matching_frames(
-    frame: int, cameras: Cameras, seen: PointsByFrame, width: int, count: int
-) -> Int[np.ndarray, "K"]:
-    """Pick frames before and after that share most of the view: the furthest such, and some on the way."""
-    points, _ = seen[frame]
+    cameras: Cameras, seen: PointsByFrame, width: int, count: int
+) -> list[Int[np.ndarray, "K"]]:
+    """Pick for each frame those that it is matched with: the furthest that share most of the view, and some
+    on the way.
+
+    Frames are matched both ways, so that the flow between two serves both: each picks later ones, half as
+    many as it is to have, or what earlier frames did not bring it.
+    """
     num_frames = len(cameras.Ks)
-    if len(points) == 0 or cameras.static:
-        return np.empty(0, int)
+    partners: list[set[int]] = [set() for _ in range(num_frames)]
+    for frame in range(num_frames if not cameras.static else 0):
+        reach = _reach(frame, cameras, seen, width)
+        steps = min(reach, max(count // 2, count - len(partners[frame])))
+        for ahead in np.linspace(0, reach, steps + 1)[1:].round().astype(int).tolist():
+            partners[frame].add(frame + ahead)
+            partners[frame + ahead].add(frame)
+    return [np.array(sorted(others), int) for others in partners]
+
+
+def _reach(frame: int, cameras: Cameras, seen: PointsByFrame, width: int) -> int:
+    """Return how many frames later the points of a frame have moved as far as flow is trusted."""
+    points, _ = seen[frame]
+    if len(points) == 0:
+        return 0
     here = _pixels(cameras, frame, points)
-    reach = []
-    for sign in (-1, 1):
-        furthest = frame
-        for other in range(frame + sign, frame + sign * (_FURTHEST + 1), sign):
-            if not 0 <= other < num_frames:
-                break
-            shift = np.linalg.norm(_pixels(cameras, other, points) - here, axis=1)
-            if np.median(shift) > _LARGEST_SHIFT * width:
-                break
-            furthest = other
-        reach.append(furthest)
-    before, after = frame - reach[0], reach[1] - frame
-    half = max(1, count // 2)
-    # What one side lacks at an end of the clip, the other gives.
-    counts = (min(before, max(half, count - after)), min(after, max(half, count - before)))
-    back = np.linspace(0, before, counts[0] + 1)[1:].round().astype(int)
-    ahead = np.linspace(0, after, counts[1] + 1)[1:].round().astype(int)
-    return np.unique(np.concatenate((frame - back, frame + ahead)))
+    last = min(frame + _FURTHEST, len(cameras.Ks) - 1)
+    for other in range(frame + 1, last + 1):
+        shift = np.linalg.norm(_pixels(cameras, other, points) - here, axis=1)
+        if np.median(shift) > _LARGEST_SHIFT * width:
+            return other - frame - 1
+    return last - frame
 
 
 def _pixels(cameras: Cameras, frame: int, points: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 2"]:

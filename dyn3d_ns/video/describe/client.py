@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import urllib.error
@@ -59,7 +60,7 @@ class ChatClient:
                 error = ServerError(f"{failure.code} {failure.reason} {reason}".strip())
                 if failure.code in (400, 401, 403, 404):
                     break
-            except (OSError, ValueError, ServerError) as failure:
+            except (OSError, ValueError, RecursionError, http.client.HTTPException) as failure:
                 error = failure
         raise ServerError(f"{self.base_url} gave no answer from {self.model!r}: {error}")
 
@@ -107,7 +108,7 @@ def find_json(text: str) -> dict[str, Any] | None:
     while start >= 0:
         try:
             found, _ = decoder.raw_decode(text, start)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             found = None
         if isinstance(found, dict):
             return found

@@ -19,8 +19,8 @@ def gather(
     import cv2
 
     height, width = flow.shape[:2]
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    xs, ys = xs + flow[..., 0], ys + flow[..., 1]
+    xs = flow[..., 0] + np.arange(width, dtype=np.float32)
+    ys = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     inside = (xs >= 0) & (xs <= width - 1) & (ys >= 0) & (ys <= height - 1)
     found = cv2.remap(values, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found, inside
@@ -49,7 +49,6 @@ def vote(
 def carry_labels(labels: Int32[np.ndarray, "H W"], flow: Flow) -> Int32[np.ndarray, "H W"]:
     """Look up the other frame's label for every pixel; 0 where the flow is not valid."""
     height, width = labels.shape
-    ys, xs = np.mgrid[:height, :width]
-    xs = np.clip(np.rint(xs + flow.flow[..., 0]), 0, width - 1).astype(np.intp)
-    ys = np.clip(np.rint(ys + flow.flow[..., 1]), 0, height - 1).astype(np.intp)
+    xs = np.clip(np.rint(flow.flow[..., 0] + np.arange(width)), 0, width - 1).astype(np.intp)
+    ys = np.clip(np.rint(flow.flow[..., 1] + np.arange(height)[:, None]), 0, height - 1).astype(np.intp)
     return np.where(flow.valid, labels[ys, xs], 0).astype(np.int32)

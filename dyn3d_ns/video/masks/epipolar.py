@@ -22,7 +22,8 @@ def homography_distance(
     homography: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
 ) -> Float64[np.ndarray, "*n"]:
     """Return the distance in pixels of b from where a homography takes a."""
-    return np.linalg.norm(_project(homography, a) - b, axis=-1)
+    moved = _project(homography, a)
+    return np.sqrt((moved[..., 0] - b[..., 0]) ** 2 + (moved[..., 1] - b[..., 1]) ** 2)
 
 
 def fit_homography(
@@ -49,7 +50,10 @@ def fit_fundamental(
     import cv2
 
     starts = []
-    sampled, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, INLIER, 0.999, 2000)
+    try:
+        sampled, _ = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, INLIER, 0.999, 2000)
+    except cv2.error:  # OpenCV asserts that a polished model is left, and at times none is
+        sampled = None
     if sampled is not None and sampled.shape == (3, 3):
         starts.append(sampled)
     voted = _plane_and_parallax(a, b, homography)
@@ -69,16 +73,18 @@ def _plane_and_parallax(
         return None
     rng = np.random.default_rng(0)
     some = rng.choice(off, min(len(off), _LINES), replace=False)
-    start, end = _homogeneous(moved[some]), _homogeneous(b[some])
-    lines = np.cross(start, end)
+    start = moved[some]
+    lines = np.cross(_homogeneous(start), _homogeneous(b[some]))
     first, second = rng.integers(len(some), size=(2, _TRIALS))
     epipoles = np.cross(lines[first], lines[second])
     length = np.linalg.norm(epipoles, axis=1)
     epipoles = epipoles[length > 1e-9] / length[length > 1e-9, None]
     if not len(epipoles):
         return None
-    through = np.cross(epipoles[:, None], start[None])
-    distance = np.abs((through * end).sum(-1)) / np.maximum(np.linalg.norm(through[..., :2], axis=-1), 1e-12)
+    # The line through an epipole and a start misses the end by their triple product over its length.
+    x, y, z = epipoles.T[..., None]
+    length = np.sqrt((y - z * start[:, 1]) ** 2 + (z * start[:, 0] - x) ** 2)
+    distance = np.abs(epipoles @ lines.T) / np.maximum(length, 1e-12)
     x, y, z = epipoles[np.minimum(distance, 2 * _TIGHT).sum(1).argmin()]
     return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ homography
 
@@ -107,9 +113,9 @@ def _cost(
 
 
 def _project(h: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"]) -> Float64[np.ndarray, "*n 2"]:
-    moved = a @ h[:, :2].T + h[:, 2]
-    depth = np.where(np.abs(moved[..., 2:]) < 1e-9, 1e-9, moved[..., 2:])
-    return moved[..., :2] / depth
+    x, y, z = (row[0] * a[..., 0] + row[1] * a[..., 1] + row[2] for row in h)
+    depth = np.where(np.abs(z) < 1e-9, 1e-9, z)
+    return np.stack((x / depth, y / depth), axis=-1)
 
 
 def _homogeneous(points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 3"]:

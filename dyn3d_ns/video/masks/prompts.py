@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.errors import StageError
 
 
@@ -41,7 +42,7 @@ def read_boxes(path: Path, num_frames: int, width: int, height: int) -> list[Pro
             )
             for k, item in enumerate(content["objects"], 1)
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except CONTENT_ERRORS as error:
         raise StageError(
             f'{path} must look like {{"objects": [{{"name": "dog", "frame": 0, "box": [10, 20, 90, 80]}}]}} '
             f"({type(error).__name__}: {error})"
@@ -74,7 +75,7 @@ def _read_json(path: Path) -> dict:
         raise StageError(f"{path} does not exist")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except JSON_ERRORS as error:
         raise StageError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise StageError(f"{path} must hold a JSON object")

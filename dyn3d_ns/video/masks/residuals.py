@@ -23,7 +23,7 @@ STILL_FLOW = 0.5
 """A pair whose median flow is below this many pixels was seen by a camera at rest."""
 PLANAR_SHARE = 0.9
 """If a homography explains this share of the epipolar inliers, the epipolar geometry is not determined."""
-_SAMPLES = 6000
+_SAMPLES = 2000
 
 
 @dataclass(frozen=True)

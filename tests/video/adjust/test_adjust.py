@@ -8,7 +8,6 @@ from dyn3d_ns.geometry.rotations import so3_exp
 from dyn3d_ns.video.adjust.descent import Descent, descend
 from dyn3d_ns.video.adjust.dynamic import adjust_dynamic, erratic, motion_graph
 from dyn3d_ns.video.adjust.energies import (
-    depth_prior,
     distance_changes,
     rotation_smoothness,
     translation_smoothness,
@@ -74,7 +73,6 @@ def test_rigid_motion_keeps_distances() -> None:
     assert float(distance_changes(points, quads)) == pytest.approx(0.0, abs=1e-6)
     points[3, 1] += 1.0
     assert float(distance_changes(points, quads)) == pytest.approx(1.0, abs=1e-6)
-    assert float(depth_prior(torch.tensor([2.0]), torch.tensor([1.0]))) == pytest.approx(np.log(2))
 
 
 def test_descent_keeps_the_best() -> None:

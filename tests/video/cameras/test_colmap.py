@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +65,50 @@ def test_colmap_finds_the_cameras_and_the_tracks_are_located(clip: CardClip, wor
     at = found.bundle.points[found.known] @ found.bundle.rotations[0].T + found.bundle.translations[0]
     x, y = tracks.xy[0, found.known].astype(int).T
     assert np.median(np.abs(scale * at[:, 2] / clip.depths[0][y, x] - 1)) < 0.05
+
+
+MAP = """
+import os, sys
+if sys.argv[2] == "one" and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import contextlib, hashlib
+from pathlib import Path
+import numpy as np
+import pycolmap
+from dyn3d_ns.io.clip.workspace import Workspace
+from dyn3d_ns.video.cameras.colmap import run_colmap
+class Quiet:
+    progress = staticmethod(lambda *_: contextlib.nullcontext(lambda: None))
+model = run_colmap(Workspace(Path(sys.argv[1])), np.arange(8), None, Quiet())
+print(model.focal.hex(), hashlib.sha256(model.world_to_cameras.tobytes()).hexdigest())
+"""
+
+
+def test_features_give_the_same_cameras_on_one_thread_and_on_two(workspace: Workspace) -> None:
+    # Processes of their own: COLMAP counts the processors that it may use, and draws random numbers, once.
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", MAP, str(workspace.root), threads],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for threads in ("one", "all")
+    }  # fmt: skip
+    assert len(found) == 1
+
+
+class NoPoints:
+    """Models of all images and of no point, as COLMAP's mapper may give."""
+
+    def num_reg_images(self) -> int:
+        return 8
+
+    def num_points3D(self) -> int:
+        return 0
+
+
+def test_a_model_without_points_is_none(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pycolmap.incremental_mapping", lambda *_: {0: NoPoints()})
+    assert run_colmap(workspace, np.arange(8), FOCAL, QuietReport()) is None
 
 
 def test_masked_pixels_give_no_features(workspace: Workspace) -> None:
