@@ -187,7 +187,12 @@ def read_colmap(path: Path) -> ColmapModel:
     except (RuntimeError, ValueError, OSError, LookupError) as error:
         raise DamagedFileError(f"{folder} is not a readable COLMAP model ({error})") from error
     _check_cameras(folder, model)
-    images = sorted((im for im in model.images.values() if im.has_pose), key=lambda im: im.name)
+    try:
+        images = sorted((im for im in model.images.values() if im.has_pose), key=lambda im: im.name)
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(
+            f"{folder} names an image in no UTF-8 ({error}); write the model again"
+        ) from error
     if not images:
         raise DamagedFileError(f"{folder} holds no registered image")
     poses = np.tile(np.eye(4), (len(images), 1, 1))
@@ -267,7 +272,10 @@ def _read_transforms(path: Path) -> CameraFile:
     if poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise DamagedFileError(f"{path}: each transform_matrix must be 4x4, got {poses.shape}")
     poses = flip_axes(poses)
-    found = [_intrinsics({**content, **frame}) for frame in frames]
+    try:
+        found = [_intrinsics({**content, **frame}) for frame in frames]
+    except (*CONTENT_ERRORS, ArithmeticError) as error:
+        raise DamagedFileError(f"{path}: its intrinsics must be numbers ({error}); write it again") from error
     known = [pair for pair in found if pair is not None]
     if len(known) != len(found):
         return CameraFile(poses, None, None)
