@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float64, UInt8
 
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.colmap_models import ColmapModel, colmap_folder, read_colmap
 from dyn3d_ns.io.errors import DatasetError, MissingFileError, UnsafePathError
 from dyn3d_ns.io.footage.base import Footage, Prior
 from dyn3d_ns.io.footage.files import check_aspect, checked_cameras, resized
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, images_in, natural_order
-from dyn3d_ns.io.trajectories import ColmapModel, colmap_folder, read_colmap
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
 _MASKS = "masks"
@@ -42,11 +42,11 @@ class ColmapFootage(Footage):
                 lens is not undistorted, or only some images have masks.
         """
         self.root = root
-        model = read_colmap(root)
-        order = sorted(range(len(model.names)), key=lambda k: natural_order(Path(model.names[k])))
-        self._model = model.select(order)
+        self._model = read_colmap(root)
         _check_lenses(self._model)
         self._folder = self._image_folder()
+        for note in self._model.cameras.notes:
+            print(f"{root}: {note}", file=sys.stderr)
         self._tell_left_out()
         self._masks = self._find_masks()
         check_aspect(self._masks, self.size)
@@ -139,7 +139,7 @@ class ColmapFootage(Footage):
 
 
 def _check_lenses(model: ColmapModel) -> None:
-    for name, lens in zip(model.names, model.lenses, strict=True):
+    for name, lens in zip(model.names, model.models, strict=True):
         if lens not in _PINHOLES:
             raise DatasetError(
                 f"the camera of {name} is of COLMAP's model {lens}, which has lens distortion; undistort the "
