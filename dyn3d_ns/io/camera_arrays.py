@@ -148,7 +148,9 @@ def _sizes(
     shapes: dict[str, tuple[int, ...]], Ks: Float64[np.ndarray, "P 3 3"] | None
 ) -> Float64[np.ndarray, "P 2"] | None:
     """Return width and height of the frames' maps, if their middle is where the principal points are."""
-    for name in _MAPS if Ks is not None else ():
+    if Ks is None:
+        return None
+    for name in _MAPS:
         shape = [side for side in shapes.get(name, ()) if side != 1]
         shape = shape[:-1] if shape and shape[-1] == 3 and name == "images" else shape
         if len(shape) < 2:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, focals, scale_intrinsics, shift_pixel_centers
-from dyn3d_ns.geometry.lenses import Lens
+from dyn3d_ns.geometry.lenses import Lens, Undistortion, undistortion
 from dyn3d_ns.io.errors import DatasetError, PoseError
 from dyn3d_ns.io.frame_matching import Labels
 
@@ -79,8 +79,8 @@ class CameraFile:
             )
         return self
 
-    def _demand(self, good: np.ndarray, what: str) -> None:
-        bad = np.flatnonzero(~good)
+    def _demand(self, good: Any, what: str) -> None:
+        bad = np.flatnonzero(~np.asarray(good))
         if len(bad):
             name = f" ({self.labels.names[bad[0]]})" if self.labels.names else ""
             raise PoseError(f"{self.path}: pose {int(bad[0])}{name} {what}")
@@ -133,6 +133,41 @@ def brought_to(cameras: CameraFile, size: tuple[int, int]) -> tuple[Float64[np.n
     sizes = f"{first[0]:g}x{first[1]:g}" + (f" and {len(before) - 1} other sizes" if len(before) > 1 else "")
     by = "" if cameras.sizes is not None else ", which their principal point tells,"
     return found, f"intrinsics for {sizes}{by} are brought to the frames' {size[0]}x{size[1]}"
+
+
+def without_lens(
+    cameras: CameraFile, Ks: Float64[np.ndarray, "P 3 3"] | None, size: tuple[int, int]
+) -> tuple[Float64[np.ndarray, "P 3 3"] | None, list[Undistortion | None]]:
+    """Return intrinsics of pinhole cameras in the cameras' place, and what makes images theirs.
+
+    Args:
+        cameras: As the file has them.
+        Ks: Their intrinsics for the images, pixel centres at whole numbers; None where there are none.
+        size: Width and height of the images.
+
+    Raises:
+        DatasetError: there is a lens without intrinsics, or one that cannot be undone.
+    """
+    lenses = cameras.lenses or ()
+    if not any(lens.is_fisheye or any(lens.coefficients) for lens in lenses):
+        return Ks, [None] * len(cameras.camera_to_worlds)
+    if Ks is None:
+        raise DatasetError(f"{cameras.path} has a lens, but no focal length; add it to the file")
+    made: dict[tuple[Lens, bytes], Undistortion | None] = {}
+    straight, undos = Ks.copy(), []
+    for row, (lens, K) in enumerate(zip(lenses, Ks, strict=True)):
+        key = lens, K.tobytes()
+        if key not in made:
+            try:
+                made[key] = undistortion(lens, shift_pixel_centers(K, HALF_PIXEL), size)
+            except ValueError as error:
+                raise DatasetError(
+                    f"{cameras.path}: {error}; undistort the images and give cameras of these"
+                ) from error
+        undo = made[key]
+        undos.append(undo)
+        straight[row] = K if undo is None else shift_pixel_centers(undo.K, -HALF_PIXEL)
+    return straight, undos
 
 
 def _of_angles(cameras: CameraFile, size: tuple[int, int]) -> Float64[np.ndarray, "P 3 3"] | None:

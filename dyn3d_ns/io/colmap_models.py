@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np  # pycolmap needs it imported before: see docs/video.md
+import numpy as np  # pycolmap needs it imported before: see docs/video-cameras.md
 from jaxtyping import Float64, UInt8
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, shift_pixel_centers

@@ -294,4 +294,4 @@ def test_numpy_comes_before_pycolmap() -> None:
     for path, text in using.items():
         top = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
         assert any(line.startswith("import numpy") for line in top), path
-        assert not any("pycolmap" in line for line in top), f"{path}: import it where it is used"
+        assert not any(line.split()[1] == "pycolmap" for line in top), f"{path}: import it where it is used"

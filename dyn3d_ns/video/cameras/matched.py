@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dyn3d_ns.geometry.cameras import HALF_PIXEL, shift_pixel_centers
-from dyn3d_ns.geometry.lenses import Lens, Undistortion, undistortion
-from dyn3d_ns.io.camera_file import CameraFile, brought_to
+from dyn3d_ns.geometry.lenses import Undistortion
+from dyn3d_ns.io.camera_file import brought_to, without_lens
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.io.frame_matching import ClipFrames, match_frames
 from dyn3d_ns.io.trajectories import read_cameras
@@ -67,10 +66,9 @@ def match_cameras(frames: ClipFrames, size: tuple[int, int], given: GivenCameras
     notes.append(scaled)
     if not known.all():
         notes[-2] += ": theirs are interpolated between the neighbours'"
-    undos = _undistortions(given, chosen, Ks, size)
-    if Ks is not None:
-        for frame, undo in enumerate(undos):
-            Ks[frame] = Ks[frame] if undo is None else shift_pixel_centers(undo.K, -HALF_PIXEL)
+    Ks, undos = without_lens(chosen, Ks, size)
+    if any(undo is not None for undo in undos):
+        _check_focal(given)
     return MatchedCameras(poses, known, Ks, undos, [note for note in notes if note])
 
 
@@ -83,32 +81,12 @@ def _filled(
     return filled
 
 
-def _undistortions(
-    given: GivenCameras, cameras: CameraFile, Ks: Float64[np.ndarray, "F 3 3"] | None, size: tuple[int, int]
-) -> list[Undistortion | None]:
-    lenses = cameras.lenses or (Lens(),) * len(cameras.camera_to_worlds)
-    bent = [lens.is_fisheye or any(lens.coefficients) for lens in lenses]
-    if not any(bent):
-        return [None] * len(lenses)
-    if Ks is None:
-        raise StageError(f"{given.poses} has a lens, but no focal length; add it to the file")
+def _check_focal(given: GivenCameras) -> None:
     if given.focal is not None or given.fov is not None:
         raise StageError(
             f"{given.poses} has a lens, which goes with the focal length there; leave out --cameras.focal "
             "and --cameras.fov"
         )
-    made: dict[tuple[Lens, bytes], Undistortion | None] = {}
-    for lens, K in zip(lenses, Ks, strict=True):
-        key = lens, K.tobytes()
-        if key in made:
-            continue
-        try:
-            made[key] = undistortion(lens, shift_pixel_centers(K, HALF_PIXEL), size)
-        except ValueError as error:
-            raise StageError(
-                f"{given.poses}: {error}; undistort the frames and give poses of these"
-            ) from error
-    return [made[lens, K.tobytes()] for lens, K in zip(lenses, Ks, strict=True)]
 
 
 def _told(undo: Undistortion | None) -> str:
