@@ -28,9 +28,9 @@ _NAMES = ("image_names", "image_paths", "names", "filenames")
 _NUMBERS = ("frame_ids", "frames", "tstamps", "timestamps")
 _READ = {*TO_WORLD, *FROM_WORLD, *_OWN, *_INTRINSICS, *_NAMES, *_NUMBERS}
 FORMATS = (
-    f"an .npz holds camera-to-world poses as {', '.join(TO_WORLD)} (or poses beside intrinsics) or "
-    f"world-to-camera ones as {', '.join(FROM_WORLD)}, [F, 4, 4] or [F, 3, 4] in OpenCV's axes, and "
-    f"{' or '.join(_INTRINSICS)}, [3, 3] or [F, 3, 3]"
+    f"cameras are read from an .npz with {', '.join(TO_WORLD)}, or poses beside intrinsics (camera to "
+    f"world), or {', '.join(FROM_WORLD)} (world to camera), [F, 4, 4] or [F, 3, 4], and {', '.join(_INTRINSICS)}, "
+    "[3, 3] or [F, 3, 3]"
 )
 
 

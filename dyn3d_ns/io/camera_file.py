@@ -124,7 +124,8 @@ def brought_to(cameras: CameraFile, size: tuple[int, int]) -> tuple[Float64[np.n
                 f"are {size[0]}x{size[1]}: that is another proportion of the sides; crop the intrinsics as "
                 "the frames are, or leave them out and give --cameras.focal"
             )
-        found[row] = _scaled(K, scaling, size, centred=stated is None)
+        centred = stated is None or bool(np.allclose(2 * K[:2, 2], scaling.size, atol=1e-6))
+        found[row] = _scaled(K, scaling, size, centred)
         if scaling.size != size:
             before[scaling.size] = None
     if not before:

@@ -66,6 +66,12 @@ def read_colmap(path: Path) -> ColmapModel:
     folder = colmap_folder(path)
     if folder is None:
         raise MissingFileError(f"{path} holds no COLMAP model (images.bin or images.txt)")
+    for name in ("cameras", "points3D"):
+        if not any((folder / f"{name}{ending}").is_file() for ending in (".bin", ".txt")):
+            raise DamagedFileError(
+                f"{folder} is not a readable COLMAP model: it lacks {name}.bin or {name}.txt; copy it too (a "
+                "points3D.txt may be empty)"
+            )
     _check_whole(folder)
     try:
         model = pycolmap.Reconstruction(str(folder))

@@ -114,7 +114,8 @@ def match_frames(frames: ClipFrames, labels: Labels, where: str, noun: str) -> F
             np.arange(len(frames)),
             f"the {noun} go to the {len(frames)} frames in their order: {_why(labels)}",
         )
-    raise DatasetError(_refusal(frames, labels, where, noun, named))
+    partly = (o for o in options if _shares(o.rows) and (o.by_name or _all_used(o.rows, labels)))
+    raise DatasetError(_refusal(frames, labels, where, noun, next(partly, None)))
 
 
 def stem_of(name: str) -> str:
@@ -161,8 +162,9 @@ def _options(frames: ClipFrames, labels: Labels, where: str) -> Iterator[_Option
         if frames.own and frames.own != frames.names:
             rows = _by_name(frames.own, labels.names, "rgb", where)
             # Names of more than these frames are names of the source's.
-            usable = _few_lack(rows) and len(np.unique(rows[rows >= 0])) == labels.count
-            yield _Option(rows, "by the names in rgb/", 1, usable)
+            usable = _few_lack(rows) and _all_used(rows, labels)
+            # If one lacks, names that count from 1 look like these as well.
+            yield _Option(rows, "by the names in rgb/", 1 + int((rows < 0).any()), usable)
     values = _values(labels)
     if values is None:
         # Rows without anything are those of all frames of the source, if they are not those of the clip.
@@ -233,14 +235,20 @@ def _by_time(frames: ClipFrames, values: Float64[np.ndarray, "M"]) -> Iterator[_
         pair = np.stack([after - 1, np.minimum(after, len(there) - 1)])
         nearest = pair[np.abs(there[pair] - here).argmin(axis=0), np.arange(len(here))]
         good = np.abs(there[nearest] - here) <= 0.25 * np.diff(here).min(initial=np.inf)
-        if good.all() and len(np.unique(nearest)) == len(nearest):
+        # A clock of its own tells nothing of frames that lack; as many as frames are rather all of them.
+        partly = not own and len(values) != len(here) and _few_lack(np.where(good, nearest, -1))
+        if (good.all() or partly) and len(np.unique(nearest[good])) == good.sum():
             told = f"{how}, the first being the first frame's" if own else how
-            yield _Option(order[nearest].astype(np.int64), told, 4)
+            yield _Option(np.where(good, order[nearest], -1).astype(np.int64), told, 4)
             return
 
 
 def _shares(rows: Int64[np.ndarray, "F"]) -> bool:
     return bool((rows >= 0).mean() > _MOST_MISSING)
+
+
+def _all_used(rows: Int64[np.ndarray, "F"], labels: Labels) -> bool:
+    return len(np.unique(rows[rows >= 0])) == labels.count
 
 
 def _few_lack(rows: Int64[np.ndarray, "F"]) -> bool:
@@ -290,13 +298,13 @@ def _called(frames: ClipFrames, which: Int64[np.ndarray, "K"]) -> str:
     return ", ".join(frames.called(int(k)) for k in which[:3]) + (", …" if len(which) > 3 else "")
 
 
-def _refusal(frames: ClipFrames, labels: Labels, where: str, noun: str, named: _Option | None) -> str:
+def _refusal(frames: ClipFrames, labels: Labels, where: str, noun: str, part: _Option | None) -> str:
     start = f"{where} holds {labels.count} {noun}, but the clip has {len(frames)} frames"
-    if named is not None:
-        lacking = np.flatnonzero(named.rows < 0)
+    if part is not None:
+        lacking = np.flatnonzero(part.rows < 0)
         return (
-            f"{start}, and by their names {len(lacking)} of these have none ({_called(frames, lacking)}); "
-            "give one for each, or leave these frames out"
+            f"{start}, of which {len(lacking)} have none, {part.how} ({_called(frames, lacking)}); give one "
+            "for each, or leave these frames out"
         )
     kinds = f"named {labels.names[0]} and so on" if labels.names else "without names"
     if not labels.names and labels.numbers is not None:

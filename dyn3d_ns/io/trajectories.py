@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
 from dyn3d_ns.geometry.lenses import COEFFICIENTS, Lens
-from dyn3d_ns.io.camera_arrays import FORMATS, camera_archives, read_camera_arrays
+from dyn3d_ns.io.camera_arrays import camera_archives, read_camera_arrays
 from dyn3d_ns.io.camera_file import CameraFile
 from dyn3d_ns.io.colmap_models import colmap_files, colmap_folder, read_colmap
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
@@ -25,8 +25,8 @@ from dyn3d_ns.io.transforms_json import check_pose
 
 CameraFormat = Literal["auto", "tum", "kitti", "das3r", "colmap", "transforms", "npz"]
 KNOWN = (
-    "the folder of a COLMAP model, a transforms.json, a text file with 8 numbers a line (TUM, pred_traj.txt "
-    "of DAS3R and MonST3R) or 12 or 16 (KITTI: a matrix), or an .npz"
+    "a COLMAP model's folder, a transforms.json, text with 8 numbers a line (TUM, pred_traj.txt of DAS3R and "
+    "MonST3R) or 12 or 16 (KITTI), or an .npz"
 )
 _LARGEST = 1 << 28
 """Bytes that a text may have once it is unpacked."""
@@ -157,7 +157,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
         text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DamagedFileError(f"{path} cannot be read as text ({error}); give {KNOWN}. {FORMATS}") from error
+        raise DamagedFileError(f"{path} cannot be read as text ({error}); give {KNOWN}") from error
     return list(enumerate(text.splitlines(), start=1))
 
 

@@ -82,20 +82,18 @@ def test_a_few_frames_may_lack_one_and_it_is_told() -> None:
     found = rows(folder(names), labels)
     assert found[3] == found[13] == -1 and found[4] == 3 and found[12] == 11
     assert note(folder(names), labels) == "2 of 14 frames have none of the poses (f3.png, f13.png)"
-    with pytest.raises(
-        DatasetError, match=r"by their names 8 of these have none \(f6.png, f7.png, f8.png, …"
-    ):
+    with pytest.raises(DatasetError, match=r"8 have none, by name \(f6.png, f7.png, f8.png, …"):
         rows(folder(names), named(names[:6]))
 
 
 def test_names_that_agree_for_some_frames_only_are_no_order() -> None:
     frames = folder([f"f{i + 1}.png" for i in range(COUNT)])
-    with pytest.raises(DatasetError, match="by their names"):
+    with pytest.raises(DatasetError, match="4 have none, by name"):
         rows(frames, named([f"f{i + 5}.png" for i in range(COUNT)]))
     with pytest.raises(DatasetError, match="neither names nor numbers tell"):
         rows(frames, named([f"image{i + 5}.png" for i in range(COUNT)]))
     # Frames are renamed from 1 to 0 or the first was lost: nobody knows.
-    with pytest.raises(DatasetError, match="by their names 1 of these"):
+    with pytest.raises(DatasetError, match="1 have none, by name"):
         rows(frames, named([f"f{i}.png" for i in range(COUNT)]))
 
 
@@ -111,8 +109,13 @@ def test_frames_that_were_taken_out_of_a_video(first: int) -> None:
 
 def test_one_that_is_missing_tells_where_a_video_is_counted_from_if_the_last_does() -> None:
     assert rows(VIDEO, stamped([i + 1 for i in ALL if i != 5])) == [0, 1, 2, 3, 4, -1, *range(5, 13)]
-    with pytest.raises(DatasetError, match="counted from 0 or by number, counted from 1"):
-        rows(VIDEO, stamped(ALL[1:]))
+    for labels in (stamped(ALL[1:]), named(list(OWN[1:]))):
+        with pytest.raises(DatasetError, match="may be those of the clip's frames by .* or by number"):
+            rows(VIDEO, labels)
+    with pytest.raises(DatasetError, match=r"7 have none, by number, counted from 0 \(frame 1, frame 3, "):
+        rows(VIDEO, stamped(ALL[::2]))
+    seconds = np.arange(2, COUNT) / 24
+    assert rows(VIDEO, stamped(seconds)) == [-1, -1, *range(12)]
 
 
 def test_poses_of_the_clips_own_frames() -> None:

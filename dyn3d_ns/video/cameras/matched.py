@@ -65,7 +65,7 @@ def match_cameras(frames: ClipFrames, size: tuple[int, int], given: GivenCameras
     Ks, scaled = brought_to(chosen, size)
     notes.append(scaled)
     if not known.all():
-        notes[-2] += ": theirs are interpolated between the neighbours'"
+        notes[-2] += ": theirs are found from the frames before and after"
     Ks, undos = without_lens(chosen, Ks, size)
     if any(undo is not None for undo in undos):
         _check_focal(given)

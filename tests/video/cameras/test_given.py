@@ -148,7 +148,7 @@ def test_frames_without_a_pose_get_one_from_their_neighbours(tmp_path: Path, tru
     np.testing.assert_allclose(found.camera_to_worlds[5, :3, 3], between, atol=1e-6)
     np.testing.assert_allclose(found.camera_to_worlds[6], truth.poses[6], atol=1e-6)
     assert notes == [
-        "1 of 12 frames have none of the poses (frame 5): theirs are interpolated between the neighbours'"
+        "1 of 12 frames have none of the poses (frame 5): theirs are found from the frames before and after"
     ]
 
 
