@@ -16,7 +16,7 @@ from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 
 def read_png(path: Path, mode: str | None, stage: str = "frames") -> np.ndarray:
-    """Read an image in one of Pillow's modes; None keeps palette indices and 16 bits as they are.
+    """Read an image in one of Pillow's modes of 8 bits; None keeps palette indices and 16 bits as they are.
 
     Raises:
         MissingFileError: there is no such file; the message names the stage that writes it.
@@ -24,12 +24,14 @@ def read_png(path: Path, mode: str | None, stage: str = "frames") -> np.ndarray:
     """
     from PIL import Image
 
+    from dyn3d_ns.io.images import UNREADABLE, to_8_bits
+
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; run the stage `{stage}` first")
     try:
         with Image.open(path) as image:
-            return np.array(image if mode is None else image.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:
+            return np.array(image) if mode is None else to_8_bits(image, mode)
+    except UNREADABLE as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); delete it and run again"
         ) from error

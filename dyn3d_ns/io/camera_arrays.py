@@ -29,8 +29,8 @@ _NUMBERS = ("frame_ids", "frames", "tstamps", "timestamps")
 _READ = {*TO_WORLD, *FROM_WORLD, *_OWN, *_INTRINSICS, *_NAMES, *_NUMBERS}
 FORMATS = (
     f"cameras are read from an .npz with {', '.join(TO_WORLD)}, or poses beside intrinsics (camera to "
-    f"world), or {', '.join(FROM_WORLD)} (world to camera), [F, 4, 4] or [F, 3, 4], and {', '.join(_INTRINSICS)}, "
-    "[3, 3] or [F, 3, 3]"
+    f"world), or {', '.join(FROM_WORLD)} (world to camera), [F, 4, 4] or [F, 3, 4], and "
+    f"{', '.join(_INTRINSICS)}, [3, 3] or [F, 3, 3]"
 )
 
 

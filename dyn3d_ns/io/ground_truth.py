@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
 from dyn3d_ns.io.intrinsics import matrix_of, pinhole_of
-from dyn3d_ns.io.recognised import number_of
+from dyn3d_ns.io.masks import MaskFiles
+from dyn3d_ns.io.recognised import files_in, number_of
 from dyn3d_ns.io.transforms_json import Frame, find_transforms, read_transforms
 
 KINDS = {
@@ -101,7 +103,7 @@ class SintelTruth:
             raise MissingFileError(f"{root} holds {asked}; give one with --sequence: {', '.join(names)}")
         files = {}
         for kind in present:
-            found = sorted((root / kind / sequence).glob(f"*{KINDS[kind]}"))
+            found = files_in(root / kind / sequence, (KINDS[kind],))
             if found:
                 files[kind] = found
         return cls(root, sequence, files, _davis(folder, sequence))
@@ -149,15 +151,19 @@ class SintelTruth:
 
     def moving(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read where a frame moves."""
-        return read_png(self.files["dynamic_label_perfect"][frame], "L") > 127
+        return self._masks["dynamic_label_perfect"].on(frame)
 
     def hidden(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read which pixels of a frame are hidden in the next."""
-        return read_png(self.files["occlusions"][frame], "L") > 127
+        return self._masks["occlusions"].on(frame)
 
     def invalid(self, frame: int) -> Bool[np.ndarray, "H W"]:
         """Read which pixels of a frame have no true depth and flow."""
-        return read_png(self.files["invalid"][frame], "L") > 127
+        return self._masks["invalid"].on(frame)
+
+    @cached_property
+    def _masks(self) -> dict[str, MaskFiles]:
+        return {kind: MaskFiles(files) for kind, files in self.files.items() if KINDS[kind] == ".png"}
 
     def places(self, kind: str) -> dict[int, int]:
         """Return where the files of a kind stand in their list, by the number in their names.
@@ -173,7 +179,7 @@ def _davis(folder: Path, sequence: str) -> list[Path]:
     base = folder / "Annotations" / "480p"
     for name in (sequence, sequence.rsplit("_", 1)[0]):
         if (base / name).is_dir():
-            return sorted((base / name).glob("*.png"))
+            return files_in(base / name, (".png",))
     return []
 
 

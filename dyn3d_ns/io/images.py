@@ -6,10 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no whole image, and :func:`to_8_bits` for pixels without a scale."""
+_DEEP = 1 << 16
 
 
 def read_image(path: Path, alpha: bool) -> UInt8[np.ndarray, "H W C"]:
@@ -18,12 +22,50 @@ def read_image(path: Path, alpha: bool) -> UInt8[np.ndarray, "H W C"]:
         raise MissingFileError(f"image {path} does not exist; it was there when the dataset was read")
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                # Pillow's own conversion clips 16-bit grey instead of scaling it.
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # noqa: PLW2901
-            return np.array(image.convert("RGBA" if alpha else "RGB"))
-    except (OSError, SyntaxError) as error:
+            return to_8_bits(image, "RGBA" if alpha else "RGB")
+    except UNREADABLE as error:
         raise DamagedFileError(f"{path} cannot be decoded ({error}); restore it from the original") from error
+
+
+def to_8_bits(image: Image.Image, mode: str, bits: int = 16) -> UInt8[np.ndarray, "H W *c"]:
+    """Decode an opened image to one of Pillow's modes of 8 bits.
+
+    Args:
+        image: Of any mode; of 16 bits a channel the upper 8 are taken, which Pillow itself does for colours,
+            while it cuts grey values off at 255.
+        mode: L, RGB or RGBA (straight alpha).
+        bits: Bits that grey values of 16 bits use: cameras of 12 bits store up to 4095.
+
+    Raises:
+        ValueError: it holds floating-point numbers, or whole ones beyond 16 bits, whose range nobody states.
+    """
+    if is_deep_grey(image):
+        values = deep_grey(image)
+        image = Image.fromarray(np.minimum(values >> (bits - 8), 255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("it holds floating-point numbers, whose white is not stated: write 8 or 16 bits")
+    return np.array(image.convert(mode))
+
+
+def is_deep_grey(image: Image.Image) -> bool:
+    """Tell whether an opened image is grey with more than 8 bits of whole numbers."""
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def deep_grey(image: Image.Image) -> UInt16[np.ndarray, "H W"]:
+    """Decode grey values of more than 8 bits.
+
+    Raises:
+        ValueError: some are negative, or need more than 16 bits.
+    """
+    # Pillow before 10.3 opens 16-bit grey PNGs as 32 bits.
+    values = np.asarray(image)
+    if image.mode == "I" and values.size and not (values.min() >= 0 and values.max() < _DEEP):
+        raise ValueError(
+            f"it holds whole numbers from {values.min()} to {values.max()}, whose white is not stated: write "
+            "8 or 16 bits"
+        )
+    return values.astype(np.uint16)
 
 
 def resize_area(image: UInt8[np.ndarray, "H W C"], width: int, height: int) -> UInt8[np.ndarray, "H2 W2 C"]:

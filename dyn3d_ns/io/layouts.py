@@ -7,15 +7,18 @@ from pathlib import Path
 
 from dyn3d_ns.io.clip.folder import recognise_clip
 from dyn3d_ns.io.colmap_models import recognise_colmap
+from dyn3d_ns.io.colors import colors_of
 from dyn3d_ns.io.dynamic_scene.recognise import recognise_dynamic_scene, recognise_poses_bounds
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import recognise_transforms
-from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, images_in
+from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, image_size, videos_in
 from dyn3d_ns.io.recordings.opening import recognise_recording
 from dyn3d_ns.io.sequences import recognise_davis, recognise_sintel
+from dyn3d_ns.io.series import picture_series
 from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
+from dyn3d_ns.io.video_stream import picture_stream, stated_frames
 
 UNKNOWN = "unknown"
 """Layout of a folder that is nothing that is known."""
@@ -60,10 +63,17 @@ def _video(path: Path) -> Recognised:
     facts = {"size": f"{path.stat().st_size / 2**20:.1f} MB"}
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
+            stream, note = picture_stream(container)
+            if stream is None:
+                return Recognised("video that cannot be read", facts, ["a video stream"])
             facts["image size"] = f"{stream.width}x{stream.height}"
-            facts["frames"] = str(stream.frames or "not stated")
+            facts["frames"] = str(stated_frames(stream) or "not stated")
             facts["frames per second"] = f"{float(stream.average_rate or 0):.4g}"
+            if note is not None:
+                facts["tracks"] = note
+            colors = colors_of(stream.codec_context)
+            if colors is not None:
+                facts["colours"] = f"{colors.name}, converted to BT.709 when it is read"
     except (av_error.FFmpegError, ValueError, IndexError) as error:
         return Recognised("video that cannot be read", facts, [f"a readable video stream ({error})"])
     return Recognised("video", facts, use=[f"dyn3d process {shell_word(path)} OUT"])
@@ -92,7 +102,7 @@ def _training_of(config: Path) -> Recognised:
 
 
 def _multi_video(path: Path) -> Recognised | None:
-    videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    videos = videos_in(path)
     if len(videos) < 2:
         return None
     use = [f"dyn3d process {shell_word(p)} OUT" for p in videos[:5]]
@@ -101,9 +111,14 @@ def _multi_video(path: Path) -> Recognised | None:
 
 def _frames(path: Path) -> Recognised | None:
     for folder in (path, path / "rgb"):
-        images = images_in(folder)
+        try:
+            images, note = picture_series(folder)
+        except DatasetError as error:
+            return Recognised("folder of images", {"frames": str(error)})
         if images:
             facts = {"frames": str(len(images)), "first": images[0].name, "image size": image_size(images[0])}
+            if note is not None:
+                facts["left out"] = note
             return Recognised("folder of images", facts, use=[f"dyn3d process {shell_word(folder)} OUT"])
     return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+_ORIENTATION = 0x0112
+"""EXIF's tag."""
 
 
 @dataclass
@@ -28,11 +32,25 @@ class Recognised:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the images of a folder in the natural order of their names; none if it is no folder."""
+    """List the images of a folder in natural order; none if it is no folder. Hidden files are none."""
+    return files_in(folder, IMAGE_SUFFIXES)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """List the videos of a folder in natural order; none if it is no folder. Hidden files are none."""
+    return files_in(folder, VIDEO_SUFFIXES)
+
+
+def files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """List the files of a folder with one of the endings, in natural order; none if it is no folder.
+
+    Hidden files, such as the ``._`` files that macOS leaves beside others, are none.
+    """
     if not folder.is_dir():
         return []
-    found = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    return sorted(found, key=natural_order)
+    kept = tuple(suffixes)
+    found = (p for p in folder.iterdir() if p.suffix.lower() in kept and not p.name.startswith("."))
+    return sorted((p for p in found if p.is_file()), key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:
@@ -60,6 +78,8 @@ def image_size(image: Path) -> str:
 def image_sizes(images: list[Path]) -> tuple[int, int]:
     """Return width and height that all images share; only their headers are read.
 
+    Pixels count as they are stored, as for COLMAP and Nerfstudio; images that EXIF turns are told.
+
     Raises:
         DamagedFileError: one cannot be read.
         ImageSizeError: they differ.
@@ -67,10 +87,14 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
     from PIL import Image
 
     first: tuple[int, int] | None = None
+    turned: list[Path] = []
     for path in images:
         try:
             with Image.open(path) as file:
                 size = file.size
+                # Pillow decodes a whole PNG to look for EXIF.
+                if file.format != "PNG" and file.getexif().get(_ORIENTATION, 1) != 1:
+                    turned.append(path)
         except OSError as error:
             raise DamagedFileError(
                 f"{path} is not a readable image ({error}); restore it from the original"
@@ -81,6 +105,13 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
                 f"{path} is {size[0]}x{size[1]}, {images[0].name} {first[0]}x{first[1]}; the frames of a "
                 "video share one size: cut it where its size changes, or resize them"
             )
+    if turned:
+        print(
+            f"{turned[0]} ({len(turned)} of {len(images)} images) is turned by its EXIF data; its pixels are "
+            "taken as they are stored, as COLMAP and Nerfstudio take them: write the images upright if their "
+            "cameras and maps are for that",
+            file=sys.stderr,
+        )
     assert first is not None
     return first
 

@@ -15,6 +15,7 @@ from typing import Literal
 from dyn3d_ns.io.errors import DatasetError, MissingFileError
 from dyn3d_ns.io.ground_truth import KINDS
 from dyn3d_ns.io.recognised import Recognised, images_in, natural_order
+from dyn3d_ns.io.series import Series, picture_series
 from dyn3d_ns.io.shell import shell_word
 
 PREFIXES = ("davis:", "sintel:")
@@ -52,13 +53,19 @@ class Sequence(ABC):
 
     @property
     def frames(self) -> list[Path]:
-        """Images in the order of their numbers.
+        """Images in the order of their numbers; see :attr:`series` for errors."""
+        return self.series.images
+
+    @property
+    def series(self) -> Series:
+        """Images in the order of their numbers, and what was left out of the folder.
 
         Raises:
             MissingFileError: there are none.
+            DatasetError: it is not plain which images they are.
         """
-        found = sorted(images_in(self.folder), key=natural_order)
-        if not found:
+        found = picture_series(self.folder)
+        if not found.images:
             raise MissingFileError(f"{self.folder} holds no image; it is to hold the frames of {self.name}")
         return found
 
@@ -82,7 +89,7 @@ class DavisSequence(Sequence):
     @property
     def annotations(self) -> list[Path]:
         """Palette images of object ids, in the order of their numbers."""
-        return sorted(images_in(self.root / "Annotations" / self.variant / self.name), key=natural_order)
+        return images_in(self.root / "Annotations" / self.variant / self.name)
 
 
 @dataclass(frozen=True)

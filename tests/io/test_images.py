@@ -22,6 +22,16 @@ def test_modes_become_rgb_or_rgba(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "grey16.png", alpha=False)[..., 1], rgba[..., 0])
 
 
+def test_deep_grey_in_32_bits_and_numbers_without_a_white(tmp_path):
+    grey = np.arange(0, 240, 12, dtype=np.int32).reshape(4, 5)
+    Image.fromarray(grey * 257).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", alpha=True)[..., 0], grey)
+    for values in (grey * 100000, grey - 1, (grey / 255).astype(np.float32)):
+        Image.fromarray(values).save(tmp_path / "b.tif")
+        with pytest.raises(DamagedFileError, match="b.tif cannot be decoded .*white is not stated"):
+            read_image(tmp_path / "b.tif", alpha=False)
+
+
 def test_damaged_images(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)).save(path)

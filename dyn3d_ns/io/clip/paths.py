@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dyn3d_ns.io.errors import MissingFileError
-from dyn3d_ns.io.recognised import natural_order
+from dyn3d_ns.io.recognised import files_in, natural_order
 
 STAGES: dict[str, str] = {
     "frames": "clip.json",
@@ -249,5 +249,4 @@ class ClipPaths:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    found = (path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    return sorted(found, key=natural_order)
+    return files_in(folder, (".png", ".jpg", ".jpeg"))

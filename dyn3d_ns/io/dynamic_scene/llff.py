@@ -14,18 +14,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
-from dyn3d_ns.io.arrays import read_npz, read_png
+from dyn3d_ns.io.arrays import read_npz
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.colmap_models import colmap_folder, read_colmap
 from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View, name_of
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.footage.files import by_number, check_proportion, read_array
-from dyn3d_ns.io.recognised import image_sizes, images_in, natural_order, number_of
+from dyn3d_ns.io.masks import MaskFiles
+from dyn3d_ns.io.recognised import image_sizes, images_in, number_of
 from dyn3d_ns.io.recordings.base import Calibration
 from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
-
-_MOVES = 1e-3 * 255
-"""Grey value of a motion mask from which a pixel moves."""
+from dyn3d_ns.io.series import picture_series
 
 
 def is_llff_scene(path: Path) -> bool:
@@ -59,7 +58,10 @@ class LlffScene(SceneFiles):
     @cached_property
     def frames(self) -> list[Path]:  # type: ignore[override]
         """Images in the order of their numbers."""
-        return sorted(images_in(self.root / "images"), key=natural_order)
+        found = picture_series(self.root / "images")
+        if found.note is not None:
+            print(found.note, file=sys.stderr)
+        return found.images
 
     def cameras(self) -> Cameras:
         """Read the poses, and intrinsics at the size that the images have."""
@@ -81,9 +83,17 @@ class LlffScene(SceneFiles):
         return np.array(found, dtype=np.float64)
 
     def mask(self, i: int) -> Bool[np.ndarray, "h w"] | None:
-        """Read `motion_masks/NNN.png`: what is not black moves."""
-        path = self._masks.get(self._number(i))
-        return None if path is None else read_png(path, "L", "masks") > _MOVES
+        """Read `motion_masks/NNN.png`: what is not black moves, of soft edges what is lighter than half."""
+        place = self._mask_places.get(self._number(i))
+        return None if place is None else self._mask_files.on(place)
+
+    @cached_property
+    def _mask_files(self) -> MaskFiles:
+        return MaskFiles(list(self._masks.values()))
+
+    @cached_property
+    def _mask_places(self) -> dict[int, int]:
+        return {number: place for place, number in enumerate(self._masks)}
 
     def flow(self, i: int, j: int) -> Flow | None:
         """Read `flow/NNN_fwd.npz` or `NNN_bwd.npz`, keys `flow` and `mask`."""

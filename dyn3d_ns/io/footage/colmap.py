@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
 from dyn3d_ns.geometry.lenses import Undistortion
-from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.camera_file import brought_to, without_lens
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.colmap_models import colmap_folder, read_colmap
@@ -18,6 +17,7 @@ from dyn3d_ns.io.errors import DatasetError, MissingFileError, UnsafePathError
 from dyn3d_ns.io.footage.base import Footage, Prior
 from dyn3d_ns.io.footage.files import check_aspect, checked_cameras
 from dyn3d_ns.io.footage.undistorted import undistorted_images
+from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, image_sizes, images_in, natural_order
 
 _MASKS = "masks"
@@ -92,8 +92,12 @@ class ColmapFootage(Footage):
         return frozenset({"dynamic_mask", "motion"} if self._masks else ())
 
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
-        """Read where the mask of image i is 0."""
-        return read_png(self._masks[i], "L", "masks") == 0
+        """Read where the mask of image i is 0, or of black and white masks below half."""
+        return ~self._mask_files.on(i)
+
+    @cached_property
+    def _mask_files(self) -> MaskFiles:
+        return MaskFiles(self._masks)
 
     def points(self, middle: int) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Return the model's points."""
@@ -152,5 +156,5 @@ class ColmapFootage(Footage):
 
     def _mask_of(self, name: str) -> Path | None:
         plain = self.root / _MASKS / name
-        tried = [plain.with_name(f"{plain.name}.png"), plain.with_suffix(".png"), plain]
-        return next((p for p in tried if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), None)
+        tried = [p for s in IMAGE_SUFFIXES for p in (plain.with_name(plain.name + s), plain.with_suffix(s))]
+        return next((path for path in tried if path.is_file()), None)

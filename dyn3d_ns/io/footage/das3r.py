@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.camera_file import brought_to
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
@@ -27,6 +26,7 @@ from dyn3d_ns.io.footage.files import (
     read_probability,
 )
 from dyn3d_ns.io.frame_matching import ClipFrames, match_frames
+from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.recognised import image_sizes, images_in, natural_order, number_of
 from dyn3d_ns.io.trajectories import read_cameras
 
@@ -144,7 +144,7 @@ class Das3rFootage(Footage):
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Read the binary mask of frame i, or where the probability is above one half."""
         if self._files["masks"]:
-            return read_png(self._files["masks"][i], "L", "masks") > 127
+            return self._masks.on(i)
         return read_probability(self._files["motion"][i]) > _CERTAIN
 
     def motion(self, i: int) -> Float32[np.ndarray, "h w"]:
@@ -165,6 +165,10 @@ class Das3rFootage(Footage):
                 )
             known &= confidence > 0
         return np.where(known, depth, 0).astype(np.float32)
+
+    @cached_property
+    def _masks(self) -> MaskFiles:
+        return MaskFiles(self._files["masks"])
 
     @property
     def _map_sizes(self) -> Float64[np.ndarray, "F 2"] | None:

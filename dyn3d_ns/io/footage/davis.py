@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -9,11 +10,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from dyn3d_ns.io.arrays import ids_of, read_png
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Footage, Prior, Truth
 from dyn3d_ns.io.footage.files import check_aspect
 from dyn3d_ns.io.footage.sequence import SequenceFootage
+from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.sequences import DavisSequence
 
 DavisMasks = Literal["auto", "annotations", "estimated", "none"]
@@ -78,7 +79,15 @@ class DavisFootage(SequenceFootage):
 
     def true_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Read where frame i is annotated: any id but 0."""
-        return ids_of(read_png(self._annotations[i], None, "masks")) > 0
+        return self._masks.ids(i) > 0
+
+    @cached_property
+    def _masks(self) -> MaskFiles:
+        """The annotations, read by one rule: palettes, ids, or black and white with soft edges."""
+        masks = MaskFiles(self._annotations)
+        if masks.note is not None:
+            print(masks.note, file=sys.stderr)
+        return masks
 
     @cached_property
     def _annotations(self) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,10 @@ class SequenceFootage(Footage):
     @cached_property
     def frames(self) -> list[Path]:  # type: ignore[override]
         """Images of the dataset."""
-        return self.sequence.frames
+        found = self.sequence.series
+        if found.note is not None:
+            print(found.note, file=sys.stderr)
+        return found.images
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:

@@ -26,6 +26,7 @@ from dyn3d_ns.io.footage.files import (
 )
 from dyn3d_ns.io.footage.undistorted import undistorted_images
 from dyn3d_ns.io.intrinsics import matrix_of, merged, pinhole_of, read_intrinsics
+from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import image_sizes, natural_order
 from dyn3d_ns.io.transforms_json import FileIndex, check_pose, check_time, load_json
@@ -138,12 +139,18 @@ class TransformsFootage(Footage):
         return frozenset(found)
 
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
-        """Read where the mask of frame i is 0, or without masks where it moves more likely than not."""
+        """Read where the mask of frame i is 0 (of black and white masks: below half).
+
+        Without masks it is where the frame moves more likely than not.
+        """
         if not self._files["mask_path"]:
             return self.motion(i) > 0.5
-        mask = read_png(self._files["mask_path"][i], "L", "masks") == 0
-        undo = self._pinholes[1][i]
+        mask, undo = ~self._masks.on(i), self._pinholes[1][i]
         return mask if undo is None else undo.nearest(mask)
+
+    @cached_property
+    def _masks(self) -> MaskFiles:
+        return MaskFiles(self._files["mask_path"])
 
     def motion(self, i: int) -> Float32[np.ndarray, "h w"]:
         """Read how likely each pixel of frame i moves."""

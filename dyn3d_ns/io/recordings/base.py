@@ -27,6 +27,8 @@ class FrameReader(Protocol):
     """Frames per second; None where the files do not say."""
     sequential: bool
     """Whether a frame costs the decoding of those before it, as in a video."""
+    notes: tuple[str, ...]
+    """What is odd about the pictures but can be used, to follow the name of the file."""
 
     def frames_from(self, start: int) -> Generator[Decode, None, None]:
         """Come to one frame after another, from frame ``start`` on.

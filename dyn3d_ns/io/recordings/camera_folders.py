@@ -12,6 +12,7 @@ from dyn3d_ns.io.recordings.base import Calibration
 from dyn3d_ns.io.recordings.layout import Layout, counted, image_reader, in_natural_order
 from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
 from dyn3d_ns.io.recordings.readers import ImageFrames
+from dyn3d_ns.io.series import Series, picture_series
 
 
 class CameraFolders(Layout):
@@ -47,18 +48,25 @@ class CameraFolders(Layout):
         """List the camera's images; those of all cameras go by one order of names."""
         folder = self._folders[name]
         if planned is not None:
-            first = in_natural_order(images_in(folder))[0]
+            first = picture_series(folder).images[0]
             name_of = counted(first.stem)
             return ImageFrames(folder, lambda i: folder / f"{name_of(i)}{first.suffix}", planned)
-        by_stem = {path.stem: path for path in images_in(folder)}
+        by_stem = {path.stem: path for path in self._series[name].images}
+        note = self._series[name].note
+        if note is not None and not self.notes:
+            self.notes = (f"{note}; likewise in the folders of other cameras",)
         moments = [folder / stem for stem in self._stems]
         return image_reader(folder, name, moments, [by_stem.get(stem) for stem in self._stems])
 
     def length(self) -> str:
         """Return the number of images of the camera that has most."""
-        return str(len(self._stems))
+        return str(max(len(images_in(folder)) for folder in self._folders.values()))
+
+    @cached_property
+    def _series(self) -> dict[str, Series]:
+        return {name: picture_series(folder) for name, folder in self._folders.items()}
 
     @cached_property
     def _stems(self) -> list[str]:
-        stems = {path.stem for folder in self._folders.values() for path in images_in(folder)}
+        stems = {path.stem for series in self._series.values() for path in series.images}
         return [path.name for path in in_natural_order(Path(stem) for stem in stems)]

@@ -22,6 +22,8 @@ class Layout(ABC):
     """Cameras that have frames, in natural order."""
     poses_file: Path
     """What says where the cameras stand; it may be missing."""
+    notes: tuple[str, ...] = ()
+    """What was left out, a sentence each."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

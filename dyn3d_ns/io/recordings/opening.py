@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dyn3d_ns.geometry.cameras import scale_intrinsics
 from dyn3d_ns.io.errors import DatasetError, ImageSizeError, MissingFileError
-from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised
-from dyn3d_ns.io.recordings.base import Calibration, RecordedCamera, Recording
+from dyn3d_ns.io.recognised import VIDEO_SUFFIXES, Recognised, videos_in
+from dyn3d_ns.io.recordings.base import Calibration, FrameReader, RecordedCamera, Recording
 from dyn3d_ns.io.recordings.camera_folders import CameraFolders
 from dyn3d_ns.io.recordings.layout import Layout
 from dyn3d_ns.io.recordings.moment_folders import ColmapMoments, StreamRFFolders
@@ -76,6 +77,7 @@ def open_recording(
     size = _common_size(readers)
     cameras = tuple(RecordedCamera(n, _sized(n, calibrations[n], size), readers[n]) for n in kept)
     count, notes = _common_length(cameras)
+    notes += (*layout.notes, *_notes_of(readers))
     rate = _common_rate(cameras, count) if fps is None else fps
     return Recording(
         root, layout.title, cameras, size, rate, count, planned is not None, layout.points(), notes
@@ -94,7 +96,7 @@ def _layout_of(root: Path) -> Layout:
     layout = _find(root)
     if layout is not None:
         return layout
-    videos = [path for path in root.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = videos_in(root)
     if len(videos) == 1:
         raise NoRecordingError(
             f"{root} has one camera ({videos[0].name}); a recording needs the videos of two or more. For a "
@@ -121,6 +123,18 @@ def _require_two(root: Path, names: Sequence[str], kept: Sequence[str]) -> None:
 
 def _find(root: Path) -> Layout | None:
     return next((found for find in _LAYOUTS if (found := find(root)) is not None), None)
+
+
+def _notes_of(readers: dict[str, FrameReader]) -> list[str]:
+    """Return what is odd about the cameras' pictures, said once for all that have it."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for reader in readers.values():
+        for note in reader.notes:
+            names[note].append(reader.source.name)
+    return [
+        f"{found[0]}{f' (and {len(found) - 1} others)' if len(found) > 1 else ''} {note}"
+        for note, found in names.items()
+    ]
 
 
 def _common_size(readers: dict) -> tuple[int, int]:

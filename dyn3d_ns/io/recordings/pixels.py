@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, UInt8
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.errors import DatasetError
 
-_VERSION = 1
+_VERSION = 2
 """To be raised when the same options give other pixels."""
 
 

@@ -15,8 +15,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError, MissingFileError
-from dyn3d_ns.io.images import read_image
+from dyn3d_ns.io.images import UNREADABLE, read_image
 from dyn3d_ns.io.recordings.base import Decode
+from dyn3d_ns.io.video_stream import Pictures, picture_stream, shown_packets, stated_frames
 
 if TYPE_CHECKING:
     import av
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 """Last bytes of a file that is whole."""
-_FULL_CHROMA = 0x4 | 0x2000 | 0x4000 | 0x40000
-"""libswscale's BICUBIC, FULL_CHR_H_INT, FULL_CHR_H_INP and ACCURATE_RND; PyAV 17 names only the first."""
 _MEND = "restore it from the original, or leave the camera out with --drop-cameras"
 
 
@@ -42,7 +41,7 @@ class VideoFrames:
     sequential = True
 
     def __init__(self, path: Path) -> None:
-        """Read the header.
+        """Read the header, and the first frame, which tells how the pictures are turned and coloured.
 
         Raises:
             DamagedFileError: it is no video, or has no frame.
@@ -50,17 +49,22 @@ class VideoFrames:
         import av.error as av_error
 
         self.source = path
+        size, notes = (0, 0), []
         try:
             with closing(_open(path)) as container:
-                stream = _stream(container)
-                self.size = stream.width, stream.height
+                stream, note = _stream(container)
                 self.fps = float(stream.average_rate) if stream.average_rate else None
-                count = stream.frames or len(self._times)
+                stated = stated_frames(stream)
+                count = stated if stated and stated == stream.frames else len(self._times)
+                pictures, first = Pictures(stream, full_chroma=True), next(container.decode(stream), None)
+                if first is not None:
+                    size = pictures.size(first)
+                    notes = ([] if note is None else [note]) + pictures.notes(first)
         except (av_error.FFmpegError, ValueError, IndexError) as error:
             raise DamagedFileError(f"{path} is not a readable video ({error}); {_MEND}") from error
-        if count == 0 or 0 in self.size:
+        if count == 0 or 0 in size:
             raise DamagedFileError(f"{path} is a video without a frame; {_MEND}")
-        self.num_frames = count
+        self.size, self.num_frames, self.notes = size, count, tuple(notes)
         self._stamp = stamp_of(path)
 
     def frames_from(self, start: int) -> Generator[Decode, None, None]:
@@ -73,8 +77,10 @@ class VideoFrames:
 
         try:
             with closing(_open(self.source)) as container:
-                for frame in self._decoded(container, start):
-                    yield partial(full_chroma_rgb, frame)
+                stream, _ = _stream(container)
+                pictures = Pictures(stream, full_chroma=True)
+                for frame in self._decoded(container, stream, start):
+                    yield partial(pictures.rgb, frame)
         except (av_error.FFmpegError, ValueError, IndexError) as error:
             raise DamagedFileError(f"{self.source} cannot be decoded on ({error}); {_MEND}") from error
 
@@ -94,11 +100,10 @@ class VideoFrames:
     def _times(self) -> list[int | None]:
         """Times of all frames in the order in which they are shown, without decoding one."""
         with closing(_open(self.source)) as container:
-            times = [packet.pts for packet in container.demux(_stream(container)) if packet.size]
+            times = [packet.pts for packet in shown_packets(container, _stream(container)[0])]
         return times if None in times else sorted(times)  # type: ignore[type-var]
 
-    def _decoded(self, container: InputContainer, start: int) -> Iterator[av.VideoFrame]:
-        stream = _stream(container)
+    def _decoded(self, container: InputContainer, stream: VideoStream, start: int) -> Iterator[av.VideoFrame]:
         first = self._times[start] if 0 < start < len(self._times) else None
         if first is not None:
             container.seek(first, stream=stream)
@@ -121,27 +126,13 @@ def _open(path: Path) -> InputContainer:
     return av.open(str(path))
 
 
-def _stream(container: InputContainer) -> VideoStream:
-    """Return the video stream, set to one thread: there is a decoder a camera."""
-    stream = container.streams.video[0]
+def _stream(container: InputContainer) -> tuple[VideoStream, str | None]:
+    """Return the video track, set to one thread: there is a decoder a camera; and what others there are."""
+    stream, note = picture_stream(container)
+    if stream is None:
+        raise IndexError("it has no video track")
     stream.codec_context.thread_count = 1
-    return stream
-
-
-def full_chroma_rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """Convert a decoded frame to RGB with chroma interpolated, and rounded rather than cut off.
-
-    The fast default repeats coarse chroma and darkens by 1/255: 3 dB of noise that no scene explains. Chroma
-    of 4:2:0 counts as centred between its pixels, as encoders fed from RGB and fast decoders have it.
-    """
-    from av import VideoFrame
-
-    if frame.format.name in ("yuv420p", "yuvj420p"):
-        # H.264 that names no place decodes as "left", which costs 2 dB; a new frame has no place to go by.
-        centred = VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
-        centred.colorspace, centred.color_range = frame.colorspace, frame.color_range
-        frame = centred
-    return frame.reformat(format="rgb24", interpolation=_FULL_CHROMA).to_ndarray()
+    return stream, note
 
 
 class ImageFrames:
@@ -149,6 +140,7 @@ class ImageFrames:
 
     sequential = False
     fps = None
+    notes = ()
 
     def __init__(self, source: Path, path_of: Callable[[int], Path], num_frames: int) -> None:
         """Read the first one's header.
@@ -169,7 +161,7 @@ class ImageFrames:
         try:
             with Image.open(first) as image:
                 self.size: tuple[int, int] = image.size
-        except OSError as error:
+        except UNREADABLE as error:
             raise DamagedFileError(f"{first} is not a readable image ({error}); {_MEND}") from error
 
     def frames_from(self, start: int) -> Generator[Decode, None, None]:

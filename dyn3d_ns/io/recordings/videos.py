@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.io.recognised import VIDEO_SUFFIXES
+from dyn3d_ns.io.recognised import videos_in
 from dyn3d_ns.io.recordings.base import Calibration
-from dyn3d_ns.io.recordings.layout import Layout, in_natural_order, one_a_name
+from dyn3d_ns.io.recordings.layout import Layout, one_a_name
 from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
 from dyn3d_ns.io.recordings.readers import VideoFrames
 
@@ -17,8 +17,11 @@ from dyn3d_ns.io.recordings.readers import VideoFrames
 class VideoLayout(Layout):
     """A video a camera; numbers may have gaps."""
 
-    def __init__(self, root: Path, videos: list[Path]) -> None:
+    def __init__(self, root: Path, videos: list[Path], others: Sequence[Path] = ()) -> None:
         super().__init__(root)
+        if others:
+            left = ", ".join(path.name for path in others[:3]) + (", …" if len(others) > 3 else "")
+            self.notes = (f"{root} holds {len(videos)} videos named for cameras; left out: {left}",)
         self.poses_file = root / "poses_bounds.npy"
         self._videos = videos
         self.names = [path.stem for path in videos]
@@ -28,11 +31,12 @@ class VideoLayout(Layout):
     @classmethod
     def find(cls, root: Path) -> VideoLayout | None:
         """Recognise the layout; None if it is another one."""
-        videos = in_natural_order(p for p in root.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-        named = all(re.fullmatch(r"cam\D?\d+", path.stem) for path in videos)
-        if len(videos) < 2 or not (named or (root / "poses_bounds.npy").is_file()):
+        there = videos_in(root)
+        named = [path for path in there if re.fullmatch(r"cam\D?\d+", path.stem)]
+        videos = named if len(named) > 1 else there
+        if len(videos) < 2 or not (len(named) == len(there) or (root / "poses_bounds.npy").is_file()):
             return None
-        return cls(root, videos)
+        return cls(root, videos, [path for path in there if path not in videos])
 
     def calibrations(self, dropped: Sequence[str]) -> dict[str, Calibration]:
         """Read poses_bounds.npy."""

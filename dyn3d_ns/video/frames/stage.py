@@ -66,7 +66,10 @@ class FramesStage(Stage):
         kept, size, repeated = self._extract(source, None if in_place else part, report)
         for text in source.notes:
             if in_place:
-                raise StageError(f"{text}; remove what is damaged from {self.source}")
+                raise StageError(
+                    f"{text}; the result's own frames are read as they stand: remove or convert these, or "
+                    "give the folder that they came from"
+                )
             report.note(text)
         if len(kept) < 2:
             raise StageError(f"{self.source} gives {len(kept)} frame(s); a clip needs at least 2")

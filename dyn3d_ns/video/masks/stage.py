@@ -64,11 +64,8 @@ class MasksStage(Stage):
 
         assert self.settings.masks is not None
         clip = workspace.clip()
-        frames, codes, note = read_given(
-            self.settings.masks, workspace.clip_frames(), clip.width, clip.height
-        )
-        if note:
-            report.note(note)
+        folder, frames = self.settings.masks, workspace.clip_frames()
+        frames, codes = read_given(folder, frames, clip.width, clip.height, report.note)
         if clip.lens:
             report.note("masks are expected of the frames in rgb/, in which the lens is undone")
         return frames, [f"object {k}" for k in range(1, len(codes) + 1)]

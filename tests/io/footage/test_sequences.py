@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from footage_files import check_cameras, moving, posed, save, write_davis, write_sintel
+from PIL import Image
 
 from dyn3d_ns.cli.main import main
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError, PoseError
@@ -259,3 +261,26 @@ def test_process_knows_where_it_belongs(
 def test_variants_of_one_root_do_not_mix(davis: Path) -> None:
     sequence = find_davis(davis)
     assert replace(sequence, variant="1080p").clip != sequence.clip
+
+
+def test_annotations_with_soft_edges_and_images_that_are_turned(
+    davis: Path, truth: CardClip, capsys: pytest.CaptureFixture
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for i in range(4):
+        soft = cv2.GaussianBlur(moving(truth, i).astype(np.uint8) * 255, (5, 5), 0)
+        save(soft, davis / f"Annotations/480p/dog/{i:05d}.png")
+        path = davis / f"JPEGImages/480p/dog/{i:05d}.jpg"
+        with Image.open(path) as image:
+            image.save(path, exif=exif)
+        save(truth.images[i], davis / f"JPEGImages/480p/dog/{i:05d}_depth.png")
+    footage = DavisFootage(find_davis(davis))
+    assert [path.name for path in footage.frames] == [f"{i:05d}.jpg" for i in range(4)]
+    for i in range(4):
+        wrong = footage.dynamic_mask(i) != moving(truth, i)
+        assert wrong.mean() < 0.01, "the halo of the blur is no part of it"
+    told = capsys.readouterr().err
+    assert "soft edges" in told
+    assert "00000_depth.png … (4)" in told
+    assert "turned by its EXIF" in told

@@ -22,6 +22,7 @@ from recording_files import (
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError, MissingFileError, PoseError
 from dyn3d_ns.io.layouts import describe
 from dyn3d_ns.io.recordings.opening import open_recording
+from dyn3d_ns.io.video_stream import Pictures
 
 MEET_ROOM = Rig(names=("azure_3", "azure_7", "azure_10"))
 LAYOUTS: dict[str, tuple[Callable[[Path, Rig], Path], Rig]] = {
@@ -252,3 +253,31 @@ def test_a_recording_that_is_still_being_made(tmp_path: Path, layout: str) -> No
     assert recording.available() == 7, "half a file is no frame"
     last.write_bytes(whole)
     assert recording.available() == 8
+
+
+def test_a_video_that_is_no_camera_is_left_out_and_told(tmp_path: Path) -> None:
+    rig = Rig()
+    write_videos(tmp_path, rig)
+    rig.write_video(tmp_path / "preview.mp4", 0)
+    (tmp_path / f"._{rig.names[0]}.mp4").write_bytes(b"\0\5")
+    recording = open_recording(tmp_path)
+    assert [camera.name for camera in recording.cameras] == list(rig.names)
+    assert "left out: preview.mp4" in recording.notes[0]
+
+
+def test_depth_beside_a_cameras_images_is_no_moment(tmp_path: Path) -> None:
+    rig = Rig()
+    write_camera_folders(tmp_path, rig)
+    for name in rig.names:
+        for frame in range(rig.frames):
+            rig.write_image(tmp_path / name / f"images/{frame:04d}_depth.png", 0, frame)
+    recording = open_recording(tmp_path)
+    assert recording.num_frames == rig.frames
+    assert "0000_depth.png" in recording.notes[0]
+    assert len(recording.notes) == 1
+
+
+def test_odd_colours_of_all_cameras_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pictures, "notes", lambda pictures, frame: ["is HDR"])
+    recording = open_recording(write_videos(tmp_path, Rig()))
+    assert recording.notes == (f"cam00.mp4 (and {len(Rig().names) - 1} others) is HDR",)

@@ -19,10 +19,10 @@ from recording_files import Rig, write_camera_folders, write_videos
 from recording_files import make_pool as make
 
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
-from dyn3d_ns.io.recordings import readers
 from dyn3d_ns.io.recordings.pixels import PixelMap
 from dyn3d_ns.io.recordings.pool import camera_of
 from dyn3d_ns.io.recordings.store import FrameStore
+from dyn3d_ns.io.video_stream import Pictures
 
 RIG = Rig(frames=24)
 
@@ -37,15 +37,15 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Count the frames that are converted, by their colours."""
     counts: Counter = Counter()
-    convert = readers.full_chroma_rgb
+    convert = Pictures.rgb
 
-    def count(frame):
-        image = convert(frame)
+    def count(pictures, frame):
+        image = convert(pictures, frame)
         red, green = image.reshape(-1, 3).mean(0)[:2]
         counts[round((red - 40) / 20), round((green - 30) / 4)] += 1
         return image
 
-    monkeypatch.setattr(readers, "full_chroma_rgb", count)
+    monkeypatch.setattr(Pictures, "rgb", count)
     return counts
 
 

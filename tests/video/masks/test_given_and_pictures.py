@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.io.errors import DatasetError, StageError
+from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frame_matching import ClipFrames
 from dyn3d_ns.video.masks.given import read_given
 from dyn3d_ns.video.masks.pictures import SegmentationWriter, instance_colors, overlay
@@ -41,7 +41,7 @@ def write_codes(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["npy", "color", "16 bits", "palette", "binary"])
 def test_formats_of_given_masks(tmp_path: Path, kind: str) -> None:
     write_codes(tmp_path / "masks", kind)
-    frames, codes, _ = read_given(tmp_path / "masks", ClipFrames.counted(2), 8, 6)
+    frames, codes = read_given(tmp_path / "masks", ClipFrames.counted(2), 8, 6)
     first, second = list(frames)
     assert codes == [3, 300 if kind not in ("binary", "palette") else 255]
     assert first[2, 2] == 1
@@ -73,7 +73,7 @@ def test_damaged_masks_are_named(tmp_path: Path, break_it, message: str) -> None
     break_it(tmp_path / "masks")
     with pytest.raises(DatasetError, match=message):
         read_given(tmp_path / "masks", ClipFrames.counted(2), 8, 6)
-    with pytest.raises(StageError, match="is not a folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         read_given(tmp_path / "nothing", ClipFrames.counted(2), 8, 6)
 
 
