@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +81,7 @@ class DynamicObjectDataParser(DataParser):
             if points is None
             else ScenePoints(torch.from_numpy(points.xyz.copy()), torch.from_numpy(points.rgb.copy())),
             true_poses=torch.from_numpy(frames.poses[chosen]),
+            undistortions=[frames.undistortions[i] for i in chosen],
         )
         return DataparserOutputs(
             image_filenames=[frames.images[i] for i in chosen],
@@ -115,7 +117,10 @@ class DynamicObjectDataParser(DataParser):
         root = Path(self.config.data)
         files = [read_transforms(path, root, label) for label, path in find_transforms(root)]
         c = self.config
-        return assemble_scene(files, c.t_obs, c.fps, c.hold_out_cameras)
+        scene, timeline = assemble_scene(files, c.t_obs, c.fps, c.hold_out_cameras)
+        if note := scene.lens_note():
+            print(f"{root}: lens {note}", file=sys.stderr)
+        return scene, timeline
 
     @cached_property
     def _has_alpha(self) -> bool:

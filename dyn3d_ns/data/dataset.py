@@ -12,6 +12,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from rich.progress import track
 
+from dyn3d_ns.io.errors import ImageSizeError
 from dyn3d_ns.io.images import read_image, resize_area
 from dyn3d_ns.io.scene_metadata import scene_of
 
@@ -19,9 +20,10 @@ from dyn3d_ns.io.scene_metadata import scene_of
 class DynamicDataset(InputDataset):
     """Images as 8-bit arrays with as many channels as the scene has: four if it has transparency.
 
-    Images larger than their cameras are area-averaged on premultiplied alpha. Decoded images stay in
-    memory up to ``max_cache_bytes``; later ones are decoded whenever they are asked for. A recording that
-    decodes its own images (``SceneMetadata.frames``) is asked for each, and nothing of it is kept here.
+    What a lens bends is undone as an image is decoded, at its full size. Images larger than their cameras
+    are area-averaged on premultiplied alpha. Decoded images stay in memory up to ``max_cache_bytes``; later
+    ones are decoded whenever they are asked for. A recording that decodes its own images
+    (``SceneMetadata.frames``) is asked for each, and nothing of it is kept here.
     """
 
     max_cache_bytes: float = float("inf")
@@ -33,9 +35,25 @@ class DynamicDataset(InputDataset):
         super().__init__(dataparser_outputs, scale_factor)
         scene = scene_of(dataparser_outputs.metadata)
         self.has_alpha, self.frames = scene.has_alpha, scene.frames
+        self._undistortions = scene.undistortions or [None] * len(self)
         self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
         self._decoded: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
+
+    def require_one_size(self, who: str) -> None:
+        """Refuse images of several sizes, for who cannot do with them.
+
+        Raises:
+            ImageSizeError: there are such.
+        """
+        other = next((i for i, size in enumerate(self._sizes) if size != self._sizes[0]), None)
+        if other is not None:
+            (w, h), (width, height) = self._sizes[0], self._sizes[other]
+            names = self._dataparser_outputs.image_filenames
+            raise ImageSizeError(
+                f"{who} takes images of one size, but {names[0]} trains at {w}x{h} and {names[other]} at "
+                f"{width}x{height}; make them of one size, or train dyn3d-velocity, which takes any"
+            )
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "H W C"]:
         """Return an image; the array is shared with the cache and must not be written to."""
@@ -43,10 +61,9 @@ class DynamicDataset(InputDataset):
             return resize_area(self.frames.image(image_idx), *self._sizes[image_idx])
         image = self._decoded.get(image_idx)
         if image is None:
-            image = resize_area(
-                read_image(self._dataparser_outputs.image_filenames[image_idx], self.has_alpha),
-                *self._sizes[image_idx],
-            )
+            image = read_image(self._dataparser_outputs.image_filenames[image_idx], self.has_alpha)
+            undo = self._undistortions[image_idx]
+            image = resize_area(image if undo is None else undo.colors(image), *self._sizes[image_idx])
             if self.may_keep(image.nbytes):
                 self._decoded[image_idx] = image
         return image

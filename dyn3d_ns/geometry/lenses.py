@@ -194,7 +194,8 @@ def _fits(
     corner = np.array(size, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         # A hair wider than the centres of the outermost pixels, for rounding.
-        good = ((seen >= HALF_PIXEL - 1e-6) & (seen <= corner - HALF_PIXEL + 1e-6)).all((1, 2))
+        inside = (seen >= HALF_PIXEL - 1e-6) & (seen <= corner - HALF_PIXEL + 1e-6)
+        good: np.ndarray = np.all(inside, axis=(1, 2))
         if radius is not None:
             good &= (np.linalg.norm(seen - corner / 2, axis=-1) <= radius).all(1)
         outwards, of_lens = (np.diff(np.linalg.norm(p - K[:2, 2], axis=-1), axis=0) for p in (pixels, seen))

@@ -12,7 +12,9 @@ from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
+from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of, same_proportion
 from dyn3d_ns.io.recognised import Recognised, read_object
 from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.transforms_json import Frame, TransformsFile, find_transforms, read_transforms
@@ -29,7 +31,19 @@ class SceneFrames(NamedTuple):
     sources: list[str]
     camera_ids: Int64[np.ndarray, "N"]
     intrinsics: Float64[np.ndarray, "N 6"]
-    """fx, fy, cx, cy, width, height at full resolution."""
+    """fx, fy, cx, cy, width, height at full resolution, lenses undone."""
+    undistortions: list[Undistortion | None]
+    """How the lens of each image is undone; None where there is none."""
+
+    def lens_note(self) -> str | None:
+        """Say in one line which lenses are undone; None where there are none."""
+        bent = [str(undo.lens) for undo in self.undistortions if undo is not None]
+        if not bent:
+            return None
+        named = list(dict.fromkeys(bent))
+        others = f" and {len(named) - 1} others" if len(named) > 1 else ""
+        images = "all" if len(bent) == len(self.images) else f"{len(bent)} of {len(self.images)}"
+        return f"{named[0]}{others}, undone in {images} images as they are loaded"
 
 
 def assemble_scene(
@@ -63,7 +77,7 @@ def assemble_scene(
     splits = timeline.split_of(times.tolist(), training.tolist())
     keep = _first_of_each_view(camera_ids, times)
     _check_splits([splits[i] for i in keep], files)
-    intrinsics = _full_intrinsics([entries[i] for i in keep])
+    intrinsics, undistortions = _full_intrinsics([entries[i] for i in keep])
     scene = SceneFrames(
         images=[entries[i][1].image for i in keep],
         times=times[keep],
@@ -72,6 +86,7 @@ def assemble_scene(
         sources=[entries[i][0].label for i in keep],
         camera_ids=camera_ids[keep],
         intrinsics=intrinsics,
+        undistortions=undistortions,
     )
     return scene, timeline
 
@@ -113,22 +128,30 @@ def _check_splits(splits: list[Split], files: list[TransformsFile]) -> None:
         )
 
 
-def _full_intrinsics(entries: list[tuple[TransformsFile, Frame]]) -> Float64[np.ndarray, "N 6"]:
-    """Return fx, fy, cx, cy, width, height of every frame after checking the size of every image."""
+def _full_intrinsics(
+    entries: list[tuple[TransformsFile, Frame]],
+) -> tuple[Float64[np.ndarray, "N 6"], list[Undistortion | None]]:
+    """Return fx, fy, cx, cy, width, height of every frame, and how its lens is undone."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         sizes = list(pool.map(lambda entry: _image_size(entry[1].image), entries))
-    expected: dict[Path, tuple[int, int]] = {}
-    rows = []
+    first: dict[tuple[Path, Intrinsics], tuple[int, int]] = {}
+    rows, undistortions = [], []
     for (file, frame), (w, h) in zip(entries, sizes, strict=True):
-        stated = (file.intrinsics.w or w, file.intrinsics.h or h)
-        want = expected.setdefault(file.path, stated)
-        if (w, h) != want:
+        known = frame.intrinsics
+        want = first.setdefault((file.path, known), (w, h))
+        unlike = (w, h) != want if known.in_pixels else not same_proportion(want, (w, h))
+        if unlike and known.w is None and known.h is None:
             raise ImageSizeError(
-                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}; all images of "
-                "a file share one size: resize it, or correct `w`, `h` and the focal length in the file"
+                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}, the size of its "
+                "first image; resize it, or state `w`, `h` and the focal length of each frame in the file"
             )
-        rows.append((*file.intrinsics.resolve(w, h), w, h))
-    return np.array(rows, dtype=np.float64)
+        try:
+            pinhole, undo = pinhole_of(known, w, h)
+        except DatasetError as error:
+            raise type(error)(f"{frame.image} {error} in {file.path}") from error
+        rows.append((*pinhole, w, h))
+        undistortions.append(undo)
+    return np.array(rows, dtype=np.float64), undistortions
 
 
 def _image_size(path: Path) -> tuple[int, int]:
@@ -169,12 +192,13 @@ def recognise_transforms(path: Path) -> Recognised | None:
         facts = {"files": names, "frames": str(sum(_count_frames(p) for _, p in found))}
         return Recognised("transforms.json", facts, [str(error)], [command])
     splits = {split: scene.splits.count(split) for split in ("train", "interp", "future")}
-    width, height = scene.intrinsics[0, 4:].astype(int)
+    sizes = dict.fromkeys(f"{w:g}x{h:g}" for w, h in scene.intrinsics[:, 4:])
     points = [name for name in ("points3d.ply", "points3D.ply", "sparse_pc.ply") if (path / name).is_file()]
     facts = {
         "files": names,
         "images": str(len(scene.images)),
-        "image size": f"{width}x{height}",
+        "image size": ", ".join(list(sizes)[:4]) + (", …" if len(sizes) > 4 else ""),
+        "lens": scene.lens_note() or "pinhole",
         "cameras": str(len(set(scene.camera_ids.tolist()))),
         "times": f"{timeline.num_frames}, {timeline.frame_times[0]:.3g} to {timeline.frame_times[-1]:.3g}",
         "last observed time": f"{timeline.t_obs:.3g}",

@@ -6,7 +6,7 @@ there it lies whole under one key, next to the keys that Nerfstudio itself reads
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frame_source import FrameSource
 from dyn3d_ns.io.priors import PriorSource
@@ -57,6 +58,8 @@ class SceneMetadata:
     """Least and largest planar depth that the cameras see, in the scene's units; None where unknown."""
     frames: FrameSource | None = None
     """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
+    undistortions: Sequence[Undistortion | None] = ()
+    """How the lens of each image file is undone; empty where there are none. The cameras are pinholes."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the dictionary for ``DataparserOutputs``."""

@@ -226,7 +226,7 @@ def test_the_lens_of_colmap_is_undone_once(
 ) -> None:
     root = write_colmap(tmp_path, truth, lens="OPENCV")
     footage = open_footage(root)
-    assert "the lens of the images is undone: OPENCV (k1 0.1)" in capsys.readouterr().err
+    assert "the lens of 11 images is undone: OPENCV (k1 0.1)" in capsys.readouterr().err
     K = shift_pixel_centers(truth.K, HALF_PIXEL)
     undo = undistortion(Lens.named("OPENCV", {"k1": 0.1}), K, (truth.width, truth.height))
     assert undo is not None
@@ -268,6 +268,10 @@ def test_a_binary_model_that_is_cut_off(tmp_path: Path, truth: CardClip, name: s
         open_footage(root)
 
 
+HALF = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+"""From a first pixel centre at 0 to one at 0.5."""
+
+
 def test_transforms(tmp_path: Path, truth: CardClip) -> None:
     footage = open_footage(write_transforms(tmp_path, truth))
     assert isinstance(footage, TransformsFootage)
@@ -300,12 +304,34 @@ def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardCl
     assert np.array_equal(footage.depth(0), truth.depths[10])
 
 
+def test_the_lens_of_transforms_is_undone_in_all_that_is_read(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lens of one frame: its image, mask, depth and probability stay together, the others as they are."""
+    root = write_transforms(tmp_path, truth)
+    content = json.loads((root / "transforms.json").read_text())
+    entry = next(frame for frame in content["frames"] if frame["file_path"] == "images/4.png")
+    entry |= {"camera_model": "OPENCV_FISHEYE", "k1": 0.05}
+    (root / "transforms.json").write_text(json.dumps(content))
+    footage, size = open_footage(root), (truth.width, truth.height)
+    assert "the lens of 1 images is undone: OPENCV_FISHEYE (k1 0.05)" in capsys.readouterr().err
+    undo = undistortion(Lens.named("OPENCV_FISHEYE", {"k1": 0.05}), truth.K + HALF, size)
+    assert undo is not None and footage.size == size
+    assert np.allclose(footage.cameras().Ks[4], undo.K - HALF)
+    assert np.allclose(footage.cameras().Ks[5], truth.K)
+    assert np.array_equal(np.array(Image.open(footage.frames[4])), undo.colors(truth.images[4]))
+    assert footage.frames[5] == root / "images/5.png"
+    assert np.array_equal(footage.dynamic_mask(4), undo.nearest(moving(truth, 4)))
+    assert np.allclose(footage.depth(4), undo.nearest(truth.depths[4]), atol=1e-3)
+    likely = np.where(moving(truth, 4), 0.9, 0.2).astype(np.float32)
+    assert np.allclose(footage.motion(4), undo.soft(likely), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda c: c.update(k1=0.1), DatasetError, "lens distortion"),
-        (lambda c: c["frames"][3].update(k1=0.1), DatasetError, "lens distortion"),
-        (lambda c: c.update(camera_model="OPENCV_FISHEYE"), DatasetError, "only pinhole"),
+        (lambda c: c.update(camera_model="EQUIRECTANGULAR"), DatasetError, "frame 10: .*EQUIRECTANGULAR"),
+        (lambda c: c["frames"][3].update(k4=0.1), DatasetError, "frame 3: .*no coefficients k4"),
         (
             lambda c: c["frames"][3].update(mask_path="../masks/0.png"),
             UnsafePathError,
@@ -327,7 +353,7 @@ def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardCl
             PoseError,
             "frame 3: .* NaN",
         ),
-        (lambda c: c.update(w=96), ImageSizeError, "states images of 96x96"),
+        (lambda c: c.update(w=96), ImageSizeError, "frame 10: 0.png is .* expects 96x96"),
         (lambda c: c.update(frames=[]), DamagedFileError, "`frames` must be"),
     ],
 )
