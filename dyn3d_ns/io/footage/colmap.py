@@ -50,9 +50,10 @@ class ColmapFootage(Footage):
             print(f"{root}: {note}", file=sys.stderr)
         self._tell_left_out()
         self._images = [self._folder / name for name in self._model.names]
-        masks, undos = self._find_masks(), self._pinholes[1]
-        check_aspect(masks, self.size)
-        self._masks = undistorted_images(root, masks, undos, masks=True) if masks else []
+        self._masks = self._find_masks()
+        check_aspect(self._masks, self.size)
+        if undone := [str(undo.lens) for undo in self._pinholes[1] if undo is not None]:
+            print(f"{root}: the lens of {len(undone)} images is undone: {undone[0]}", file=sys.stderr)
         self.mask_source = _MASKS if self._masks else "none"
         self.advice = (
             f"masks come from {root / _MASKS}/NAME.png (0 moves, all else rests), one for each image; COLMAP "
@@ -80,10 +81,6 @@ class ColmapFootage(Footage):
         Ks, _ = brought_to(self._model.cameras, self.size)
         Ks, undos = without_lens(self._model.cameras, Ks, self.size)
         assert Ks is not None
-        told = list(dict.fromkeys(str(undo.lens) for undo in undos if undo is not None))
-        if told:
-            more = f" and {len(told) - 1} others" if len(told) > 1 else ""
-            print(f"{self.root}: the lens of the images is undone: {told[0]}{more}", file=sys.stderr)
         return Ks, undos
 
     @property
@@ -93,7 +90,8 @@ class ColmapFootage(Footage):
 
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Read where the mask of image i is 0, or of black and white masks below half."""
-        return ~self._mask_files.on(i)
+        mask, undo = ~self._mask_files.on(i), self._pinholes[1][i]
+        return mask if undo is None else undo.nearest(mask)
 
     @cached_property
     def _mask_files(self) -> MaskFiles:

@@ -1,4 +1,4 @@
-"""Images and masks of a video without their lens, made once and kept on the disk."""
+"""Images of a video without their lens, made once and kept on the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dyn3d_ns.io.recordings.store import store_folder
 
 
 def undistorted_images(
-    root: Path, images: Sequence[Path], undos: Sequence[Undistortion | None], masks: bool = False
+    root: Path, images: Sequence[Path], undos: Sequence[Undistortion | None]
 ) -> list[Path]:
     """Return images without their lens: PNG beside the video, or in the user's cache if that is read-only.
 
@@ -27,7 +27,6 @@ def undistorted_images(
         root: Folder of the video.
         images: Files; those without a lens are returned as they are.
         undos: What undoes the lens of each.
-        masks: Whether values must not be mixed.
 
     Raises:
         DatasetError: an image cannot be read, or there is no room to write.
@@ -38,10 +37,10 @@ def undistorted_images(
         if undo is None:
             found.append(image)
             continue
-        path = folder / f"{image.stem}-{_stamp(image, undo, masks)}.png"
+        path = folder / f"{image.stem}-{_stamp(image, undo)}.png"
         if not path.is_file():
             try:
-                write_bytes(path, encode_png(_undone(image, undo, masks)))
+                write_bytes(path, encode_png(_undone(image, undo)))
             except OSError as error:
                 raise DatasetError(
                     f"{image} has a lens, but the picture without it cannot be kept in {folder} ({error}); "
@@ -51,16 +50,14 @@ def undistorted_images(
     return found
 
 
-def _undone(image: Path, undo: Undistortion, masks: bool) -> np.ndarray:
-    if masks:
-        return undo.nearest(read_png(image, "L", "masks"))
+def _undone(image: Path, undo: Undistortion) -> np.ndarray:
     with Image.open(image) as file:
         transparent = "A" in file.getbands() or "transparency" in file.info
     return undo.colors(read_png(image, "RGBA" if transparent else "RGB"))
 
 
-def _stamp(image: Path, undo: Undistortion, masks: bool) -> str:
+def _stamp(image: Path, undo: Undistortion) -> str:
     state = image.stat()
     lens = (undo.lens, undo.size, undo.intrinsics, undo.zoom)
-    facts = repr((str(image.resolve()), state.st_size, state.st_mtime_ns, lens, masks))
+    facts = repr((str(image.resolve()), state.st_size, state.st_mtime_ns, lens))
     return hashlib.sha256(facts.encode()).hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from dyn3d_ns.io.camera_file import proportion_fits
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.io.frame_matching import ClipFrames, Labels, match_frames
-from dyn3d_ns.io.recognised import natural_order
+from dyn3d_ns.io.recognised import files_in, natural_order
 from dyn3d_ns.io.resampling import nearest_to
 from dyn3d_ns.video.depth.matching import IDENTITY, DepthMatch, Model, best_match, fit_match
 from dyn3d_ns.video.parts import Configured
@@ -37,9 +38,10 @@ class DepthFiles:
             raise StageError(f"--depth.png-scale must be positive, got {png_scale}")
         self.path, self._scale = path, png_scale
         self._array: np.ndarray | None = None
+        left_out = ""
         self._files: list[Path] = []
         if path.is_dir():
-            self._files = depth_files(path)
+            self._files, left_out = depth_series(path)
             labels = Labels(len(self._files), tuple(file.name for file in self._files))
         elif path.is_file():
             self._array = _stack(path)
@@ -51,8 +53,9 @@ class DepthFiles:
             raise StageError(f"--depth.files {path}: {match.note}; give one for each")
         self._rows = match.rows.tolist()
         # A stack of as many maps as frames has them in the frames' order, as everybody expects.
-        self.note = match.note if self._array is None or len(self._array) != len(frames) else ""
-        """How they were matched, where names do not say it."""
+        ordered = self._array is not None and len(self._array) == len(frames)
+        self.note = "; ".join(text for text in (left_out, "" if ordered else match.note) if text)
+        """What was left out, and how maps were matched, where names do not say it."""
 
     def __getitem__(self, frame: int) -> Float32[np.ndarray, "H W"]:
         """Return the depth of a frame as the file has it; 0 where it is not finite or not positive."""
@@ -77,9 +80,9 @@ def _stack(path: Path) -> np.ndarray:
                 stack = content[_depth_name(path, content.files)]
         else:
             raise StageError(f"--depth.files {path}: expected .npy, .npz or a folder")
+    except StageError:
+        raise
     except ARRAY_ERRORS as error:
-        if isinstance(error, StageError):
-            raise
         raise StageError(f"--depth.files {path} is not a readable array ({error})") from error
     numbers(stack, path)
     if stack.ndim not in (3, 4):
@@ -87,9 +90,34 @@ def _stack(path: Path) -> np.ndarray:
     return stack
 
 
-def depth_files(folder: Path) -> list[Path]:
-    """List the depth maps of a folder in natural order."""
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES), key=natural_order)
+def depth_series(folder: Path) -> tuple[list[Path], str]:
+    """List the depth maps of a folder in natural order, and tell what else lies there.
+
+    Of several series (names that differ by numbers alone) that which is called depth is taken; in a folder
+    of DAS3R's or MonST3R's that is `frame_0000.npy`.
+
+    Raises:
+        StageError: it is not plain which one is meant.
+    """
+    series: dict[str, list[Path]] = {}
+    for path in files_in(folder, _SUFFIXES):
+        series.setdefault(re.sub(r"\d+", "#", path.name.lower()), []).append(path)
+    if len(series) < 2:
+        return next(iter(series.values()), []), ""
+    named = [name for name in series if "depth" in name]
+    if (folder / "pred_traj.txt").is_file() and "frame_#.npy" in series:
+        named = ["frame_#.npy"]
+    shown = {name: f"{files[0].name} … ({len(files)})" for name, files in series.items()}
+    if len(named) == 1:
+        left = ", ".join(text for name, text in shown.items() if name != named[0])
+        return series[named[0]], f"{shown[named[0]]} are taken for depth, left out: {left}"
+    if max(len(files) for files in series.values()) == 1:
+        # Names that follow no pattern are one series.
+        return sorted((files[0] for files in series.values()), key=natural_order), ""
+    raise StageError(
+        f"--depth.files {folder} holds several series: {', '.join(shown.values())}; put the depth into a "
+        "folder of its own, or call it depth"
+    )
 
 
 def _depth_name(path: Path, names: list[str]) -> str:
@@ -115,9 +143,9 @@ def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
     try:
         content = np.load(path, allow_pickle=False)
         values = content if isinstance(content, np.ndarray) else content[_depth_name(path, content.files)]
+    except StageError:
+        raise
     except ARRAY_ERRORS as error:
-        if isinstance(error, StageError):
-            raise
         raise StageError(f"{path} is not a readable array ({error})") from error
     return numbers(values, path).astype(np.float32)
 

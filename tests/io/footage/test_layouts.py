@@ -226,7 +226,7 @@ def test_the_lens_of_colmap_is_undone_once(
 ) -> None:
     root = write_colmap(tmp_path, truth, lens="OPENCV")
     footage = open_footage(root)
-    assert "the lens of the images is undone: OPENCV (k1 0.1)" in capsys.readouterr().err
+    assert "the lens of 11 images is undone: OPENCV (k1 0.1)" in capsys.readouterr().err
     K = shift_pixel_centers(truth.K, HALF_PIXEL)
     undo = undistortion(Lens.named("OPENCV", {"k1": 0.1}), K, (truth.width, truth.height))
     assert undo is not None
