@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
@@ -236,6 +237,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def images_at(self, time_index: int) -> tuple[Cameras, UInt8[Tensor, "C H W channels"]]:
         """Return cameras (on the device) and uint8 images of all training views at one recorded time.
 
+        What a mask leaves out may be matter: alpha is full there, so that nothing is carved away by it.
+
         Raises:
             ValueError: No training view was recorded at that time.
         """
@@ -246,13 +249,23 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
                 f"frame {time_index} (time {t:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
-        images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]
+        images = [torch.from_numpy(_solid(self.train_dataset, i)) for i in indices.tolist()]
         return self.train_cameras[indices.to(self.train_cameras.device)], torch.stack(images).to(self.device)
 
     def get_train_rays_per_batch(self) -> int:
         """Return the number of pixels of a training image, without decoding one."""
         cameras = self.train_dataset.cameras
         return int(cameras.width[0] * cameras.height[0])
+
+
+def _solid(dataset: DynamicDataset, index: int) -> UInt8[np.ndarray, "H W channels"]:
+    """Return an image, opaque where it does not count."""
+    image, mask = dataset.get_numpy_image(index), dataset.get_mask(index)
+    if mask is None or image.shape[-1] < 4:
+        return image
+    image = image.copy()
+    image[~mask, 3] = 255
+    return image
 
 
 def _fresh(camera: Cameras, index: int) -> Cameras:

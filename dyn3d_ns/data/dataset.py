@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from rich.progress import track
 
 from dyn3d_ns.io.images import read_image, resize_area
+from dyn3d_ns.io.loss_masks import read_mask
+from dyn3d_ns.io.resampling import nearest_to
 from dyn3d_ns.io.scene_metadata import scene_of
 
 
@@ -22,6 +27,8 @@ class DynamicDataset(InputDataset):
     Images larger than their cameras are area-averaged on premultiplied alpha. Decoded images stay in
     memory up to ``max_cache_bytes``; later ones are decoded whenever they are asked for. A recording that
     decodes its own images (``SceneMetadata.frames``) is asked for each, and nothing of it is kept here.
+
+    Where there are masks an item has ``mask``, bool [H, W, 1]: True where the image counts.
     """
 
     max_cache_bytes: float = float("inf")
@@ -30,11 +37,14 @@ class DynamicDataset(InputDataset):
     recording are left grey."""
 
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
-        super().__init__(dataparser_outputs, scale_factor)
+        # The base class would read each mask anew, and only those of the image's size.
+        super().__init__(replace(dataparser_outputs, mask_filenames=None), scale_factor)
         scene = scene_of(dataparser_outputs.metadata)
         self.has_alpha, self.frames = scene.has_alpha, scene.frames
+        self._mask_files = list(scene.masks) or [None] * len(self)
         self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
         self._decoded: dict[int, np.ndarray] = {}
+        self._masks: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "H W C"]:
@@ -50,6 +60,25 @@ class DynamicDataset(InputDataset):
             if self.may_keep(image.nbytes):
                 self._decoded[image_idx] = image
         return image
+
+    def get_mask(self, image_idx: int) -> Bool[np.ndarray, "H W"] | None:
+        """Return where an image counts; None where all of it does. The array must not be written to."""
+        path, mask = self._mask_files[image_idx], self._masks.get(image_idx)
+        if mask is None and path is not None:
+            mask = nearest_to(read_mask(path), self._sizes[image_idx])
+            if self.may_keep(mask.nbytes):
+                self._masks[image_idx] = mask
+        return mask
+
+    @property
+    def first_mask(self) -> Path | None:
+        """File of the first mask; None where all of every image counts."""
+        return next((path for path in self._mask_files if path is not None), None)
+
+    def get_metadata(self, data: dict) -> dict[str, Any]:
+        """Return the mask of an item, where there is one."""
+        mask = self.get_mask(data["image_idx"])
+        return {} if mask is None else {"mask": torch.from_numpy(mask)[..., None]}
 
     def may_keep(self, nbytes: int) -> bool:
         """Return whether so much more may stay in memory, and count it if so."""
@@ -78,7 +107,8 @@ class DynamicDataset(InputDataset):
         """Return the memory that decoded images take once all were asked for."""
         if self.frames is not None:
             return 0
-        return sum(w * h for w, h in self._sizes) * (4 if self.has_alpha else 3)
+        channels = (4 if self.has_alpha else 3) + (self.first_mask is not None)
+        return sum(w * h for w, h in self._sizes) * channels
 
     def preload(self, description: str, max_workers: int | None = None) -> None:
         """Decode all images that are kept, in threads behind a progress bar."""
@@ -87,7 +117,12 @@ class DynamicDataset(InputDataset):
         missing = [i for i in range(len(self)) if i not in self._decoded]
         if not missing:
             return
+
+        def decode(image_idx: int) -> None:
+            self.get_numpy_image(image_idx)
+            self.get_mask(image_idx)
+
         with ThreadPoolExecutor(max_workers or min(16, os.cpu_count() or 1)) as pool:
-            done = pool.map(self.get_numpy_image, missing)
+            done = pool.map(decode, missing)
             for _ in track(done, description=description, total=len(missing), transient=True):
                 pass

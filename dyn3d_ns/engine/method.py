@@ -64,6 +64,8 @@ class DynamicMethod(Model):
 
     takes_many_scenes: bool = False
     """Whether one training may learn from several scenes."""
+    takes_masks: bool = False
+    """Whether pixels that the dataset's masks leave out do not count in its training."""
     scene_names: tuple[str, ...] = ()
     """Names of the scenes that may be shown; empty for a method of one scene."""
     timeline: Timeline

@@ -19,7 +19,8 @@ from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
 from dyn3d_ns.io.recognised import number_of
-from dyn3d_ns.io.transforms_json import Frame, Intrinsics, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_json import Frame, Intrinsics
+from dyn3d_ns.io.transforms_scene import read_scene
 
 KINDS = {
     "camdata_left": ".cam",
@@ -326,8 +327,7 @@ def _thin_out(
 
 def _frames_by_name(scene: Path) -> dict[str, tuple[Frame, Intrinsics]]:
     frames: dict[str, tuple[Frame, Intrinsics]] = {}
-    for label, path in find_transforms(scene):
-        file = read_transforms(path, scene, label)
+    for file in read_scene(scene).files:
         for frame in file.frames:
             frames[frame.image.stem] = (frame, file.intrinsics)
     return frames

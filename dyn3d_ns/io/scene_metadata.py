@@ -6,9 +6,10 @@ there it lies whole under one key, next to the keys that Nerfstudio itself reads
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64, UInt8
@@ -57,6 +58,9 @@ class SceneMetadata:
     """Least and largest planar depth that the cameras see, in the scene's units; None where unknown."""
     frames: FrameSource | None = None
     """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
+
+    masks: Sequence[Path | None] = ()
+    """What counts of each image in training, an image too (Nerfstudio's `mask_path`); empty without any."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the dictionary for ``DataparserOutputs``."""

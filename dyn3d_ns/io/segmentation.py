@@ -12,7 +12,8 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
-from dyn3d_ns.io.transforms_json import check_pose, check_time, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_json import check_pose, check_time
+from dyn3d_ns.io.transforms_scene import read_scene
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,7 @@ def _read_data_segm(path: Path) -> list[LabelledFrame]:
 
 def _read_object_ids(folder: Path) -> list[LabelledFrame]:
     scene = folder.parent
-    frames = {
-        frame.image.stem: frame
-        for label, path in find_transforms(scene)
-        for frame in read_transforms(path, scene, label).frames
-    }
+    frames = {frame.image.stem: frame for file in read_scene(scene).files for frame in file.frames}
     found = []
     for path in sorted((folder / "object_id").glob("*.png")):
         if path.stem not in frames:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from PIL import Image
-from scene_files import write_scene
+from scene_files import write_masks, write_scene
 
 from dyn3d_ns.data import dataset as dataset_module
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
@@ -189,3 +189,18 @@ def test_a_dataparser_without_times_and_splits_is_named(scene):
     config = DynamicDataManagerConfig(data=scene, dataparser=BlenderDataParserConfig())
     with pytest.raises(DatasetError, match="end of the command: davis-data, dynamic-object-data"):
         config.setup(device="cpu", test_mode="val")
+
+
+def test_masks_stand_in_the_batch_and_carve_nothing(tmp_path):
+    write_masks(write_scene(tmp_path, cameras=3, frames=3, observed=2))
+    manager = make(tmp_path)
+    _, batch = manager.next_train(0)
+    assert (
+        batch["mask"].shape == (12, 16, 1) and batch["mask"][:, 8:].all() and not batch["mask"][:, :8].any()
+    )
+    # What is left out may be matter: it is opaque where silhouettes are looked at, and nowhere else.
+    _, images = manager.images_at(0)
+    stored = torch.stack([pixels(p) for p in manager.train_dataset.image_filenames if "f000" in p.name])
+    assert (images[:, :, :8, 3] == 255).all() and torch.equal(images[:, :, 8:], stored[:, :, 8:])
+    assert torch.equal(batch["image"], pixels(manager.train_dataset.image_filenames[batch["image_idx"]]))
+    assert "mask" not in manager.eval_item(0)[1]

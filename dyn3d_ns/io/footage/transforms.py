@@ -23,9 +23,12 @@ from dyn3d_ns.io.footage.files import (
     read_probability,
     resized,
 )
+from dyn3d_ns.io.frame_times import Moments, stated_times
+from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import natural_order
-from dyn3d_ns.io.transforms_json import FileIndex, check_pose, check_time, load_json, read_intrinsics
+from dyn3d_ns.io.split_lists import LISTS
+from dyn3d_ns.io.transforms_json import FileIndex, check_pose, load_json, read_intrinsics
 
 NAME = "transforms.json"
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
@@ -65,12 +68,18 @@ class TransformsFootage(Footage):
         # Places in the file stay with the entries, for messages.
         rows = [(f"{self._path}, frame {i}", entry) for i, entry in enumerate(entries)]
         images = {where: index.find(entry.get("file_path"), where) for where, entry in rows}
-        self._time = _times(self._path, rows)
-        time = self._time
-        rows.sort(key=lambda row: natural_order(images[row[0]]) if time is None else [(0, time[row[0]])])
+        moments = _times(self._path, rows)
+        if moments is None:
+            rows.sort(key=lambda row: natural_order(images[row[0]]))
+        else:
+            rows = [rows[i] for i in np.argsort(moments.times)]
+        self._moments = moments
         self._rows, self._content = rows, content
         self._frames = [images[where] for where, _ in rows]
         self._files = {key: _side_files(self._path, rows, key, index) for key in _SIDE_FILES}
+        lists = [f"`{key}`" for key in LISTS if key in content]
+        if lists:
+            tell(self._path, f"{', '.join(lists)} not used: --eval-interval says which frames are held out")
         ply = content.get("ply_file_path")
         self._ply = index.find_file(ply, str(self._path), "ply_file_path") if ply else None
         self._check_sizes()
@@ -88,10 +97,11 @@ class TransformsFootage(Footage):
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
-        """Times as the file has them, else evenly spaced."""
-        if self._time is None:
+        """Times as the file has them, and how many a second if it says so; else evenly spaced."""
+        if self._moments is None:
             return super().times
-        return np.array([self._time[where] for where, _ in self._rows]), None
+        times, seconds = np.sort(self._moments.times), self._moments.seconds
+        return times, None if seconds is None else 1.0 / float(np.median(np.diff(times)) * seconds)
 
     def cameras(self) -> Cameras:
         """Return the cameras, with the intrinsics of each frame brought to the size that its image has."""
@@ -175,21 +185,18 @@ class TransformsFootage(Footage):
                     check_proportion(path, array_size(path), self.size)
 
 
-def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> dict[str, float] | None:
+def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> Moments | None:
     """Return the time of each frame, None where no frame has one."""
-    without = [where for where, entry in rows if "time" not in entry]
-    if len(without) == len(rows):
+    found = stated_times(rows)
+    if found is None:
         return None
-    if without:
+    if len(set(found.times.tolist())) < len(rows):
         raise TimeRangeError(
-            f"{without[0]} has no `time`, but others have; give one to all frames or to none"
-        )
-    found = {where: check_time(entry["time"], where) for where, entry in rows}
-    if len(set(found.values())) < len(found):
-        raise TimeRangeError(
-            f"{path}: several frames have the same `time`, but a video has one camera; several cameras are "
+            f"{path}: several frames have the same time, but a video has one camera; several cameras are "
             "read by `dynamic-object-data`"
         )
+    for note in found.notes:
+        tell(path, note)
     return found
 
 

@@ -263,8 +263,8 @@ def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardCl
         (lambda c: c.update(ply_file_path="../cloud.ply"), UnsafePathError, "`ply_file_path`"),
         (lambda c: c["frames"][3].update(mask_path="masks/99.png"), MissingFileError, "frame 3: `mask_path`"),
         (lambda c: c["frames"][3].pop("mask_path"), DatasetError, "10 of 11 frames have a `mask_path`"),
-        (lambda c: c["frames"][3].update(time=0.5), TimeRangeError, "frame 0 has no `time`"),
-        (lambda c: [f.update(time=0.5) for f in c["frames"]], TimeRangeError, "the same `time`"),
+        (lambda c: c["frames"][3].update(time=0.5), TimeRangeError, "10 of 11 frames have no `time`"),
+        (lambda c: [f.update(time=0.5) for f in c["frames"]], TimeRangeError, "the same time"),
         (lambda c: c["frames"][3].pop("transform_matrix"), PoseError, "frame 3"),
         (
             lambda c: c["frames"][3]["transform_matrix"][0].__setitem__(0, float("nan")),
