@@ -22,6 +22,7 @@ from dyn3d_ns.cli.segment import Segment
 from dyn3d_ns.cli.stream import Stream
 from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
+from dyn3d_ns.engine.waiting_threads import yield_cores_to_others
 from dyn3d_ns.plain_errors import EXIT_STATUS, explanation, traceback_wanted
 
 DESCRIPTION = """From a video to a scene; camera paths, exports and motion metrics for trained scenes.
@@ -117,6 +118,7 @@ def parse(args: list[str] | None = None) -> Runnable:
 def main(args: list[str] | None = None) -> int:
     """Run the command with the given arguments and return its exit status."""
     command = parse(args)
+    yield_cores_to_others()
     try:
         command.run()
     except Exception as error:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from dyn3d_ns.engine.waiting_threads import yield_cores_to_others
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -43,6 +45,7 @@ def give_torch_the_cores() -> None:
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
     torch.set_num_threads(min(int(given), available_cores()) if given.isdigit() else available_cores())
+    yield_cores_to_others()
 
 
 def flush_denormals() -> None:
