@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +38,12 @@ class DynamicDataset(InputDataset):
     recording are left grey."""
 
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
-        # The base class would read each mask anew, and only those of the image's size.
-        super().__init__(replace(dataparser_outputs, mask_filenames=None), scale_factor)
+        self._image_files = list(dataparser_outputs.image_filenames)
+        # `ns-render dataset` names pictures after these. Masks the base class would read anew each time.
+        names = distinct_names(self._image_files)
+        super().__init__(
+            replace(dataparser_outputs, image_filenames=names, mask_filenames=None), scale_factor
+        )
         scene = scene_of(dataparser_outputs.metadata)
         self.has_alpha, self.frames = scene.has_alpha, scene.frames
         self._mask_files = list(scene.masks) or [None] * len(self)
@@ -47,6 +52,11 @@ class DynamicDataset(InputDataset):
         self._masks: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
 
+    @property
+    def image_filenames(self) -> list[Path]:
+        """Files of the images; one may stand for several frames."""
+        return self._image_files
+
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "H W C"]:
         """Return an image; the array is shared with the cache and must not be written to."""
         if self.frames is not None:
@@ -54,7 +64,7 @@ class DynamicDataset(InputDataset):
         image = self._decoded.get(image_idx)
         if image is None:
             image = resize_area(
-                read_image(self._dataparser_outputs.image_filenames[image_idx], self.has_alpha),
+                read_image(self._image_files[image_idx], self.has_alpha),
                 *self._sizes[image_idx],
             )
             if self.may_keep(image.nbytes):
@@ -126,3 +136,17 @@ class DynamicDataset(InputDataset):
             done = pool.map(decode, missing)
             for _ in track(done, description=description, total=len(missing), transient=True):
                 pass
+
+
+def distinct_names(files: Sequence[Path]) -> list[Path]:
+    """Number files that differ in nothing but their extension, or are the same, from the second on."""
+    taken: set[Path] = set()
+    names = []
+    for path in files:
+        name, number = path, 1
+        while name.with_suffix("") in taken:
+            number += 1
+            name = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        taken.add(name.with_suffix(""))
+        names.append(name)
+    return names

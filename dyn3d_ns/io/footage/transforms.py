@@ -34,7 +34,8 @@ NAME = "transforms.json"
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 """Camera models that are pinholes where all distortion is 0."""
 _MILLIMETRE = 1e-3
-"""Nerfstudio's `depth_unit_scale_factor`."""
+"""What a step of a depth image is where the file does not say; Nerfstudio's `depth_unit_scale_factor`."""
+_DEPTH_UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
 _SIDE_FILES = ("mask_path", "depth_file_path", "dynamic_prob_path")
 
 
@@ -82,6 +83,10 @@ class TransformsFootage(Footage):
             tell(self._path, f"{', '.join(lists)} not used: --eval-interval says which frames are held out")
         ply = content.get("ply_file_path")
         self._ply = index.find_file(ply, str(self._path), "ply_file_path") if ply else None
+        stated = next((content[key] for key in _DEPTH_UNITS if key in content), _MILLIMETRE)
+        if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < np.inf:
+            raise DamagedFileError(f"{self._path}: `{_DEPTH_UNITS[0]}` must be above 0, got {stated!r:.80}")
+        self._depth_unit = stated
         self._check_sizes()
         _ = self._cameras
         self.mask_source = NAME if "dynamic_mask" in self.names else "none"
@@ -160,14 +165,14 @@ class TransformsFootage(Footage):
         return read_probability(files[i]) if files else super().motion(i)
 
     def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
-        """Read planar z of frame i: images in thousandths of a unit, arrays as they are."""
+        """Read planar z of frame i: images in thousandths of a unit or in what the file says, arrays in units."""
         path = self._files["depth_file_path"][i]
         if path.suffix.lower() == ".npy":
             return read_array(path)
         pixels = read_png(path, None, "depth")
         if pixels.ndim != 2 or pixels.dtype == np.uint8:
             raise DamagedFileError(f"{path} must be a grey image of 16 bits, in thousandths; write it so")
-        return pixels.astype(np.float32) * np.float32(_MILLIMETRE)
+        return pixels.astype(np.float32) * np.float32(self._depth_unit)
 
     def points(self, middle: int) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read the cloud of `ply_file_path`, which lies in the world of the poses as the file has them."""

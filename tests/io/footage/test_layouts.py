@@ -244,9 +244,28 @@ def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardCl
     assert np.array_equal(footage.depth(0), truth.depths[10])
 
 
+def test_transforms_with_timestamps_and_a_unit_of_depth(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_transforms(tmp_path, truth)
+    content = json.loads((root / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["timestamp"] = 7.0 - int(Path(frame["file_path"]).stem) / 20
+    content |= {"depth_unit_scale_factor": 2e-3, "train_filenames": []}
+    (root / "transforms.json").write_text(json.dumps(content))
+    footage = open_footage(root)
+    assert [path.stem for path in footage.frames] == [str(10 - i) for i in range(11)]
+    times, fps = footage.times
+    assert np.allclose(times, np.linspace(0, 1, 11)) and fps == pytest.approx(20)
+    assert np.allclose(footage.depth(0), 2 * truth.depths[10], atol=2e-3)
+    told = capsys.readouterr().err
+    assert "times are those of `timestamp`" in told and "`train_filenames` not used" in told
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        (lambda c: c.update(depth_unit_scale_factor=-1), DamagedFileError, "must be above 0, got -1"),
         (lambda c: c.update(k1=0.1), DatasetError, "lens distortion"),
         (lambda c: c["frames"][3].update(k1=0.1), DatasetError, "lens distortion"),
         (lambda c: c.update(camera_model="OPENCV_FISHEYE"), DatasetError, "only pinhole"),
