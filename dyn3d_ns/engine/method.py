@@ -84,6 +84,8 @@ class DynamicMethod(Model):
     """Phases of the training; of one step until :meth:`plan` was called."""
     optimizers: dict[str, Optimizer]
     """Optimizers of the training by parameter group; empty outside one."""
+    unfinished: Exception | None = None
+    """What went wrong in :meth:`finish`; the trainer raises it once the training is saved."""
 
     def set_up(self, eval_background: Float[Tensor, "3"], keep_background: bool = True) -> None:
         """Set what every method has; call it first in ``populate_modules``.
@@ -302,7 +304,10 @@ class DynamicMethod(Model):
         if self.schedule.ends(step):
             self.leave_phase(self.schedule.at(step))
         if step == self.schedule.steps - 1:
-            self.finish()
+            try:
+                self.finish()
+            except Exception as error:
+                self.unfinished = error
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Any]

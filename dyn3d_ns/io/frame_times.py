@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Float64
@@ -91,7 +91,7 @@ def times_by_order(cameras: Sequence[Sequence[str]]) -> Moments:
     lengths = [len(names) for names in cameras]
     places = [list(range(n)) for n in lengths]
     how = "frame i of each camera is taken as one moment"
-    numbers = [[number_of(PurePosixPath(name.replace("\\", "/"))) for name in names] for names in cameras]
+    numbers = [[number_of(Path(name.replace("\\", "/"))) for name in names] for names in cameras]
     if _numbered_alike(numbers):
         places = [[n for n in some if n is not None] for some in numbers]
         how = "frames of one number are taken as one moment"
@@ -147,7 +147,7 @@ def _check_complete(rows: Sequence[tuple[str, Mapping[str, Any]]], keys: list[st
                 raise TimeRangeError(f"{where}: `{key}` must be a finite number, got {frame[key]!r}")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -209,7 +209,7 @@ def _check_no_slip(key: str, values: Float64[np.ndarray, "N"], rows: Sequence[tu
 def _unit(key: str, values: Float64[np.ndarray, "N"]) -> float | None:
     """Return the unit of a key's numbers in seconds; None where they count frames."""
     name = _plain(key)
-    between = float(np.median(np.diff(np.array(sorted(set(values.tolist()))))))
+    between = float(np.median(np.diff(np.unique(values))))
     if name in COUNTS or ((values == values.round()).all() and between == 1):
         return None
     for suffix, unit in _UNITS.items():

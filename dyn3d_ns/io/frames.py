@@ -54,7 +54,7 @@ def assemble_scene(
     Args:
         found: What was read, the training file among it.
         t_obs: Last observed time; the last training frame's if None.
-        fps: Frames per second of real time; as the times' unit says if None.
+        fps: Frames per second of real time; as the files say, or the times' unit, if None.
         hold_out_cameras: Training cameras, numbered by first appearance, to evaluate on instead.
     """
     files = found.files
@@ -72,8 +72,8 @@ def assemble_scene(
     camera_ids = group_poses(poses)
     held_out = np.isin(camera_ids, np.array(hold_out_cameras, dtype=np.int64))
     training = np.array([source == train_label for source in sources]) & ~held_out
-    timeline = _timeline(times, training, t_obs, fps)
-    if fps is None and found.seconds:
+    timeline = _timeline(times, training, t_obs, fps if fps is not None else found.fps)
+    if fps is None and found.fps is None and found.seconds:
         timeline = replace(timeline, fps=1.0 / (timeline.dt * found.seconds))
     splits = timeline.split_of(times.tolist(), training.tolist())
     keep, notes = _first_of_each_view(camera_ids, times, [frame.image for _, frame in entries], sources)

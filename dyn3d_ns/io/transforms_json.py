@@ -106,9 +106,14 @@ def find_transforms(data: Path) -> list[tuple[str, Path]]:
 
 def left_out(data: Path, read: Sequence[Path]) -> list[str]:
     """Say which transforms files of a scene folder are not among those that are read."""
-    others = sorted(p.name for p in data.glob("transforms*.json") if p not in read and _label(p) != "render")
+    there = [*data.glob("transforms*.json"), *(data / f"{name}.json" for name in _SPLIT_NAMES)]
+    others = sorted(p.name for p in there if p.is_file() and p not in read and _label(p) != "render")
     known = ", ".join(_SPLIT_NAMES)
-    return [f"not read: {', '.join(others)} (beside transforms_train.json only {known})"] if others else []
+    return (
+        [f"not read: {', '.join(others)} (beside a training file, one transforms_….json for each of {known})"]
+        if others
+        else []
+    )
 
 
 def _label(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.frame_times import Moments, no_times, stated_times, times_by_order
 from dyn3d_ns.io.loss_masks import mask_files
 from dyn3d_ns.io.split_lists import listed_splits
@@ -38,6 +39,8 @@ class TransformsScene:
     """The training file first."""
     seconds: float | None
     """How long the unit of time lasts; None where nobody says."""
+    fps: float | None
+    """Frames per second, where a file states them."""
     notes: tuple[str, ...]
     """What a user should know of how they were read."""
     stated_points: tuple[str, FileIndex, Path] | None = None
@@ -78,7 +81,14 @@ def read_scene(root: Path) -> TransformsScene:
         if points is None and content.get(_PLY) is not None:
             points = content[_PLY], index, path
     notes += unused_fields([content for _, _, content in found], [e.stated for some in entries for e in some])
-    return TransformsScene(tuple(files), moments.seconds, tuple(notes), points)
+    fps = next((_fps(content["fps"], path) for _, path, content in found if "fps" in content), None)
+    return TransformsScene(tuple(files), moments.seconds, fps, tuple(notes), points)
+
+
+def _fps(stated: Any, path: Path) -> float:
+    if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < np.inf:
+        raise DamagedFileError(f"{path}: `fps` must be a number above 0, got {stated!r:.80}")
+    return float(stated)
 
 
 def _times(entries: Sequence[Entry]) -> Moments:

@@ -8,6 +8,7 @@ from typing import Any
 _WORLD = "the world stays that of the poses"
 _ROWS = "all rows of an image are taken to be of one moment"
 _PIXELS = "pixels are taken as they are stored"
+_EACH = "each frame states its own `time`"
 _UNUSED = {
     "applied_transform": _WORLD, "applied_scale": _WORLD, "scale": _WORLD, "offset": _WORLD,
     "orientation_override": _WORLD, "from_mitsuba": _WORLD, "up": _WORLD,
@@ -16,7 +17,8 @@ _UNUSED = {
     "transform_matrix_end": _ROWS, "camera_linear_velocity": _ROWS, "camera_angular_velocity": _ROWS,
     "white_transparent": _PIXELS, "black_transparent": _PIXELS, "mask_color": _PIXELS, "is_hdr": _PIXELS,
     "bg_color": _PIXELS, "background_color": _PIXELS,
-    "test_frames": "list them in a transforms_test.json", "is_bad": "such frames train like the others",
+    "times": _EACH, "timestamps": _EACH, "test_frames": "list them in a transforms_test.json",
+    "is_bad": "such frames train like the others",
 }  # fmt: skip
 """Fields that Nerfstudio, instant-ngp and converters to their format define, and what holds instead."""
 _USED = ("file_path", "mask_path", "ply_file_path")
@@ -31,9 +33,9 @@ def unused_fields(files: Iterable[Mapping[str, Any]], frames: Iterable[Mapping[s
     Among them are all that name another file (`…_path`).
     """
     by_reason: dict[str, dict[str, None]] = {}
-    for stated in (*files, *frames):
+    for stated, of_frame in (*((f, False) for f in files), *((f, True) for f in frames)):
         for key, value in stated.items():
-            reason = _reason(key)
+            reason = None if of_frame and _UNUSED.get(key) == _EACH else _reason(key)
             if reason is not None and not any(value is e or value == e for e in _EMPTY):
                 by_reason.setdefault(reason, {})[key] = None
     if not by_reason:

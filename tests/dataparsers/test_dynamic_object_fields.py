@@ -53,6 +53,8 @@ def test_timestamps_run_over_all_files_together(tmp_path, capsys):
     assert timeline.num_frames == 12 and timeline.fps == pytest.approx(10)
     assert capsys.readouterr().err.count("times are those of `timestamp`") == 1
     assert scene_of(parse(tmp_path, fps=25.0).metadata).timeline.fps == 25
+    edit(tmp_path / "transforms_train.json", lambda c: c.update(fps=30))
+    assert scene_of(parse(tmp_path).metadata).timeline.fps == 30
 
 
 def test_a_file_without_the_others_times_is_refused(tmp_path):

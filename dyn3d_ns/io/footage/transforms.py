@@ -165,7 +165,7 @@ class TransformsFootage(Footage):
         return read_probability(files[i]) if files else super().motion(i)
 
     def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
-        """Read planar z of frame i: images in thousandths of a unit or in what the file says, arrays in units."""
+        """Read planar z of frame i: images in thousandths of a unit or as the file says, arrays in units."""
         path = self._files["depth_file_path"][i]
         if path.suffix.lower() == ".npy":
             return read_array(path)
