@@ -84,6 +84,7 @@ class DynamicObjectDataParser(DataParser):
             else ScenePoints(torch.from_numpy(points.xyz.copy()), torch.from_numpy(points.rgb.copy())),
             true_poses=torch.from_numpy(frames.poses[chosen]),
             masks=masks,
+            undistortions=[frames.undistortions[i] for i in chosen],
         )
         known = [mask for mask in masks if mask is not None]
         return DataparserOutputs(
@@ -123,6 +124,8 @@ class DynamicObjectDataParser(DataParser):
         frames, timeline = assemble_scene(self._files, c.t_obs, c.fps, c.hold_out_cameras)
         for note in frames.notes:
             tell(Path(c.data), note)
+        if lens := frames.lens_note():
+            tell(Path(c.data), f"lens {lens}")
         if any(frames.masks):
             told = "what `mask_path` blackens is left out of the loss"
             tell(Path(c.data), told if c.load_masks else "masks are not used (--load-masks False)")

@@ -82,14 +82,19 @@ class PathOptions:
         span = self.times or self.time_span(rig)
         frames = self._frame_count(rig, span)
         # libx264 takes even sizes only.
-        width, height = self.resolution or tuple(side + side % 2 for side in rig.resolution)
+        fov, size = rig.view(self.camera_id(rig))
+        width, height = self.resolution or tuple(side + side % 2 for side in size)
         return CameraPath(
             poses=self.poses(rig, frames),
             times=np.linspace(span[0], span[1], frames),
-            fov=self.fov or rig.fov,
+            fov=self.fov or fov,
             resolution=(width, height),
             fps=self.fps,
         )
+
+    def camera_id(self, rig: CameraRig) -> int:
+        """Return the training camera whose field of view and image size the path has."""
+        return int(rig.camera_ids[0])
 
     def _frame_count(self, rig: CameraRig, span: tuple[float, float]) -> int:
         if self.frames is not None:
@@ -159,6 +164,10 @@ class FixedCameraOptions(PathOptions):
     camera: int = 0
     """Training camera to look through."""
 
+    def camera_id(self, rig: CameraRig) -> int:
+        """Return the camera that is looked through."""
+        return self.camera
+
     def poses(self, rig: CameraRig, frames: int) -> np.ndarray:
         """Stay where the training camera is."""
         import numpy as np
@@ -201,6 +210,10 @@ class Spiral(PathOptions):
     """Turns of the camera."""
     size: float = 0.15
     """Radius as a share of the camera's distance from the centre of the scene."""
+
+    def camera_id(self, rig: CameraRig) -> int:
+        """Return the camera that is looked through."""
+        return self.camera
 
     def poses(self, rig: CameraRig, frames: int) -> np.ndarray:
         """Circle in front of the training camera."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,21 +30,35 @@ class CameraRig:
 
     poses: Float64[np.ndarray, "C 4 4"]
     camera_ids: Int64[np.ndarray, "C"]
-    fov: float
-    """Vertical field of view of the first camera, degrees."""
-    resolution: tuple[int, int]
-    """Width and height of the first camera's images, pixels."""
+    fovs: Float64[np.ndarray, "C"]
+    """Vertical fields of view, degrees; of the first image of each camera."""
+    resolutions: Int64[np.ndarray, "C 2"]
+    """Widths and heights of the images, pixels."""
     timeline: Timeline
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Width and height of the first camera's images, pixels."""
+        return self.view(int(self.camera_ids[0]))[1]
+
+    def view(self, camera_id: int) -> tuple[float, tuple[int, int]]:
+        """Return the vertical field of view (degrees) and the image size of one camera."""
+        row = self._row(camera_id)
+        width, height = self.resolutions[row].tolist()
+        return float(self.fovs[row]), (width, height)
 
     def pose(self, camera_id: int) -> Float64[np.ndarray, "4 4"]:
         """Return the pose of one camera."""
+        return self.poses[self._row(camera_id)]
+
+    def _row(self, camera_id: int) -> int:
         found = np.flatnonzero(self.camera_ids == camera_id)
         if len(found) == 0:
             known = ", ".join(str(i) for i in self.camera_ids[:20]) + (
                 ", …" if len(self.camera_ids) > 20 else ""
             )
             raise CommandError(f"there is no training camera {camera_id}; the scene has {known}")
-        return self.poses[found[0]]
+        return int(found[0])
 
     @cached_property
     def center(self) -> Float64[np.ndarray, "3"]:
@@ -215,11 +228,12 @@ def rig_of_outputs(outputs: DataparserOutputs, named: str | None = None) -> Came
         timeline = Timeline.from_times(cameras.times.flatten().tolist())
     else:
         raise CommandError("the dataset gives its images no times, so no path through time can be made")
-    height, fy = int(cameras.height[0]), float(cameras.fy[0])
+    sizes = np.concatenate([cameras.width.numpy(), cameras.height.numpy()], axis=1)[first]
+    focals = cameras.fy.flatten().tolist()
     return CameraRig(
         poses=poses[first],
         camera_ids=distinct.astype(np.int64),
-        fov=math.degrees(field_of_view(fy, height)),
-        resolution=(int(cameras.width[0]), height),
+        fovs=np.degrees([field_of_view(focals[i], h) for i, h in zip(first, sizes[:, 1], strict=True)]),
+        resolutions=sizes,
         timeline=timeline,
     )

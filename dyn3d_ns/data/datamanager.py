@@ -28,6 +28,7 @@ from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissi
 )
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Prior, Truth
+from dyn3d_ns.io.images import resize_area
 from dyn3d_ns.io.priors import TrackPrior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS, Timeline
@@ -238,6 +239,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         """Return cameras (on the device) and uint8 images of all training views at one recorded time.
 
         What a mask leaves out may be matter: alpha is full there, so that nothing is carved away by it.
+        Where images are of several sizes, all are shrunk to the least width and height of them, and the
+        cameras with them.
 
         Raises:
             ValueError: No training view was recorded at that time.
@@ -249,8 +252,13 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
                 f"frame {time_index} (time {t:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
-        images = [torch.from_numpy(_solid(self.train_dataset, i)) for i in indices.tolist()]
-        return self.train_cameras[indices.to(self.train_cameras.device)], torch.stack(images).to(self.device)
+        images = [_solid(self.train_dataset, i) for i in indices.tolist()]
+        cameras = self.train_cameras[indices.to(self.train_cameras.device)]
+        if len({image.shape for image in images}) > 1:
+            width, height = int(cameras.width.min()), int(cameras.height.min())
+            images = [resize_area(image, width, height) for image in images]
+            cameras = _of_size(cameras, width, height)
+        return cameras, torch.stack([torch.from_numpy(image) for image in images]).to(self.device)
 
     def get_train_rays_per_batch(self) -> int:
         """Return the number of pixels of a training image, without decoding one."""
@@ -266,6 +274,22 @@ def _solid(dataset: DynamicDataset, index: int) -> UInt8[np.ndarray, "H W channe
     image = image.copy()
     image[~mask, 3] = 255
     return image
+
+
+def _of_size(cameras: Cameras, width: int, height: int) -> Cameras:
+    """Return cameras whose images were brought to one size."""
+    x, y = width / cameras.width, height / cameras.height
+    return Cameras(
+        camera_to_worlds=cameras.camera_to_worlds,
+        fx=cameras.fx * x,
+        fy=cameras.fy * y,
+        cx=cameras.cx * x,
+        cy=cameras.cy * y,
+        width=width,
+        height=height,
+        camera_type=cameras.camera_type,
+        times=cameras.times,
+    )
 
 
 def _fresh(camera: Cameras, index: int) -> Cameras:

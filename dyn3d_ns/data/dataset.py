@@ -16,6 +16,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from rich.progress import track
 
+from dyn3d_ns.io.errors import ImageSizeError
 from dyn3d_ns.io.images import read_image, resize_area
 from dyn3d_ns.io.loss_masks import read_mask
 from dyn3d_ns.io.resampling import nearest_to
@@ -25,9 +26,10 @@ from dyn3d_ns.io.scene_metadata import scene_of
 class DynamicDataset(InputDataset):
     """Images as 8-bit arrays with as many channels as the scene has: four if it has transparency.
 
-    Images larger than their cameras are area-averaged on premultiplied alpha. Decoded images stay in
-    memory up to ``max_cache_bytes``; later ones are decoded whenever they are asked for. A recording that
-    decodes its own images (``SceneMetadata.frames``) is asked for each, and nothing of it is kept here.
+    What a lens bends is undone as an image is decoded, at its full size. Images larger than their cameras
+    are area-averaged on premultiplied alpha. Decoded images stay in memory up to ``max_cache_bytes``; later
+    ones are decoded whenever they are asked for. A recording that decodes its own images
+    (``SceneMetadata.frames``) is asked for each, and nothing of it is kept here.
 
     Where there are masks an item has ``mask``, bool [H, W, 1]: True where the image counts.
     """
@@ -47,6 +49,7 @@ class DynamicDataset(InputDataset):
         scene = scene_of(dataparser_outputs.metadata)
         self.has_alpha, self.frames = scene.has_alpha, scene.frames
         self._mask_files = list(scene.masks) or [None] * len(self)
+        self._undistortions = scene.undistortions or [None] * len(self)
         self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
         self._decoded: dict[int, np.ndarray] = {}
         self._masks: dict[int, np.ndarray] = {}
@@ -57,16 +60,30 @@ class DynamicDataset(InputDataset):
         """Files of the images; one may stand for several frames."""
         return self._image_files
 
+    def require_one_size(self, who: str) -> None:
+        """Refuse images of several sizes, for who cannot do with them.
+
+        Raises:
+            ImageSizeError: there are such.
+        """
+        other = next((i for i, size in enumerate(self._sizes) if size != self._sizes[0]), None)
+        if other is not None:
+            (w, h), (width, height) = self._sizes[0], self._sizes[other]
+            names = self._image_files
+            raise ImageSizeError(
+                f"{who} takes images of one size, but {names[0]} trains at {w}x{h} and {names[other]} at "
+                f"{width}x{height}; make them of one size, or train dyn3d-velocity, which takes any"
+            )
+
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "H W C"]:
         """Return an image; the array is shared with the cache and must not be written to."""
         if self.frames is not None:
             return resize_area(self.frames.image(image_idx), *self._sizes[image_idx])
         image = self._decoded.get(image_idx)
         if image is None:
-            image = resize_area(
-                read_image(self._image_files[image_idx], self.has_alpha),
-                *self._sizes[image_idx],
-            )
+            image = read_image(self._image_files[image_idx], self.has_alpha)
+            undo = self._undistortions[image_idx]
+            image = resize_area(image if undo is None else undo.colors(image), *self._sizes[image_idx])
             if self.may_keep(image.nbytes):
                 self._decoded[image_idx] = image
         return image
@@ -75,7 +92,8 @@ class DynamicDataset(InputDataset):
         """Return where an image counts; None where all of it does. The array must not be written to."""
         path, mask = self._mask_files[image_idx], self._masks.get(image_idx)
         if mask is None and path is not None:
-            mask = nearest_to(read_mask(path), self._sizes[image_idx])
+            mask, undo = read_mask(path), self._undistortions[image_idx]
+            mask = nearest_to(mask if undo is None else undo.nearest(mask), self._sizes[image_idx])
             if self.may_keep(mask.nbytes):
                 self._masks[image_idx] = mask
         return mask

@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
+from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of, same_proportion
 from dyn3d_ns.io.loss_masks import check_mask_sizes
 from dyn3d_ns.io.recognised import Recognised, read_object
 from dyn3d_ns.io.shell import shell_word
@@ -36,11 +38,23 @@ class SceneFrames(NamedTuple):
     sources: list[str]
     camera_ids: Int64[np.ndarray, "N"]
     intrinsics: Float64[np.ndarray, "N 6"]
-    """fx, fy, cx, cy, width, height at full resolution."""
+    """fx, fy, cx, cy, width, height at full resolution, lenses undone."""
+    undistortions: list[Undistortion | None]
+    """How the lens of each image is undone; None where there is none."""
     masks: list[Path | None]
     """Images of what counts in training."""
     notes: list[str]
     """What a user should know of how they were read."""
+
+    def lens_note(self) -> str | None:
+        """Say in one line which lenses are undone; None where there are none."""
+        bent = [str(undo.lens) for undo in self.undistortions if undo is not None]
+        if not bent:
+            return None
+        named = list(dict.fromkeys(bent))
+        others = f" and {len(named) - 1} others" if len(named) > 1 else ""
+        images = "all" if len(bent) == len(self.images) else f"{len(bent)} of {len(self.images)}"
+        return f"{named[0]}{others}, undone in {images} images as they are loaded"
 
 
 def assemble_scene(
@@ -78,7 +92,7 @@ def assemble_scene(
     splits = timeline.split_of(times.tolist(), training.tolist())
     keep, notes = _first_of_each_view(camera_ids, times, [frame.image for _, frame in entries], sources)
     _check_splits([splits[i] for i in keep], files)
-    intrinsics = _full_intrinsics([entries[i] for i in keep])
+    intrinsics, undistortions = _full_intrinsics([entries[i] for i in keep])
     masks = [entries[i][1].mask for i in keep]
     sizes = [(int(w), int(h)) for w, h in intrinsics[:, 4:]]
     check_mask_sizes((m, size) for m, size in zip(masks, sizes, strict=True) if m is not None)
@@ -90,6 +104,7 @@ def assemble_scene(
         sources=[sources[i] for i in keep],
         camera_ids=camera_ids[keep],
         intrinsics=intrinsics,
+        undistortions=undistortions,
         masks=masks,
         notes=[*found.notes, *notes],
     )
@@ -154,22 +169,30 @@ def _check_splits(splits: list[Split], files: Sequence[TransformsFile]) -> None:
         )
 
 
-def _full_intrinsics(entries: list[tuple[TransformsFile, Frame]]) -> Float64[np.ndarray, "N 6"]:
-    """Return fx, fy, cx, cy, width, height of every frame after checking the size of every image."""
+def _full_intrinsics(
+    entries: list[tuple[TransformsFile, Frame]],
+) -> tuple[Float64[np.ndarray, "N 6"], list[Undistortion | None]]:
+    """Return fx, fy, cx, cy, width, height of every frame, and how its lens is undone."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         sizes = list(pool.map(lambda entry: _image_size(entry[1].image), entries))
-    expected: dict[Path, tuple[int, int]] = {}
-    rows = []
+    first: dict[tuple[Path, Intrinsics], tuple[int, int]] = {}
+    rows, undistortions = [], []
     for (file, frame), (w, h) in zip(entries, sizes, strict=True):
-        stated = (file.intrinsics.w or w, file.intrinsics.h or h)
-        want = expected.setdefault(file.path, stated)
-        if (w, h) != want:
+        known = frame.intrinsics
+        want = first.setdefault((file.path, known), (w, h))
+        unlike = (w, h) != want if known.in_pixels else not same_proportion(want, (w, h))
+        if unlike and known.w is None and known.h is None:
             raise ImageSizeError(
-                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}; all images of "
-                "a file share one size: resize it, or correct `w`, `h` and the focal length in the file"
+                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}, the size of its "
+                "first image; resize it, or state `w`, `h` and the focal length of each frame in the file"
             )
-        rows.append((*file.intrinsics.resolve(w, h), w, h))
-    return np.array(rows, dtype=np.float64)
+        try:
+            pinhole, undo = pinhole_of(known, w, h)
+        except DatasetError as error:
+            raise type(error)(f"{frame.image} {error} in {file.path}") from error
+        rows.append((*pinhole, w, h))
+        undistortions.append(undo)
+    return np.array(rows, dtype=np.float64), undistortions
 
 
 def _image_size(path: Path) -> tuple[int, int]:
@@ -206,11 +229,12 @@ def recognise_transforms(path: Path) -> Recognised | None:
         facts = {"files": names, "frames": str(sum(_count_frames(p) for _, p in listed))}
         return Recognised("transforms.json", facts, [str(error)], [command])
     splits = {split: scene.splits.count(split) for split in ("train", "interp", "future")}
-    width, height = scene.intrinsics[0, 4:].astype(int)
+    sizes = dict.fromkeys(f"{w:g}x{h:g}" for w, h in scene.intrinsics[:, 4:])
     facts = {
         "files": names,
         "images": str(len(scene.images)),
-        "image size": f"{width}x{height}",
+        "image size": ", ".join(list(sizes)[:4]) + (", …" if len(sizes) > 4 else ""),
+        "lens": scene.lens_note() or "pinhole",
         "cameras": str(len(set(scene.camera_ids.tolist()))),
         "times": f"{timeline.num_frames}, {timeline.frame_times[0]:.3g} to {timeline.frame_times[-1]:.3g}",
         "last observed time": f"{timeline.t_obs:.3g}",

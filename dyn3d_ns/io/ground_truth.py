@@ -18,8 +18,9 @@ from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, to_world, 
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
+from dyn3d_ns.io.intrinsics import matrix_of, pinhole_of
 from dyn3d_ns.io.recognised import number_of
-from dyn3d_ns.io.transforms_json import Frame, Intrinsics
+from dyn3d_ns.io.transforms_json import Frame
 from dyn3d_ns.io.transforms_scene import read_scene
 
 KINDS = {
@@ -275,12 +276,15 @@ def sample_surfaces(gt: MotionGroundTruth, max_static: int = 4000, seed: int = 0
     for path in depths:
         if path.stem not in cameras:
             raise DatasetError(f"no frame of {folder.parent} is called {path.stem}, as its depth {path} is")
-        frame, intrinsics = cameras[path.stem]
+        frame = cameras[path.stem]
         depth, labels = _read_maps(path, folder / "object_id" / f"{path.stem}.png")
+        pinhole, undo = pinhole_of(frame.intrinsics, depth.shape[1], depth.shape[0])
+        if undo is not None:
+            depth, labels = undo.nearest(depth), undo.nearest(labels)
         rows, columns = np.nonzero(depth > 0)
         keep = _thin_out(~np.isin(labels[rows, columns], movers), max_static, rng)
         rows, columns = rows[keep], columns[keep]
-        points = surface_points(rows, columns, depth, intrinsics, frame.camera_to_world)
+        points = surface_points(rows, columns, depth, matrix_of(*pinhole), frame.camera_to_world)
         found = labels[rows, columns].astype(np.int64)
         velocities = true_velocities(gt, points, found, frame.time)
         samples.append(SurfaceSample(frame.time, points, velocities, found))
@@ -291,13 +295,10 @@ def surface_points(
     rows: Int64[np.ndarray, "P"],
     columns: Int64[np.ndarray, "P"],
     depth: Float64[np.ndarray, "H W"],
-    intrinsics: Intrinsics,
+    K: Float64[np.ndarray, "3 3"],
     camera_to_world: Float64[np.ndarray, "4 4"],
 ) -> Float64[np.ndarray, "P 3"]:
     """Return the world points seen at pixel centres with planar depth; the pose is OpenGL's."""
-    height, width = depth.shape
-    fx, fy, cx, cy = intrinsics.resolve(width, height)
-    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     local = unproject(np.stack((columns, rows), axis=1) + HALF_PIXEL, depth[rows, columns], K)
     return to_world(local, flip_axes(camera_to_world))
 
@@ -325,12 +326,8 @@ def _thin_out(
     return np.sort(np.concatenate((np.flatnonzero(~thinned), many)))
 
 
-def _frames_by_name(scene: Path) -> dict[str, tuple[Frame, Intrinsics]]:
-    frames: dict[str, tuple[Frame, Intrinsics]] = {}
-    for file in read_scene(scene).files:
-        for frame in file.frames:
-            frames[frame.image.stem] = (frame, file.intrinsics)
-    return frames
+def _frames_by_name(scene: Path) -> dict[str, Frame]:
+    return {frame.image.stem: frame for file in read_scene(scene).files for frame in file.frames}
 
 
 def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, "H W"], np.ndarray]:

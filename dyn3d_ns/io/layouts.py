@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dyn3d_ns.io.clip.folder import recognise_clip
+from dyn3d_ns.io.colmap_models import recognise_colmap
 from dyn3d_ns.io.dynamic_scene.recognise import recognise_dynamic_scene, recognise_poses_bounds
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import recognise_transforms
@@ -15,7 +16,6 @@ from dyn3d_ns.io.sequences import recognise_davis, recognise_sintel
 from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
-from dyn3d_ns.io.trajectories import recognise_colmap
 
 UNKNOWN = "unknown"
 """Layout of a folder that is nothing that is known."""

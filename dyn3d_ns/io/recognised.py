@@ -30,10 +30,11 @@ class Recognised:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the images of a folder in order; none if it is no folder."""
+    """List the images of a folder in the natural order of their names; none if it is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    found = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    return sorted(found, key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, int | str]]:

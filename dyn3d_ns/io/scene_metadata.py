@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frame_source import FrameSource
 from dyn3d_ns.io.priors import PriorSource
@@ -58,6 +59,8 @@ class SceneMetadata:
     """Least and largest planar depth that the cameras see, in the scene's units; None where unknown."""
     frames: FrameSource | None = None
     """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
+    undistortions: Sequence[Undistortion | None] = ()
+    """How the lens of each image file is undone; empty where there are none. The cameras are pinholes."""
 
     masks: Sequence[Path | None] = ()
     """What counts of each image in training, an image too (Nerfstudio's `mask_path`); empty without any."""

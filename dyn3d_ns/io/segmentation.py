@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
+from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of
 from dyn3d_ns.io.transforms_json import check_pose, check_time
 from dyn3d_ns.io.transforms_scene import read_scene
 
@@ -24,6 +25,8 @@ class LabelledFrame:
     camera_to_world: Float64[np.ndarray, "4 4"]
     time: float
     image: Path | None = None
+    intrinsics: Intrinsics | None = None
+    """Of the view, whose lens is undone in the labels too; None where nobody says."""
 
     def labels(self) -> Int64[np.ndarray, "H W"]:
         """Read the label map.
@@ -43,7 +46,8 @@ class LabelledFrame:
             raise DamagedFileError(
                 f"{self.labels_path} must be a map of whole numbers, got {labels.dtype} {labels.shape}"
             )
-        return labels.astype(np.int64)
+        undo = None if self.intrinsics is None else pinhole_of(self.intrinsics, *labels.shape[::-1])[1]
+        return (labels if undo is None else undo.nearest(labels)).astype(np.int64)
 
 
 def pose_key(camera_to_world: Float64[np.ndarray, "4 4"], time: float) -> tuple[int, ...]:
@@ -100,7 +104,7 @@ def _read_object_ids(folder: Path) -> list[LabelledFrame]:
         if path.stem not in frames:
             raise DamagedFileError(f"no frame of {scene} is called {path.stem}, as the labels {path} are")
         frame = frames[path.stem]
-        found.append(LabelledFrame(path, frame.camera_to_world, frame.time, frame.image))
+        found.append(LabelledFrame(path, frame.camera_to_world, frame.time, frame.image, frame.intrinsics))
     return found
 
 

@@ -14,40 +14,17 @@ from jaxtyping import Float64
 
 from dyn3d_ns.io.errors import (
     DamagedFileError,
-    DatasetError,
     EmptySplitError,
     MissingFileError,
     PoseError,
     TimeRangeError,
     UnsafePathError,
 )
+from dyn3d_ns.io.intrinsics import Intrinsics, merged
 
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SPLIT_NAMES = ("train", "val", "test", "interp", "future")
-_DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 _RIGID_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """Pinhole intrinsics as a transforms file states them; what it does not state is None."""
-
-    camera_angle_x: float | None
-    fl_x: float | None
-    fl_y: float | None
-    cx: float | None
-    cy: float | None
-    w: int | None
-    h: int | None
-
-    def resolve(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return fx, fy, cx, cy in pixels for images of the given size (pixel centres at +0.5)."""
-        fx = self.fl_x
-        if fx is None:
-            assert self.camera_angle_x is not None
-            fx = 0.5 * width / math.tan(0.5 * self.camera_angle_x)
-        fy = fx if self.fl_y is None else self.fl_y
-        return fx, fy, width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy
 
 
 @dataclass(frozen=True)
@@ -57,6 +34,7 @@ class Frame:
     image: Path
     time: float
     camera_to_world: Float64[np.ndarray, "4 4"]
+    intrinsics: Intrinsics
     split: str | None = None
     """What the file's lists of names say; None where it has none."""
     mask: Path | None = None
@@ -70,7 +48,6 @@ class TransformsFile:
     path: Path
     label: str
     """Name of the split that the file claims to be: `train`, `val`, `test` or whatever it is called."""
-    intrinsics: Intrinsics
     frames: tuple[Frame, ...]
 
 
@@ -198,7 +175,7 @@ def _per_camera_entries(cameras: Any, path: Path) -> list[Entry]:
             raise DamagedFileError(f"{path}: camera {name!r} needs a `transform_matrix` and a list `frames`")
         own = {key: value for key, value in camera.items() if key != "frames"}
         entries += [
-            Entry(f"{path}, camera {name!r}, frame {i}", {**own, **f}, name) for i, f in enumerate(frames)
+            Entry(f"{path}, camera {name!r}, frame {i}", merged(own, f), name) for i, f in enumerate(frames)
         ]
     return entries
 
@@ -241,36 +218,6 @@ def check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
             "remove scale, shear and mirroring"
         )
     return matrix
-
-
-def read_intrinsics(content: dict[str, Any], path: Path) -> Intrinsics:
-    """Read and check the intrinsics of a file, or of a frame that has its own.
-
-    Raises:
-        DatasetError: they are damaged, or state lens distortion.
-    """
-    values: dict[str, float | None] = {}
-    for key in ("camera_angle_x", "fl_x", "fl_y", "cx", "cy", "w", "h"):
-        value = content.get(key)
-        if value is not None and not (_is_number(value) and math.isfinite(value)):
-            raise DamagedFileError(f"{path}: `{key}` must be a finite number, got {value!r}")
-        values[key] = value
-    angle, focal = values["camera_angle_x"], values["fl_x"]
-    if focal is None and angle is None:
-        raise DamagedFileError(f"{path} has neither `camera_angle_x` (radians) nor `fl_x` (pixels)")
-    if (focal is not None and focal <= 0) or (values["fl_y"] is not None and values["fl_y"] <= 0):
-        raise DamagedFileError(
-            f"{path}: focal lengths must be positive, got fl_x {focal}, fl_y {values['fl_y']}"
-        )
-    if focal is None and angle is not None and not 0 < angle < math.pi:
-        raise DamagedFileError(f"{path}: `camera_angle_x` must lie in (0, pi) radians, got {angle}")
-    lens = {k: content[k] for k in _DISTORTION_KEYS if content.get(k)}
-    if lens:
-        raise DatasetError(
-            f"{path} states lens distortion {lens}, which this layout lacks; undistort the images first"
-        )
-    w, h = (None if values[k] is None else round(values[k] or 0) for k in ("w", "h"))
-    return Intrinsics(angle, focal, values["fl_y"], values["cx"], values["cy"], w, h)
 
 
 class FileIndex:

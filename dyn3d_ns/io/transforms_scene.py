@@ -12,6 +12,7 @@ from jaxtyping import Float64
 
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.frame_times import Moments, no_times, stated_times, times_by_order
+from dyn3d_ns.io.intrinsics import merged, read_intrinsics
 from dyn3d_ns.io.loss_masks import mask_files
 from dyn3d_ns.io.split_lists import listed_splits
 from dyn3d_ns.io.transforms_json import (
@@ -24,7 +25,6 @@ from dyn3d_ns.io.transforms_json import (
     find_transforms,
     left_out,
     load_json,
-    read_intrinsics,
 )
 from dyn3d_ns.io.unused_fields import unused_fields
 
@@ -119,9 +119,16 @@ def _read_file(
     masks = mask_files([(entry.where, entry.stated) for entry in entries], index)
     labels: list[str | None] = [None] * len(entries) if listed is None else listed.labels
     frames = tuple(
-        Frame(image, float(time), check_pose(entry.pose, entry.where), split, mask)
+        Frame(
+            image=image,
+            time=float(time),
+            camera_to_world=check_pose(entry.pose, entry.where),
+            intrinsics=read_intrinsics(merged(content, entry.stated), entry.where),
+            split=split,
+            mask=mask,
+        )
         for entry, image, time, split, mask in zip(entries, images, times, labels, masks, strict=True)
         if listed is None or split is not None
     )
     notes = [*(() if listed is None else listed.notes), *index.notes()]
-    return TransformsFile(path, label, read_intrinsics(dict(content), path), frames), notes
+    return TransformsFile(path, label, frames), notes

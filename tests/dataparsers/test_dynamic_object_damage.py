@@ -77,8 +77,12 @@ DAMAGE = {
     "bad angle": (lambda c: c.__setitem__("camera_angle_x", 9.0), DamagedFileError, "radians"),
     "bad focal length": (lambda c: c.__setitem__("fl_x", -1.0), DamagedFileError, "positive"),
     "focal length text": (lambda c: c.__setitem__("fl_x", "a"), DamagedFileError, "finite number"),
-    "distortion": (lambda c: c.__setitem__("k1", 0.1), DatasetError, "undistort"),
-    "stated size": (lambda c: c.update(w=32, h=24), ImageSizeError, "is 16x12, but .* expects 32x24"),
+    "lens of a frame": (
+        in_frame("camera_model", "THIN_PRISM_FISHEYE"),
+        DatasetError,
+        "frame 3: .*THIN_PRISM",
+    ),
+    "stated size": (lambda c: c.update(w=32, h=20), ImageSizeError, "is 16x12, but its file expects 32x20"),
 }
 
 

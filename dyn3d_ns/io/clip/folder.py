@@ -40,10 +40,12 @@ from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
 from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, SparsePoints, Tracks
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz
+from dyn3d_ns.io.frame_matching import ClipFrames
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
 from dyn3d_ns.io.recognised import Recognised, image_size, images_in, read_object
 from dyn3d_ns.io.shell import shell_word
 
+_LISTS = ("times", "source_frames", "source_names")
 TRIANGULATED = "triangulated"
 """Source of depth that was triangulated from the cameras' motion."""
 
@@ -76,9 +78,21 @@ class ClipFolder(ClipPaths):
         """Read when each frame was taken; only `dyn3d process` writes that."""
         values = self._json(self.clip_path, "frames")
         try:
-            return Clip(**{**values, **{k: tuple(values[k]) for k in ("times", "source_frames")}})
+            values = {"source_names": (), **values}
+            return Clip(**{**values, **{k: tuple(values[k]) for k in _LISTS}})
         except (TypeError, KeyError) as error:
             raise DamagedFileError(f"{self.clip_path} is not a clip's description ({error})") from error
+
+    def clip_frames(self) -> ClipFrames:
+        """Return what is known of each frame by which files of other tools may call it."""
+        clip, own = self.clip(), tuple(path.name for path in self.frames())
+        if len(clip.source_frames) != len(own):
+            raise DamagedFileError(
+                f"{self.clip_path} is of {len(clip.source_frames)} frames, but rgb/ holds {len(own)}; run "
+                "the stage `frames` again"
+            )
+        names = clip.source_names if len(clip.source_names) == len(own) else ()
+        return ClipFrames(np.array(clip.source_frames), names, own, clip.source, np.array(clip.times))
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:

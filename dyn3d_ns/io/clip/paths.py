@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dyn3d_ns.io.errors import MissingFileError
+from dyn3d_ns.io.recognised import natural_order
 
 STAGES: dict[str, str] = {
     "frames": "clip.json",
@@ -187,7 +188,7 @@ class ClipPaths:
         pattern = "[0-9][0-9][0-9][0-9]*.npz"
         folders = [path for path in self.root.glob("dynamicBA/*") if any(path.glob(pattern))]
         newest = max(folders, key=lambda path: path.stat().st_mtime_ns, default=None)
-        return sorted(newest.glob(pattern)) if newest is not None else []
+        return sorted(newest.glob(pattern), key=natural_order) if newest is not None else []
 
     def depth_file(self) -> Path | None:
         """Return the file of the depth before adjustment, here or as DynamicVerse names it."""
@@ -248,4 +249,5 @@ class ClipPaths:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    found = (path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    return sorted(found, key=natural_order)

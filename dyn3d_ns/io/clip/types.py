@@ -28,6 +28,10 @@ class Clip:
     """Focal length from EXIF in pixels of the extracted frames; None where the file says nothing."""
     source: str = ""
     """Name of the video or folder."""
+    source_names: tuple[str, ...] = ()
+    """Name of each image in the folder; none if it was a video."""
+    lens: str = ""
+    """What lens was undone in the frames; empty if none was."""
 
     @property
     def normalized_times(self) -> Float64[np.ndarray, "F"]:

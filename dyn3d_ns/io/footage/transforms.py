@@ -24,11 +24,12 @@ from dyn3d_ns.io.footage.files import (
     resized,
 )
 from dyn3d_ns.io.frame_times import Moments, stated_times
+from dyn3d_ns.io.intrinsics import read_intrinsics
 from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import natural_order
 from dyn3d_ns.io.split_lists import LISTS
-from dyn3d_ns.io.transforms_json import FileIndex, check_pose, load_json, read_intrinsics
+from dyn3d_ns.io.transforms_json import FileIndex, check_pose, load_json
 
 NAME = "transforms.json"
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")

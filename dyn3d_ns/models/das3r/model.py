@@ -135,6 +135,7 @@ class Das3rModel(RefinedCamerasModel):
         """Lift pixels of all training images by their depth; without depth take points that come with the
         video, and without those what stereo finds."""
         dataset = self._dataset = datamanager.train_dataset
+        dataset.require_one_size("dyn3d-das3r")
         images = torch.stack([torch.from_numpy(dataset.get_numpy_image(i)) for i in range(len(dataset))])
         self.eval_background.copy_(images.float().mean((0, 1, 2)) / 255.0)
         there = scene_of(dataset.metadata).priors.names

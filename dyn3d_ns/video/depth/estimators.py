@@ -18,7 +18,7 @@ from dyn3d_ns.geometry.triangulation import (
 from dyn3d_ns.io.clip.folder import TRIANGULATED
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
+from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras, sized_map
 from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
 from dyn3d_ns.video.depth.settings import DepthSettings
 from dyn3d_ns.video.depth.views import PointsByFrame, grown, matching_frames
@@ -46,7 +46,11 @@ def estimate_depth(
         StageError: the settings name files, a model or an estimator that cannot be used.
     """
     if settings.files is not None:
-        files = DepthFiles(settings.files, workspace.num_frames, settings.png_scale)
+        files = DepthFiles(settings.files, workspace.clip_frames(), settings.png_scale)
+        if files.note:
+            report.note(files.note)
+        if workspace.clip().lens:
+            report.note("depth is expected of the frames in rgb/, in which the lens is undone")
         return given_depth(workspace, report, settings, files.__getitem__, "files")
     if settings.method == "triangulate":
         return triangulated_depth(workspace, report, settings)
@@ -65,17 +69,12 @@ def given_depth(
     source: str,
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Yield depth from elsewhere at the size of the frames and the scale of the cameras."""
-    import cv2
-
     cameras = workspace.cameras(adjusted=False)
     count = len(cameras.Ks)
     height, width = workspace.image(0).shape[:2]
 
     def sized(frame: int) -> Float32[np.ndarray, "H W"]:
-        depth = maps(frame)
-        return (
-            depth if depth.shape == (height, width) else cv2.resize(depth, (width, height), interpolation=0)
-        )
+        return sized_map(maps(frame), (width, height), f"the depth of frame {frame}")
 
     seen = PointsByFrame(workspace.points(), count)
     truth = []

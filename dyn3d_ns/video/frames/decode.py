@@ -30,6 +30,8 @@ class Frame(NamedTuple):
     """Position in the video or in the sorted folder."""
     seconds: float
     image: UInt8[np.ndarray, "H W 3"]
+    name: str = ""
+    """Of the image in the folder; empty in a video."""
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Source:
                     f"{size[0]}x{size[1]}; all frames of a clip share one size: crop or resize that one"
                 )
             size = (image.shape[1], image.shape[0])
-            yield Frame(number, number / self.folder_fps, image)
+            yield Frame(number, number / self.folder_fps, image, path.name)
         if len(unreadable) == len(paths):
             raise StageError(f"none of the {len(paths)} images in {self.path} can be read")
         if unreadable:

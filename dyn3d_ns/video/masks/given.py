@@ -9,26 +9,30 @@ import numpy as np
 from jaxtyping import Int32
 
 from dyn3d_ns.io.arrays import ids_of, read_png
+from dyn3d_ns.io.camera_file import proportion_fits
 from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.io.frame_matching import ClipFrames, Labels, match_frames
+from dyn3d_ns.io.recognised import natural_order
+from dyn3d_ns.io.resampling import nearest_to
 
 _SUFFIXES = (".png", ".npy", ".webp", ".bmp")
 
 
-def list_masks(folder: Path, num_frames: int) -> list[Path]:
-    """List mask files in order of their names; they belong to the frames by order.
+def list_masks(folder: Path, frames: ClipFrames) -> tuple[list[Path], str]:
+    """Return the mask file of each frame, and how they were matched where their names do not say it.
 
     Raises:
         StageError: there is no such folder, or not one mask a frame.
+        DatasetError: it is not known which belongs to which frame.
     """
     if not folder.is_dir():
         raise StageError(f"--masks.masks {folder} is not a folder; give one with a .png or .npy a frame")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-    if len(found) != num_frames:
-        raise StageError(
-            f"{folder} holds {len(found)} masks (.png or .npy), but the clip has {num_frames} frames; masks "
-            "belong to frames in the order of their names, so there must be one for each"
-        )
-    return found
+    found = sorted((p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES), key=natural_order)
+    labels = Labels(len(found), tuple(path.name for path in found))
+    match = match_frames(frames, labels, str(folder), "masks")
+    if not match.complete:
+        raise StageError(f"{folder}: {match.note}; there must be one for each")
+    return [found[row] for row in match.rows], match.note
 
 
 def read_codes(path: Path) -> Int32[np.ndarray, "H W"]:
@@ -51,29 +55,30 @@ def read_codes(path: Path) -> Int32[np.ndarray, "H W"]:
 
 
 def read_given(
-    folder: Path, num_frames: int, width: int, height: int
-) -> tuple[Iterator[Int32[np.ndarray, "H W"]], list[int]]:
+    folder: Path, frames: ClipFrames, width: int, height: int
+) -> tuple[Iterator[Int32[np.ndarray, "H W"]], list[int], str]:
     """Read masks as instance ids that count from 1, at the size of the frames.
 
     Every distinct number other than 0 is one object through the clip; a mask of another size is resized.
 
     Returns:
-        The ids of frame after frame, and the number in the files behind each id (from 1).
+        The ids of frame after frame, the number in the files behind each id (from 1), and how masks were
+        matched to frames where their names do not say it.
     """
-    paths = list_masks(folder, num_frames)
+    paths, note = list_masks(folder, frames)
     codes = sorted({int(code) for path in paths for code in np.unique(read_codes(path))} - {0})
     if any(code < 0 for code in codes):
         raise StageError(f"{folder} holds negative ids; 0 is static, objects have positive numbers")
 
-    def frames() -> Iterator[Int32[np.ndarray, "H W"]]:
+    def ids() -> Iterator[Int32[np.ndarray, "H W"]]:
         for path in paths:
-            values = _resize(read_codes(path), width, height)
+            values = read_codes(path)
+            if not proportion_fits(values.shape[::-1], (width, height)):
+                raise StageError(
+                    f"{path} is {values.shape[1]}x{values.shape[0]}, the frames {width}x{height}: that is "
+                    "another proportion of the sides; crop it as the frames are"
+                )
+            values = nearest_to(values, (width, height))
             yield np.where(values > 0, np.searchsorted(codes, values) + 1, 0).astype(np.int32)
 
-    return frames(), codes
-
-
-def _resize(values: Int32[np.ndarray, "H W"], width: int, height: int) -> Int32[np.ndarray, "H W"]:
-    ys = ((np.arange(height) + 0.5) * values.shape[0] / height).astype(np.intp)
-    xs = ((np.arange(width) + 0.5) * values.shape[1] / width).astype(np.intp)
-    return values[ys[:, None], xs]
+    return ids(), codes, note

@@ -36,7 +36,7 @@ class MasksStage(Stage):
     def external_inputs(self) -> list[Path]:
         """Return the user's masks, boxes, names and network."""
         s = self.settings
-        given = (s.masks, s.boxes, s.objects, s.segmenter_path, s.ego.given.poses, s.ego.depth)
+        given = (s.masks, s.boxes, s.objects, s.segmenter_path, *s.ego.given.files(), s.ego.depth)
         return [path for path in given if path is not None]
 
     def outputs(self, workspace: Workspace) -> list[Path]:
@@ -48,7 +48,7 @@ class MasksStage(Stage):
         """Find or read the masks and write them."""
         settings = self.settings
         if settings.masks is not None:
-            labels, names = self._given(workspace)
+            labels, names = self._given(workspace, report)
         elif settings.segmenter != "motion":
             labels, names = self._by_network(workspace, report)
         elif settings.boxes is not None:
@@ -57,12 +57,20 @@ class MasksStage(Stage):
             labels, names = self._found(workspace, report)
         self._write(workspace, report, labels, names)
 
-    def _given(self, workspace: Workspace) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
+    def _given(
+        self, workspace: Workspace, report: Report
+    ) -> tuple[Iterable[Int32[np.ndarray, "H W"]], list[str]]:
         from dyn3d_ns.video.masks.given import read_given
 
         assert self.settings.masks is not None
         clip = workspace.clip()
-        frames, codes = read_given(self.settings.masks, workspace.num_frames, clip.width, clip.height)
+        frames, codes, note = read_given(
+            self.settings.masks, workspace.clip_frames(), clip.width, clip.height
+        )
+        if note:
+            report.note(note)
+        if clip.lens:
+            report.note("masks are expected of the frames in rgb/, in which the lens is undone")
         return frames, [f"object {k}" for k in range(1, len(codes) + 1)]
 
     def _boxes(self, workspace: Workspace) -> list[Prompt]:

@@ -18,7 +18,10 @@ from footage_files import (
     write_sintel,
     write_transforms,
 )
+from PIL import Image
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, shift_pixel_centers
+from dyn3d_ns.geometry.lenses import Lens, undistortion
 from dyn3d_ns.io.errors import (
     DamagedFileError,
     DatasetError,
@@ -89,7 +92,13 @@ def test_monst3r_has_masks_of_its_own(tmp_path: Path, truth: CardClip) -> None:
     ("break_it", "error", "message"),
     [
         (lambda r: (r / "pred_intrinsics.txt").unlink(), DatasetError, "lacks pred_intrinsics"),
-        (lambda r: (r / "images/frame_0004.png").unlink(), DatasetError, "10 frames, but 11 poses"),
+        (
+            lambda r: [
+                p.write_text("".join(p.read_text().splitlines(True)[:8])) for p in r.glob("pred_*.txt")
+            ],
+            DatasetError,
+            "holds 8 poses, but the clip has 11 frames",
+        ),
         (lambda r: (r / "depth_maps/frame_0004.npy").unlink(), DatasetError, "10 of 11 frames"),
         (lambda r: (r / "depth_maps/frame_0004.npy").write_bytes(b"\x93NUMPY"), DamagedFileError, "npy"),
         (
@@ -192,9 +201,56 @@ def test_damaged_colmap(
         open_footage(root)
 
 
-def test_lenses_are_to_be_undistorted(tmp_path: Path, truth: CardClip) -> None:
-    with pytest.raises(DatasetError, match="model OPENCV.*colmap image_undistorter"):
-        open_footage(write_colmap(tmp_path, truth, lens="OPENCV"))
+def test_das3r_poses_go_by_number(tmp_path: Path, truth: CardClip) -> None:
+    root = write_das3r(tmp_path, truth, rearranged=True)
+    for path in root.glob("*/*_0004.*"):
+        path.unlink()
+    footage = open_footage(root)
+    check_cameras(footage, truth, [i for i in range(11) if i != 4])
+
+
+def test_das3r_maps_that_a_network_cropped(tmp_path: Path, truth: CardClip) -> None:
+    """The video is 128x96; a network with 112 pixels' width crops 112x84 to multiples of 16."""
+    root = write_das3r(tmp_path, truth, rearranged=True)
+    for path in root.glob("d*_maps/*.npy"):
+        np.save(path, np.ones((80, 112), np.float32))
+    Ks = truth.K * np.array([[112 / 128], [112 / 128], [1]])
+    Ks[:2, 2] = 55.5, 39.5
+    np.savetxt(root / "pred_intrinsics.txt", np.tile(Ks.ravel(), (11, 1)))
+    found = open_footage(root).cameras().Ks
+    np.testing.assert_allclose(found[3], truth.K, atol=1e-6)
+
+
+def test_the_lens_of_colmap_is_undone_once(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture
+) -> None:
+    root = write_colmap(tmp_path, truth, lens="OPENCV")
+    footage = open_footage(root)
+    assert "the lens of the images is undone: OPENCV (k1 0.1)" in capsys.readouterr().err
+    K = shift_pixel_centers(truth.K, HALF_PIXEL)
+    undo = undistortion(Lens.named("OPENCV", {"k1": 0.1}), K, (truth.width, truth.height))
+    assert undo is not None
+    np.testing.assert_allclose(shift_pixel_centers(footage.cameras().Ks[2], HALF_PIXEL), undo.K)
+    bent = np.array(Image.open(root / "images/f3.jpg"))
+    straight = np.array(Image.open(footage.frames[2]))
+    assert np.array_equal(straight, undo.colors(bent)) and not np.array_equal(straight, bent)
+    assert np.array_equal(footage.dynamic_mask(2), undo.nearest(moving(truth, 2)))
+    assert footage.size == (truth.width, truth.height)
+    # It is kept, and made anew where the image is another one.
+    before = {path: path.stat().st_mtime_ns for path in footage.frames}
+    save(truth.images[0], root / "images/f3.jpg")
+    again = open_footage(root).frames
+    assert [a == b for a, b in zip(again, footage.frames, strict=True)] == [i != 2 for i in range(11)]
+    assert all(path.stat().st_mtime_ns == before[path] for path in again if path in before)
+
+
+def test_a_lens_that_cannot_be_undone_is_named(tmp_path: Path, truth: CardClip) -> None:
+    root = write_colmap(tmp_path, truth)
+    cameras = root / "sparse/0/cameras.txt"
+    rows = [f"{line} 0.01" for line in cameras.read_text().replace("PINHOLE", "FOV").splitlines()]
+    cameras.write_text("\n".join(rows) + "\n")
+    with pytest.raises(DatasetError, match="model FOV.*colmap image_undistorter"):
+        open_footage(root)
 
 
 @pytest.mark.parametrize("name", ["cameras.bin", "points3D.bin", "images.bin"])

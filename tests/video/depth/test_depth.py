@@ -8,7 +8,8 @@ import pytest
 from dyn3d_ns.geometry.densify import densify
 from dyn3d_ns.geometry.triangulation import FlowView, relative_transform, triangulate_flow
 from dyn3d_ns.io.arrays import encode_png
-from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.io.errors import DatasetError, StageError
+from dyn3d_ns.io.frame_matching import ClipFrames
 from dyn3d_ns.video.depth.given import DepthFiles, HuggingFaceDepth, match_to_cameras
 from dyn3d_ns.video.depth.matching import best_match, fit_match
 from dyn3d_ns.video.depth.moving import StaticFrame, object_disparity, place_objects
@@ -129,10 +130,10 @@ def test_depth_files_of_all_kinds(tmp_path: Path) -> None:
     bad[0, 0] = np.nan
     np.save(folder / "1.npy", bad)
     for path in (tmp_path / "stack.npy", tmp_path / "stack.npz", folder):
-        files = DepthFiles(path, 2)
+        files = DepthFiles(path, ClipFrames.counted(2))
         np.testing.assert_allclose(files[0], depth, atol=1e-3)
         assert files[1].shape == depth.shape and files[1].dtype == np.float32
-    assert DepthFiles(folder, 2)[1][0, 0] == 0
+    assert DepthFiles(folder, ClipFrames.counted(2))[1][0, 0] == 0
 
 
 @pytest.mark.parametrize(
@@ -147,13 +148,16 @@ def test_depth_files_that_cannot_be_used(tmp_path: Path, name: str, content: byt
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(StageError, match=says):
-        DepthFiles(tmp_path / name, 2)
+        DepthFiles(tmp_path / name, ClipFrames.counted(2))
 
 
 def test_depth_files_must_be_one_a_frame(tmp_path: Path) -> None:
-    np.save(tmp_path / "stack.npy", np.ones((3, 4, 4), np.float32))
-    with pytest.raises(StageError, match="3 depth maps, but the clip has 2 frames"):
-        DepthFiles(tmp_path / "stack.npy", 2)
+    np.save(tmp_path / "stack.npy", np.arange(1, 4, dtype=np.float32)[:, None, None] * np.ones((3, 4, 4)))
+    with pytest.raises(DatasetError, match="3 depth maps, but the clip has 4 frames"):
+        DepthFiles(tmp_path / "stack.npy", ClipFrames.counted(4))
+    # A clip that was thinned out takes its frames' from those of the whole video.
+    thinned = DepthFiles(tmp_path / "stack.npy", ClipFrames(np.array([0, 2])))
+    assert thinned[1][0, 0] == 3 and "3 depth maps are given for 2 frames" in thinned.note
 
 
 def test_hugging_face_model_from_a_folder(tmp_path: Path) -> None:
