@@ -14,7 +14,7 @@ from PIL import Image
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of
 from dyn3d_ns.io.transforms_json import check_pose, check_time
-from dyn3d_ns.io.transforms_scene import read_scene
+from dyn3d_ns.io.transforms_scene import frame_of, frames_by_name
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,10 @@ def _read_data_segm(path: Path) -> list[LabelledFrame]:
 
 
 def _read_object_ids(folder: Path) -> list[LabelledFrame]:
-    scene = folder.parent
-    frames = {frame.image.stem: frame for file in read_scene(scene).files for frame in file.frames}
+    frames = frames_by_name(folder.parent)
     found = []
     for path in sorted((folder / "object_id").glob("*.png")):
-        if path.stem not in frames:
-            raise DamagedFileError(f"no frame of {scene} is called {path.stem}, as the labels {path} are")
-        frame = frames[path.stem]
+        frame = frame_of(frames, path)
         found.append(LabelledFrame(path, frame.camera_to_world, frame.time, frame.image, frame.intrinsics))
     return found
 

@@ -85,6 +85,30 @@ def read_scene(root: Path) -> TransformsScene:
     return TransformsScene(tuple(files), moments.seconds, fps, tuple(notes), points)
 
 
+def frames_by_name(root: Path) -> dict[str, list[Frame]]:
+    """Return the frames of a scene by the names of their images, without folder and extension."""
+    frames: dict[str, list[Frame]] = {}
+    for file in read_scene(root).files:
+        for frame in file.frames:
+            frames.setdefault(frame.image.stem, []).append(frame)
+    return frames
+
+
+def frame_of(frames: Mapping[str, Sequence[Frame]], path: Path) -> Frame:
+    """Return the frame that a file with a map belongs to by its name.
+
+    Raises:
+        DamagedFileError: no frame is called so, or several are that show other images.
+    """
+    found = {frame.image: frame for frame in frames.get(path.stem, ())}
+    if not found:
+        raise DamagedFileError(f"no frame of the scene is called {path.stem}, as {path} is")
+    if len(found) > 1:
+        one, other = list(found)[:2]
+        raise DamagedFileError(f"{path} may be of {one} or of {other}; give each a name of its own")
+    return next(iter(found.values()))
+
+
 def _fps(stated: Any, path: Path) -> float:
     if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < np.inf:
         raise DamagedFileError(f"{path}: `fps` must be a number above 0, got {stated!r:.80}")
