@@ -21,8 +21,10 @@ from dyn3d_ns.io.clip import types as clip_types
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.footage.base import Footage
 from dyn3d_ns.io.footage.layouts import open_footage
+from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.priors import FootagePriors
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
+from dyn3d_ns.io.transparency import first_transparent
 from dyn3d_ns.timeline import Split, Timeline, wanted_splits
 
 
@@ -119,6 +121,11 @@ class VideoDataParser(DataParser):
         footage = self.open()
         if len(footage.frames) < 2:
             raise DatasetError(f"{footage.root} holds {len(footage.frames)} frame; training takes at least 2")
+        clear = first_transparent(footage.frames)
+        if clear is not None:
+            tell(
+                footage.root, f"frames have transparent pixels ({clear.name}, …): colours are taken as stored"
+            )
         return footage
 
     @cached_property

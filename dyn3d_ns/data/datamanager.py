@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
@@ -253,6 +254,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def images_at(self, time_index: int) -> tuple[Cameras, UInt8[Tensor, "C H W channels"]]:
         """Return cameras (on the device) and uint8 images of all training views at one recorded time.
 
+        What a mask leaves out may be matter: alpha is full there, so that nothing is carved away by it.
         Where images are of several sizes, all are shrunk to the least width and height of them, and the
         cameras with them.
 
@@ -266,7 +268,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
                 f"frame {time_index} (time {t:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
-        images = [self.train_dataset.get_numpy_image(i) for i in indices.tolist()]
+        images = [_solid(self.train_dataset, i) for i in indices.tolist()]
         cameras = self.train_cameras[indices.to(self.train_cameras.device)]
         if len({image.shape for image in images}) > 1:
             width, height = int(cameras.width.min()), int(cameras.height.min())
@@ -278,6 +280,16 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         """Return the number of pixels of a training image, without decoding one."""
         cameras = self.train_dataset.cameras
         return int(cameras.width[0] * cameras.height[0])
+
+
+def _solid(dataset: DynamicDataset, index: int) -> UInt8[np.ndarray, "H W channels"]:
+    """Return an image, opaque where it does not count."""
+    image, mask = dataset.get_numpy_image(index), dataset.get_mask(index)
+    if mask is None or image.shape[-1] < 4:
+        return image
+    image = image.copy()
+    image[~mask, 3] = 255
+    return image
 
 
 def _of_size(cameras: Cameras, width: int, height: int) -> Cameras:

@@ -72,6 +72,8 @@ class DynamicMethod(Model):
     """Whether the scene consists of Gaussians."""
     renders_stereo: bool = False
     """Whether the rays of a picture may start at different places, as those of omnidirectional stereo do."""
+    takes_masks: bool = False
+    """Whether pixels that the dataset's masks leave out do not count in its training."""
     scene_names: tuple[str, ...] = ()
     """Names of the scenes that may be shown; empty for a method of one scene."""
     timeline: Timeline
@@ -92,6 +94,8 @@ class DynamicMethod(Model):
     """Phases of the training; of one step until :meth:`plan` was called."""
     optimizers: dict[str, Optimizer]
     """Optimizers of the training by parameter group; empty outside one."""
+    unfinished: Exception | None = None
+    """What went wrong in :meth:`finish`; the trainer raises it once the training is saved."""
 
     def set_up(self, eval_background: Float[Tensor, "3"], keep_background: bool = True) -> None:
         """Set what every method has; call it first in ``populate_modules``.
@@ -339,7 +343,10 @@ class DynamicMethod(Model):
         if self.schedule.ends(step):
             self.leave_phase(self.schedule.at(step))
         if step == self.schedule.steps - 1:
-            self.finish()
+            try:
+                self.finish()
+            except Exception as error:
+                self.unfinished = error
 
     def get_rgba_image(self, outputs: dict[str, Any], output_name: str = "rgb") -> Float[Tensor, "H W 4"]:
         """Return a picture as it is before no background, with its accumulation as straight alpha."""

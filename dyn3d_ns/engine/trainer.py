@@ -447,6 +447,12 @@ class DynamicTrainer(Trainer):
             for callback in self._callbacks_at(TrainingCallbackLocation.AFTER_TRAIN):
                 callback.run_callback(self.step)
         self._save_somewhere(self.step)
+        if self.method.unfinished is not None:
+            CONSOLE.print(
+                f"[bold red]All steps are trained and saved in {self.checkpoint_dir}, but what follows them "
+                "failed:"
+            )
+            raise self.method.unfinished
         writer.write_out_storage()
         config_file = shell_word(self.base_dir / "config.yml")
         for line in self.method.outcome():

@@ -23,7 +23,7 @@ from dyn3d_ns.io.flow_files import read_file, read_flo
 from dyn3d_ns.io.intrinsics import matrix_of, pinhole_of
 from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.recognised import files_in, number_of
-from dyn3d_ns.io.transforms_json import Frame, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_scene import frame_of, frames_by_name
 
 KINDS = {
     "camdata_left": ".cam",
@@ -275,14 +275,12 @@ def sample_surfaces(gt: MotionGroundTruth, max_static: int = 4000, seed: int = 0
     depths = sorted((folder / "depth").glob("*.npz"))
     if not depths:
         raise MissingFileError(f"{folder / 'depth'} holds no .npz; the error needs points on true surfaces")
-    cameras = _frames_by_name(folder.parent)
+    frames = frames_by_name(folder.parent)
     rng = np.random.default_rng(seed)
     movers = [o.pass_index for o in gt.objects if o.moves]
     samples: list[SurfaceSample] = []
     for path in depths:
-        if path.stem not in cameras:
-            raise DatasetError(f"no frame of {folder.parent} is called {path.stem}, as its depth {path} is")
-        frame = cameras[path.stem]
+        frame = frame_of(frames, path)
         depth, labels = _read_maps(path, folder / "object_id" / f"{path.stem}.png")
         pinhole, undo = pinhole_of(frame.intrinsics, depth.shape[1], depth.shape[0])
         if undo is not None:
@@ -330,14 +328,6 @@ def _thin_out(
     if len(many) > at_most:
         many = rng.choice(many, at_most, replace=False)
     return np.sort(np.concatenate((np.flatnonzero(~thinned), many)))
-
-
-def _frames_by_name(scene: Path) -> dict[str, Frame]:
-    return {
-        frame.image.stem: frame
-        for label, path in find_transforms(scene)
-        for frame in read_transforms(path, scene, label).frames
-    }
 
 
 def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, "H W"], np.ndarray]:

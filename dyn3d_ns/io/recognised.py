@@ -28,6 +28,8 @@ class Recognised:
     """What the layout would hold and is not there."""
     use: list[str] = field(default_factory=list)
     """Commands that take it."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know of how it is read."""
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64, UInt8
@@ -67,6 +68,9 @@ class SceneMetadata:
     """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
     undistortions: Sequence[Undistortion | None] = ()
     """How the lens of each image file is undone; empty where there are none. The cameras are pinholes."""
+
+    masks: Sequence[Path | None] = ()
+    """What counts of each image in training, an image too (Nerfstudio's `mask_path`); empty without any."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the dictionary for ``DataparserOutputs``."""

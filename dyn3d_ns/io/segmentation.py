@@ -15,7 +15,8 @@ from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of
 from dyn3d_ns.io.recognised import files_in
-from dyn3d_ns.io.transforms_json import check_pose, check_time, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_json import check_pose, check_time
+from dyn3d_ns.io.transforms_scene import frame_of, frames_by_name
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,10 @@ def _read_data_segm(path: Path) -> list[LabelledFrame]:
 
 
 def _read_object_ids(folder: Path) -> list[LabelledFrame]:
-    scene = folder.parent
-    frames = {
-        frame.image.stem: frame
-        for label, path in find_transforms(scene)
-        for frame in read_transforms(path, scene, label).frames
-    }
+    frames = frames_by_name(folder.parent)
     found = []
     for path in files_in(folder / "object_id", (".png",)):
-        if path.stem not in frames:
-            raise DamagedFileError(f"no frame of {scene} is called {path.stem}, as the labels {path} are")
-        frame = frames[path.stem]
+        frame = frame_of(frames, path)
         found.append(LabelledFrame(path, frame.camera_to_world, frame.time, frame.image, frame.intrinsics))
     return found
 

@@ -86,6 +86,7 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
 
     config: GaussianModelConfig
     has_gaussians = True
+    takes_masks = True
     scene: GaussianScene
 
     def make_scene(self, seeds: SeedPoints) -> GaussianScene:
@@ -230,9 +231,17 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
     def image_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
         """Return how much each pixel of the recorded image counts, None for all alike.
 
-        A weight multiplies the pixel's error; 1 everywhere is the same as None.
+        A weight multiplies the pixel's error; 1 everywhere is the same as None. What the dataset's masks
+        leave out does not count, whatever is returned here.
         """
         return None
+
+    def _pixel_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
+        weight = self.image_weight(batch)
+        if "mask" not in batch:
+            return weight
+        mask = batch["mask"].to(self.device).float()
+        return mask if weight is None else weight * mask
 
     def regularizers(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """Return the losses beside that of the image, each times its weight."""
@@ -295,7 +304,7 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
                 outputs["background"],
                 self.schedule.at(self.step).downscale,
                 self.config.ssim_weight,
-                self.image_weight(batch),
+                self._pixel_weight(batch),
             ),
             **self.regularizers(outputs["gaussians"]),
         }

@@ -51,7 +51,11 @@ DAMAGE = {
     "time text": (in_frame("time", "0.5"), TimeRangeError, "frame 3"),
     "time over": (in_frame("time", 12.0), TimeRangeError, "in \\[0, 1\\], got 12.0"),
     "time negative": (in_frame("time", -0.5), TimeRangeError, "in \\[0, 1\\], got -0.5"),
-    "time absent": (lambda c: c["frames"][3].pop("time"), TimeRangeError, "1 of 15 frames have no `time`"),
+    "time absent": (
+        lambda c: c["frames"][3].pop("time"),
+        TimeRangeError,
+        "1 of 60 frames have no `time`",
+    ),
     "pose nan": (matrix(with_entry(0, 3, float("nan"))), PoseError, "NaN"),
     "pose infinite": (matrix(with_entry(1, 1, float("inf"))), PoseError, "NaN or infinite"),
     "pose scaled": (matrix(lambda p: p @ np.diag([2.0, 2, 2, 1])), PoseError, "not a rigid"),

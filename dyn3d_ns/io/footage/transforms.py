@@ -25,15 +25,19 @@ from dyn3d_ns.io.footage.files import (
     read_probability,
 )
 from dyn3d_ns.io.footage.undistorted import undistorted_images
+from dyn3d_ns.io.frame_times import Moments, stated_times
 from dyn3d_ns.io.intrinsics import matrix_of, merged, pinhole_of, read_intrinsics
 from dyn3d_ns.io.masks import MaskFiles
+from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import image_sizes, natural_order
-from dyn3d_ns.io.transforms_json import FileIndex, check_pose, check_time, load_json
+from dyn3d_ns.io.split_lists import LISTS
+from dyn3d_ns.io.transforms_json import FileIndex, check_pose, load_json
 
 NAME = "transforms.json"
 _MILLIMETRE = 1e-3
-"""Nerfstudio's `depth_unit_scale_factor`."""
+"""What a step of a depth image is where the file does not say; Nerfstudio's `depth_unit_scale_factor`."""
+_DEPTH_UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
 _SIDE_FILES = ("mask_path", "depth_file_path", "dynamic_prob_path")
 
 
@@ -67,14 +71,24 @@ class TransformsFootage(Footage):
         # Places in the file stay with the entries, for messages.
         rows = [(f"{self._path}, frame {i}", entry) for i, entry in enumerate(entries)]
         images = {where: index.find(entry.get("file_path"), where) for where, entry in rows}
-        self._time = _times(self._path, rows)
-        time = self._time
-        rows.sort(key=lambda row: natural_order(images[row[0]]) if time is None else [(0, time[row[0]])])
+        moments = _times(self._path, rows)
+        if moments is None:
+            rows.sort(key=lambda row: natural_order(images[row[0]]))
+        else:
+            rows = [rows[i] for i in np.argsort(moments.times)]
+        self._moments = moments
         self._rows, self._content = rows, content
         self._images = [images[where] for where, _ in rows]
         self._files = {key: _side_files(self._path, rows, key, index) for key in _SIDE_FILES}
+        lists = [f"`{key}`" for key in LISTS if key in content]
+        if lists:
+            tell(self._path, f"{', '.join(lists)} not used: --eval-interval says which frames are held out")
         ply = content.get("ply_file_path")
         self._ply = index.find_file(ply, str(self._path), "ply_file_path") if ply else None
+        stated = next((content[key] for key in _DEPTH_UNITS if key in content), _MILLIMETRE)
+        if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < np.inf:
+            raise DamagedFileError(f"{self._path}: `{_DEPTH_UNITS[0]}` must be above 0, got {stated!r:.80}")
+        self._depth_unit = stated
         self._check_sizes()
         _ = self._cameras
         if undone := [str(undo.lens) for undo in self._pinholes[1] if undo is not None]:
@@ -97,10 +111,11 @@ class TransformsFootage(Footage):
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
-        """Times as the file has them, else evenly spaced."""
-        if self._time is None:
+        """Times as the file has them, and how many a second if it says so; else evenly spaced."""
+        if self._moments is None:
             return super().times
-        return np.array([self._time[where] for where, _ in self._rows]), None
+        times, seconds = np.sort(self._moments.times), self._moments.seconds
+        return times, None if seconds is None else 1.0 / float(np.median(np.diff(times)) * seconds)
 
     def cameras(self) -> Cameras:
         """Return the cameras: pinholes, with the intrinsics of each frame brought to its image's size."""
@@ -160,7 +175,7 @@ class TransformsFootage(Footage):
         return read_probability(files[i]) if undo is None else undo.soft(read_probability(files[i]))
 
     def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
-        """Read planar z of frame i: images in thousandths of a unit, arrays as they are."""
+        """Read planar z of frame i: images in thousandths of a unit or as the file says, arrays in units."""
         depth, undo = self._read_depth(i), self._pinholes[1][i]
         return depth if undo is None else undo.nearest(depth)
 
@@ -171,7 +186,7 @@ class TransformsFootage(Footage):
         pixels = read_png(path, None, "depth")
         if pixels.ndim != 2 or pixels.dtype == np.uint8:
             raise DamagedFileError(f"{path} must be a grey image of 16 bits, in thousandths; write it so")
-        return pixels.astype(np.float32) * np.float32(_MILLIMETRE)
+        return pixels.astype(np.float32) * np.float32(self._depth_unit)
 
     def points(self, middle: int) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read the cloud of `ply_file_path`, which lies in the world of the poses as the file has them."""
@@ -189,21 +204,18 @@ class TransformsFootage(Footage):
                     check_proportion(path, array_size(path), self.size)
 
 
-def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> dict[str, float] | None:
+def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> Moments | None:
     """Return the time of each frame, None where no frame has one."""
-    without = [where for where, entry in rows if "time" not in entry]
-    if len(without) == len(rows):
+    found = stated_times(rows)
+    if found is None:
         return None
-    if without:
+    if len(set(found.times.tolist())) < len(rows):
         raise TimeRangeError(
-            f"{without[0]} has no `time`, but others have; give one to all frames or to none"
-        )
-    found = {where: check_time(entry["time"], where) for where, entry in rows}
-    if len(set(found.values())) < len(found):
-        raise TimeRangeError(
-            f"{path}: several frames have the same `time`, but a video has one camera; several cameras are "
+            f"{path}: several frames have the same time, but a video has one camera; several cameras are "
             "read by `dynamic-object-data`"
         )
+    for note in found.notes:
+        tell(path, note)
     return found
 
 

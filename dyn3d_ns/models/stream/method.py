@@ -75,6 +75,7 @@ class StreamMethod(DynamicMethod):
     """
 
     config: StreamMethodConfig
+    takes_masks = False
     run: StreamRun | None = None
     """The stream on disk; None before a run's folder is known."""
     frame: int = 0

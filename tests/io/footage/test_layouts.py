@@ -327,9 +327,28 @@ def test_the_lens_of_transforms_is_undone_in_all_that_is_read(
     assert np.allclose(footage.motion(4), undo.soft(likely), atol=1e-6)
 
 
+def test_transforms_with_timestamps_and_a_unit_of_depth(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_transforms(tmp_path, truth)
+    content = json.loads((root / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["timestamp"] = 7.0 - int(Path(frame["file_path"]).stem) / 20
+    content |= {"depth_unit_scale_factor": 2e-3, "train_filenames": []}
+    (root / "transforms.json").write_text(json.dumps(content))
+    footage = open_footage(root)
+    assert [path.stem for path in footage.frames] == [str(10 - i) for i in range(11)]
+    times, fps = footage.times
+    assert np.allclose(times, np.linspace(0, 1, 11)) and fps == pytest.approx(20)
+    assert np.allclose(footage.depth(0), 2 * truth.depths[10], atol=2e-3)
+    told = capsys.readouterr().err
+    assert "times are those of `timestamp`" in told and "`train_filenames` not used" in told
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        (lambda c: c.update(depth_unit_scale_factor=-1), DamagedFileError, "must be above 0, got -1"),
         (lambda c: c.update(camera_model="EQUIRECTANGULAR"), DatasetError, "frame 10: .*EQUIRECTANGULAR"),
         (lambda c: c["frames"][3].update(k4=0.1), DatasetError, "frame 3: .*no coefficients k4"),
         (
@@ -345,8 +364,8 @@ def test_the_lens_of_transforms_is_undone_in_all_that_is_read(
         (lambda c: c.update(ply_file_path="../cloud.ply"), UnsafePathError, "`ply_file_path`"),
         (lambda c: c["frames"][3].update(mask_path="masks/99.png"), MissingFileError, "frame 3: `mask_path`"),
         (lambda c: c["frames"][3].pop("mask_path"), DatasetError, "10 of 11 frames have a `mask_path`"),
-        (lambda c: c["frames"][3].update(time=0.5), TimeRangeError, "frame 0 has no `time`"),
-        (lambda c: [f.update(time=0.5) for f in c["frames"]], TimeRangeError, "the same `time`"),
+        (lambda c: c["frames"][3].update(time=0.5), TimeRangeError, "10 of 11 frames have no `time`"),
+        (lambda c: [f.update(time=0.5) for f in c["frames"]], TimeRangeError, "the same time"),
         (lambda c: c["frames"][3].pop("transform_matrix"), PoseError, "frame 3"),
         (
             lambda c: c["frames"][3]["transform_matrix"][0].__setitem__(0, float("nan")),
