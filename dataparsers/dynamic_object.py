@@ -15,14 +15,15 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import bounds_of_points, object_bounds, surrounding_bounds
+from dyn3d_ns.geometry.world import World, training_world
 from dyn3d_ns.io.errors import DatasetError
-from dyn3d_ns.io.frames import SceneFrames, assemble_scene, is_transparent
+from dyn3d_ns.io.frames import SceneFrames, assemble_scene, points_of
+from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.ply import PointCloud, read_points
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
-from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
+from dyn3d_ns.io.transforms_scene import TransformsScene, read_scene
+from dyn3d_ns.io.transparency import first_transparent
 from dyn3d_ns.timeline import Timeline, wanted_splits
-
-_POINT_FILES = ("points3d.ply", "points3D.ply", "sparse_pc.ply")
 
 
 @dataclass
@@ -40,11 +41,13 @@ class DynamicObjectDataParserConfig(DataParserConfig):
     downscale_factor: float | None = None
     """Divide the image size by this factor (at least 1, area-averaged on premultiplied alpha)."""
     fps: float | None = None
-    """Frames per second of real time; without it the recording counts as one second long."""
+    """Frames per second of real time; by default as timestamps say, without any one second for all."""
     scene_box: tuple[float, float, float, float, float, float] | None = None
     """Scene box x0 y0 z0 x1 y1 z1 in world units; from point cloud or cameras if not given."""
     load_points: bool = True
-    """Start from points3d.ply where the scene has one."""
+    """Start from the point cloud that the scene names, or points3d.ply."""
+    load_masks: bool = True
+    """Leave what `mask_path` blackens out of the loss."""
 
 
 @dataclass
@@ -54,6 +57,9 @@ class DynamicObjectDataParser(DataParser):
     Splits follow time and pose, whatever the files are called: the frames of the training file up to
     `t_obs` train, other frames up to `t_obs` interpolate, later frames lie in the future. Nerfstudio's
     `train` is the first, its `val` the second (the third if there is none), its `test` both of these.
+
+    The data's world is that of training, but for scenes of unusual size or far from the origin
+    (:func:`~dyn3d_ns.geometry.world.training_world`).
     """
 
     config: DynamicObjectDataParserConfig
@@ -66,26 +72,32 @@ class DynamicObjectDataParser(DataParser):
             raise DatasetError(f"downscale_factor must be at least 1, got {factor}")
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        frames, timeline = self._scene
+        (frames, timeline), world = self._scene, self._world
         wanted = wanted_splits(split, frames.splits)
         chosen = [i for i, s in enumerate(frames.splits) if s in wanted]
-        points = self._points
+        masks = [frames.masks[i] if self.config.load_masks else None for i in chosen]
         scene = SceneMetadata(
             timeline=timeline,
             splits=[frames.splits[i] for i in chosen],
             source_files=[frames.sources[i] for i in chosen],
             camera_ids=torch.from_numpy(frames.camera_ids[chosen]),
             has_alpha=self._has_alpha,
-            points=None
-            if points is None
-            else ScenePoints(torch.from_numpy(points.xyz.copy()), torch.from_numpy(points.rgb.copy())),
+            points=self._scene_points,
+            world=world,
             true_poses=torch.from_numpy(frames.poses[chosen]),
+            masks=masks,
+            undistortions=[frames.undistortions[i] for i in chosen],
         )
+        known = [mask for mask in masks if mask is not None]
         return DataparserOutputs(
             image_filenames=[frames.images[i] for i in chosen],
+            # Of stock methods; ours take the scene's.
+            mask_filenames=known if known and len(known) == len(chosen) else None,
             cameras=self._cameras(chosen),
             alpha_color=None,
-            scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
+            scene_box=SceneBox(aabb=torch.from_numpy(world.points(self._box)).float()),
+            dataparser_transform=torch.from_numpy(world.transform[:3]).float(),
+            dataparser_scale=world.scale,
             metadata=scene.to_metadata(),
         )
 
@@ -98,7 +110,7 @@ class DynamicObjectDataParser(DataParser):
         # Pixel centres lie at +0.5, so focal lengths and principal points scale alike.
         fx, fy, cx, cy = (full[:, :4] * ratio[:, [0, 1, 0, 1]]).T
         return Cameras(
-            camera_to_worlds=torch.from_numpy(frames.poses[chosen][:, :3]).float(),
+            camera_to_worlds=torch.from_numpy(self._world.poses(frames.poses[chosen])[:, :3]).float(),
             fx=torch.from_numpy(fx.copy()).float(),
             fy=torch.from_numpy(fy.copy()).float(),
             cx=torch.from_numpy(cx.copy()).float(),
@@ -112,28 +124,56 @@ class DynamicObjectDataParser(DataParser):
     @cached_property
     def _scene(self) -> tuple[SceneFrames, Timeline]:
         """Read all files once; every mistake in any split is reported before training starts."""
-        root = Path(self.config.data)
-        files = [read_transforms(path, root, label) for label, path in find_transforms(root)]
         c = self.config
-        return assemble_scene(files, c.t_obs, c.fps, c.hold_out_cameras)
+        frames, timeline = assemble_scene(self._files, c.t_obs, c.fps, c.hold_out_cameras)
+        for note in frames.notes:
+            tell(Path(c.data), note)
+        if lens := frames.lens_note():
+            tell(Path(c.data), f"lens {lens}")
+        if any(frames.masks):
+            told = "what `mask_path` blackens is left out of the loss"
+            tell(Path(c.data), told if c.load_masks else "masks are not used (--load-masks False)")
+        return frames, timeline
+
+    @cached_property
+    def _files(self) -> TransformsScene:
+        return read_scene(Path(self.config.data))
 
     @cached_property
     def _has_alpha(self) -> bool:
-        """Whether training images have pixels that are not opaque (looked for in four of them)."""
+        """Whether any image has pixels that are not opaque; training images are looked at first."""
         frames = self._scene[0]
-        train = [i for i, s in enumerate(frames.splits) if s == "train"]
-        picks = sorted({train[round(k * (len(train) - 1) / 3)] for k in range(4)})
-        return any(is_transparent(frames.images[i]) for i in picks)
+        order = sorted(range(len(frames.images)), key=lambda i: frames.splits[i] != "train")
+        images = [frames.images[i] for i in order]
+        found = first_transparent(images)
+        if found not in (None, images[0]):
+            tell(Path(self.config.data), f"some images have transparent pixels ({found}, …): alpha counts")
+        return found is not None
+
+    @cached_property
+    def _world(self) -> World:
+        return training_world(self._box)
+
+    @cached_property
+    def _points_file(self) -> Path | None:
+        if not self.config.load_points:
+            return None
+        return points_of(Path(self.config.data), self._files)
 
     @cached_property
     def _points(self) -> PointCloud | None:
-        if not self.config.load_points:
+        return None if self._points_file is None else read_points(self._points_file)
+
+    @cached_property
+    def _scene_points(self) -> ScenePoints | None:
+        if self._points is None:
             return None
-        found = [p for name in _POINT_FILES if (p := Path(self.config.data) / name).is_file()]
-        return read_points(found[0]) if found else None
+        xyz = torch.from_numpy(self._world.points(self._points.xyz)).float()
+        return ScenePoints(xyz, torch.from_numpy(self._points.rgb.copy()), str(self._points_file))
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:
+        """The box of the scene in the data's world."""
         given = self.config.scene_box
         if given is not None:
             box = np.array(given, dtype=np.float64).reshape(2, 3)
@@ -145,7 +185,7 @@ class DynamicObjectDataParser(DataParser):
         poses, intrinsics = frames.poses[first], frames.intrinsics[first]
         tangents = 0.5 * intrinsics[:, 4:] / intrinsics[:, :2]
         if self._points is not None:
-            return bounds_of_points(self._points.xyz.astype(np.float64))
+            return bounds_of_points(self._points.xyz)
         if self._has_alpha:
             return object_bounds(poses, tangents.max(axis=1))
         return surrounding_bounds(poses, tangents)

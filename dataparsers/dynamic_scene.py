@@ -26,6 +26,7 @@ from dyn3d_ns.geometry.cameras import (
     to_world,
     unproject,
 )
+from dyn3d_ns.geometry.world import World
 from dyn3d_ns.io.clip.types import Cameras as SceneCameras
 from dyn3d_ns.io.dynamic_scene.base import SceneFiles, View
 from dyn3d_ns.io.dynamic_scene.maps import Kind, SceneMaps
@@ -40,7 +41,7 @@ from dyn3d_ns.io.dynamic_scene.splits import (
     write_splits,
 )
 from dyn3d_ns.io.dynamic_scene.true_masks import EvaluationMasks
-from dyn3d_ns.io.dynamic_scene.world import World, ndc_world
+from dyn3d_ns.io.dynamic_scene.world import ndc_world
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.joined_scenes import join_scenes
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
@@ -163,6 +164,7 @@ class _Scene:
             source_files=[self.name] * count,
             camera_ids=torch.from_numpy(group_poses(self._poses)),
             points=self._points,
+            world=self._world,
             priors=FramePriors(self._maps, self._world.scale, camera_source=self.files.source),
             depth_bounds=self._depth_bounds,
             scene_names=(self.name,),
@@ -183,6 +185,7 @@ class _Scene:
             splits=of,
             source_files=[f"{self.name}_{split}" for split in of],
             camera_ids=torch.tensor([view.camera for view in chosen]),
+            world=self._world,
             priors=EvaluationPriors(self._masks, tuple(picked), camera_source=self.files.source),
             depth_bounds=self._depth_bounds,
             scene_names=(self.name,),
@@ -276,7 +279,11 @@ class _Scene:
         if found is None:
             return None
         xyz = self._world.points(found[0])
-        return ScenePoints(torch.from_numpy(xyz).float(), torch.from_numpy(found[1].copy()))
+        return ScenePoints(
+            torch.from_numpy(xyz).float(),
+            torch.from_numpy(found[1].copy()),
+            f"the points of {self.files.root}",
+        )
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:

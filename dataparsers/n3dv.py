@@ -17,6 +17,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import surrounding_bounds
 from dyn3d_ns.geometry.cameras import centers, flip_axes, focals, to_world, unproject
+from dyn3d_ns.geometry.world import World, training_world
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.layouts import UNKNOWN, describe
 from dyn3d_ns.io.recordings.base import Recording
@@ -65,7 +66,10 @@ class N3DVDataParserConfig(DataParserConfig):
 
 @dataclass
 class N3DVDataParser(DataParser):
-    """Parse a recording in the data's own world: an image for each camera and moment, moment by moment.
+    """Parse a recording: an image for each camera and moment, moment by moment.
+
+    The data's world is that of training, but for scenes of unusual size or far from the origin
+    (:func:`~dyn3d_ns.geometry.world.training_world`).
 
     All moments of the test camera are held out. Images are decoded when they are asked for
     (``SceneMetadata.frames``).
@@ -112,18 +116,21 @@ class N3DVDataParser(DataParser):
             source_files=[names[i] for i in which] if not trains else ["cameras"] * len(which),
             camera_ids=torch.from_numpy(which),
             points=self._points,
+            world=self._world,
             depth_bounds=self._depth_bounds,
             frames=frames,
         )
         return DataparserOutputs(
             image_filenames=[frames.path(i) for i in range(len(which))],
             cameras=self._cameras(which, times[moments]),
-            scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
+            scene_box=SceneBox(aabb=torch.from_numpy(self._world.points(self._box)).float()),
+            dataparser_transform=torch.from_numpy(self._world.transform[:3]).float(),
+            dataparser_scale=self._world.scale,
             metadata=scene.to_metadata(),
         )
 
     def _cameras(self, which: np.ndarray, times: Float64[np.ndarray, "N"]) -> Cameras:
-        poses = np.stack([camera.calibration.pose for camera in self.recording.cameras])
+        poses = self._world.poses(np.stack([camera.calibration.pose for camera in self.recording.cameras]))
         Ks = torch.from_numpy(np.stack(self._pixels.Ks)[which]).float()
         focal, center = focals(Ks)[:, 0], centers(Ks)
         width, height = self._pixels.size
@@ -163,20 +170,27 @@ class N3DVDataParser(DataParser):
         points = self.recording.points
         if points is None or not self.config.load_points:
             return None
-        return ScenePoints(torch.from_numpy(points.xyz).float(), torch.from_numpy(points.rgb.copy()))
+        xyz = torch.from_numpy(self._world.points(points.xyz)).float()
+        return ScenePoints(xyz, torch.from_numpy(points.rgb.copy()), f"the points of {self.config.data}")
+
+    @cached_property
+    def _world(self) -> World:
+        return training_world(self._box)
 
     @cached_property
     def _depth_bounds(self) -> tuple[float, float] | None:
-        """Least and largest depth that the cameras see, where all say so."""
+        """Least and largest depth that the cameras see, in units of training, where all say so."""
         known = [camera.calibration.near_far for camera in self.recording.cameras]
         found = [near_far for near_far in known if near_far is not None]
         if len(found) < len(known):
             return None
-        return min(near for near, _ in found), max(far for _, far in found)
+        scale = self._world.scale
+        return scale * min(near for near, _ in found), scale * max(far for _, far in found)
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:
-        """The box of the cameras and of what they see between their depth bounds, if these are known."""
+        """The box of the cameras and of what they see between their depth bounds, if these are known, in the
+        data's world."""
         cameras = [camera.calibration for camera in self.recording.cameras]
         width, height = self.recording.size
         corners, depths = np.array([[0, 0], [width, 0], [0, height], [width, height]], float), np.ones(4)

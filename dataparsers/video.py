@@ -16,12 +16,15 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dyn3d_ns.geometry.bounds import bounds_of_points, group_poses, surrounding_bounds
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
+from dyn3d_ns.geometry.world import World, training_world
 from dyn3d_ns.io.clip import types as clip_types
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.footage.base import Footage
 from dyn3d_ns.io.footage.layouts import open_footage
+from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.priors import FootagePriors
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
+from dyn3d_ns.io.transparency import first_transparent
 from dyn3d_ns.timeline import Split, Timeline, wanted_splits
 
 
@@ -71,22 +74,23 @@ class VideoDataParser(DataParser):
         footage, splits = self._footage, self._splits
         wanted = wanted_splits(split, splits)
         chosen = [i for i, s in enumerate(splits) if s in wanted]
-        transform, scale = self._world
+        world = self._world
         scene = SceneMetadata(
             timeline=self._timeline,
             splits=[splits[i] for i in chosen],
             source_files=["rgb"] * len(chosen),
             camera_ids=torch.from_numpy(group_poses(self._poses)[chosen]),
             points=self._scene_points,
-            priors=FootagePriors(footage, tuple(chosen), scale),
+            world=world,
+            priors=FootagePriors(footage, tuple(chosen), world.scale),
             true_poses=self._true_poses(chosen),
         )
         return DataparserOutputs(
             image_filenames=[footage.frames[i] for i in chosen],
             cameras=self._cameras(chosen),
             scene_box=SceneBox(aabb=torch.from_numpy(self._box).float()),
-            dataparser_transform=torch.from_numpy(transform[:3]).float(),
-            dataparser_scale=scale,
+            dataparser_transform=torch.from_numpy(world.transform[:3]).float(),
+            dataparser_scale=world.scale,
             metadata=scene.to_metadata(),
         )
 
@@ -117,6 +121,11 @@ class VideoDataParser(DataParser):
         footage = self.open()
         if len(footage.frames) < 2:
             raise DatasetError(f"{footage.root} holds {len(footage.frames)} frame; training takes at least 2")
+        clear = first_transparent(footage.frames)
+        if clear is not None:
+            tell(
+                footage.root, f"frames have transparent pixels ({clear.name}, …): colours are taken as stored"
+            )
         return footage
 
     @cached_property
@@ -178,8 +187,18 @@ class VideoDataParser(DataParser):
         return splits
 
     @cached_property
-    def _world(self) -> tuple[Float64[np.ndarray, "4 4"], float]:
-        """Rotation and shift, then scale, from the video's world to Nerfstudio's."""
+    def _world(self) -> World:
+        """From the video's world to Nerfstudio's."""
+        world, known = self._oriented
+        if known and self.config.auto_scale:
+            return world
+        poses = world.poses(flip_axes(self._given.camera_to_worlds))
+        points = None if self._raw_points is None else world.points(self._raw_points[0])
+        return world.then(training_world(self._box_of(poses, points)))
+
+    @cached_property
+    def _oriented(self) -> tuple[World, bool]:
+        """The world that the settings ask for, and whether points or depth tell where and how large it is."""
         poses = flip_axes(self._given.camera_to_worlds)
         transform = np.eye(4)
         if self.config.orient:
@@ -194,7 +213,8 @@ class VideoDataParser(DataParser):
             if depth is not None:
                 center = poses[0, :3, 3] - depth * poses[0, :3, 2]
                 transform[:3, 3] = -transform[:3, :3] @ center
-        return transform, 2.0 / depth if depth and self.config.auto_scale else 1.0
+        scale = 2.0 / depth if depth and self.config.auto_scale else 1.0
+        return World(transform, scale), bool(depth)
 
     @cached_property
     def _first_depth(self) -> float | None:
@@ -205,10 +225,7 @@ class VideoDataParser(DataParser):
 
     @cached_property
     def _poses(self) -> Float64[np.ndarray, "F 4 4"]:
-        transform, scale = self._world
-        poses = transform @ flip_axes(self._given.camera_to_worlds)
-        poses[:, :3, 3] *= scale
-        return poses
+        return self._world.poses(flip_axes(self._given.camera_to_worlds))
 
     @cached_property
     def _middle(self) -> int:
@@ -233,18 +250,22 @@ class VideoDataParser(DataParser):
         if len(xyz) > self.config.max_points:
             chosen = np.random.default_rng(0).choice(len(xyz), self.config.max_points, replace=False)
             xyz, rgb = xyz[chosen], rgb[chosen]
-        transform, scale = self._world
-        xyz = (xyz @ transform[:3, :3].T + transform[:3, 3]) * scale
-        return ScenePoints(torch.from_numpy(xyz).float(), torch.from_numpy(rgb.copy()))
+        xyz, source = self._world.points(xyz), f"the points of {self._footage.root}"
+        return ScenePoints(torch.from_numpy(xyz).float(), torch.from_numpy(rgb.copy()), source)
 
     @cached_property
     def _box(self) -> Float64[np.ndarray, "2 3"]:
-        if self._scene_points is not None:
-            return bounds_of_points(self._scene_points.xyz.numpy().astype(np.float64))
-        width, height = self._footage.size
-        Ks = self._given.Ks
-        tangents = 0.5 * np.array([width, height]) / Ks[:, (0, 1), (0, 1)]
-        return surrounding_bounds(self._poses, tangents)
+        points = self._scene_points
+        return self._box_of(self._poses, None if points is None else points.xyz.numpy().astype(np.float64))
+
+    def _box_of(
+        self, poses: Float64[np.ndarray, "F 4 4"], points: Float64[np.ndarray, "P 3"] | None
+    ) -> Float64[np.ndarray, "2 3"]:
+        """Return the box of the points, or else that of what the cameras see."""
+        if points is not None:
+            return bounds_of_points(points)
+        tangents = 0.5 * np.array(self._footage.size) / self._given.Ks[:, (0, 1), (0, 1)]
+        return surrounding_bounds(poses, tangents)
 
 
 def _turn_to_z(up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:

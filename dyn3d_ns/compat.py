@@ -18,6 +18,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dyn3d_ns import plain_errors
 from dyn3d_ns.engine import render_options
 
 
@@ -42,6 +43,8 @@ def apply() -> None:
     for repair in REPAIRS.values():
         repair.apply()
     render_options.take(sys.argv)
+    if any(word.startswith("dyn3d-") for word in sys.argv[1:2]):  # `ns-train` of a method of ours
+        plain_errors.install()
 
 
 def _allow_checkpoint_types() -> None:

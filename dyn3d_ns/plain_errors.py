@@ -7,8 +7,10 @@ traceback too.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import select
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -17,6 +19,9 @@ from dyn3d_ns.io.errors import UserError
 
 EXIT_STATUS = 2
 """Status with which every command ends that shows its user such a message; a crash ends with 1."""
+
+NOBODY_READS = 141
+"""Status of a command whose output nobody reads any more, as a shell sees it of those that SIGPIPE ends."""
 
 _UNWRITABLE = (errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a place that cannot be written to, or is full."""
@@ -36,6 +41,27 @@ def explanation(error: BaseException) -> str | None:
     return None
 
 
+def reader_left(error: BaseException | None = None) -> bool:
+    """Tell whether who read this process's output, as `head` does, has left; nothing more is written then.
+
+    Args:
+        error: What was raised; other errors than of a broken pipe are somebody else's.
+    """
+    if error is not None and not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        number = sys.stdout.fileno()
+        poll = select.poll()
+        poll.register(number, 0)
+        left = any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no such call, or no file
+        return False
+    if left:
+        # Python would fail at its end over what is still to be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return left
+
+
 def traceback_wanted() -> bool:
     """Tell whether the user asked for tracebacks beside the messages."""
     return os.environ.get("DYN3D_TRACEBACK") == "1"
@@ -48,6 +74,8 @@ class ReadableErrors:
         self.previous = previous
 
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if reader_left(error):
+            raise SystemExit(NOBODY_READS)
         message = explanation(error)
         if message is None or traceback_wanted():
             self.previous(kind, error, trace)
@@ -61,3 +89,4 @@ def install() -> None:
     """Explain the uncaught exceptions of this process from now on; calling it again changes nothing."""
     if not isinstance(sys.excepthook, ReadableErrors):
         sys.excepthook = ReadableErrors(sys.excepthook)
+        atexit.register(reader_left)

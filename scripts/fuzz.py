@@ -186,7 +186,7 @@ def fuzz(readers: list[Reader], count: int, shown: int = 3) -> tuple[dict[str, C
 
 
 def _row(name: str, outcomes: Counter[str]) -> str:
-    return f"{name:32} {outcomes.total():7} " + " ".join(f"{outcomes[o]:9}" for o in OUTCOMES)
+    return f"{name:38} {outcomes.total():7} " + " ".join(f"{outcomes[o]:9}" for o in OUTCOMES)
 
 
 def main() -> int:
@@ -207,7 +207,7 @@ def main() -> int:
         return 0 if outcome in ("success", "our error") else 1
     chosen = [r for r in READERS if not options.readers or any(part in r.name for part in options.readers)]
     start = time.process_time(), time.monotonic()
-    print(f"{'reader':32} {'inputs':>7} " + " ".join(f"{name:>9}" for name in OUTCOMES), flush=True)
+    print(f"{'reader':38} {'inputs':>7} " + " ".join(f"{name:>9}" for name in OUTCOMES), flush=True)
     table, finds = fuzz(chosen, options.inputs)
     print(_row(f"all {len(table)} readers", sum(table.values(), Counter())))
     children = resource.getrusage(resource.RUSAGE_CHILDREN)

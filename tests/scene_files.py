@@ -69,3 +69,17 @@ def write_scene(
         if entries:
             write_json(root / f"transforms_{name}.json", {"camera_angle_x": ANGLE_X, "frames": entries})
     return root
+
+
+def write_masks(root: Path, name: str = "train") -> None:
+    """Give every image of a transforms file a mask that leaves its left half out."""
+    path = root / f"transforms_{name}.json"
+    content = json.loads(path.read_text())
+    for i, entry in enumerate(content["frames"]):
+        with Image.open(root / f"{entry['file_path']}.png") as image:
+            keep = np.full(image.size[::-1], 255, np.uint8)
+        keep[:, : keep.shape[1] // 2] = 0
+        entry["mask_path"] = f"masks/{name}_{i:03d}.png"
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(keep).save(root / entry["mask_path"])
+    write_json(path, content)

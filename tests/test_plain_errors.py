@@ -14,7 +14,7 @@ from dyn3d_ns.cli import main as command_line
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.engine.checkpoint import CheckpointError
 from dyn3d_ns.io.errors import DatasetError, UserError
-from dyn3d_ns.plain_errors import EXIT_STATUS, explanation
+from dyn3d_ns.plain_errors import EXIT_STATUS, NOBODY_READS, explanation, reader_left
 
 
 @pytest.mark.parametrize("kind", [UserError, CommandError, DatasetError, CheckpointError])
@@ -100,3 +100,30 @@ def test_training_names_a_place_that_cannot_be_written_to(
         config.save_config()
     assert "--output-dir" in (explanation(caught.value) or "")
     assert sys.excepthook is not sys.__excepthook__, "ns-train shows this before a pipeline is set up"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from dyn3d_ns.cli.main import main; sys.exit(main(['--help']))",
+        "from dyn3d_ns import plain_errors; plain_errors.install(); print('x' * 100_000)",
+        "from dyn3d_ns import plain_errors; plain_errors.install(); print('x')",
+    ],
+)
+def test_who_stops_reading_is_not_shown_a_traceback(code: str) -> None:
+    """As `dyn3d --help | head -1` does, at once."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.stdin.read(); {code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    assert process.wait() in (0, NOBODY_READS)
+
+
+def test_another_broken_pipe_keeps_its_traceback() -> None:
+    assert not reader_left(BrokenPipeError(errno.EPIPE, "Broken pipe"))

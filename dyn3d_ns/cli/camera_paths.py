@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from dyn3d_ns.cli.rig import CameraRig, horizontal_axes
+from dyn3d_ns.geometry.world import SAME, World
+from dyn3d_ns.io.camera_world import DATA, WORLD
 
 _KEYFRAMES = 12
 """Keyframes written for the viewer's Render tab, which cannot load every frame as one."""
@@ -19,7 +21,7 @@ class CameraPath:
     """What one frame after another shows: from where, and at which time."""
 
     poses: Float64[np.ndarray, "F 4 4"]
-    """OpenGL camera-to-world matrices."""
+    """OpenGL camera-to-world matrices in the world of training."""
     times: Float64[np.ndarray, "F"]
     """Normalised times; beyond 1 lies what comes after the recording."""
     fov: float
@@ -28,17 +30,27 @@ class CameraPath:
     """Width and height, pixels."""
     fps: float
     """Frames per second of the video."""
+    world: World = SAME
+    """The data's world in that of training."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the path in the format of Nerfstudio's viewer and of `ns-render camera-path`."""
+        """Return the path in the format of Nerfstudio's viewer and of `ns-render camera-path`.
+
+        Where the data's world is another than that of training, the cameras of `camera_path` are in the
+        data's, which :mod:`~dyn3d_ns.io.camera_world` marks; the keyframes, which the viewer alone reads,
+        are in that of training.
+        """
         width, height = self.resolution
         shared = {"fov": self.fov, "aspect": width / height}
-        frames = [
-            {"camera_to_world": pose.flatten().tolist(), "render_time": float(time), **shared}
-            for pose, time in zip(self.poses, self.times, strict=True)
-        ]
-        picks = np.unique(np.linspace(0, len(frames) - 1, min(_KEYFRAMES, len(frames))).round().astype(int))
-        seconds = len(frames) / self.fps
+        inside, outside = (
+            [
+                {"camera_to_world": pose.flatten().tolist(), "render_time": float(time), **shared}
+                for pose, time in zip(poses, self.times, strict=True)
+            ]
+            for poses in (self.poses, self.poses if self.world.same else self.world.poses_back(self.poses))
+        )
+        picks = np.unique(np.linspace(0, len(inside) - 1, min(_KEYFRAMES, len(inside))).round().astype(int))
+        seconds = len(inside) / self.fps
         return {
             "camera_type": "perspective",
             "render_width": width,
@@ -50,8 +62,9 @@ class CameraPath:
             "default_fov": self.fov,
             "default_time": float(self.times[0]),
             "default_transition_sec": seconds / max(len(picks) - 1, 1),
-            "keyframes": [_keyframe(frames[i]) for i in picks],
-            "camera_path": frames,
+            "keyframes": [_keyframe(inside[i]) for i in picks],
+            "camera_path": outside,
+            **({} if self.world.same else {WORLD: DATA}),
         }
 
 
@@ -100,7 +113,7 @@ def circle(
         rig: Training cameras.
         frames: Number of poses.
         loops: Turns, or swings to and fro.
-        radius: Distance from the centre, scene units; median of the training cameras if not given.
+        radius: Distance from the centre, units of training; median of the training cameras if not given.
         elevation: Degrees above the horizontal; median of the training cameras if not given.
         center: Point looked at; what the training cameras look at if not given.
     """

@@ -95,7 +95,8 @@ class Clean:
             raise CommandError("--config renders a training; --method, --steps and --clip are of new ones")
         if self.steps is not None and self.steps < 1:
             raise CommandError(f"--steps must be at least 1, got {self.steps}")
-        require_output_file(out, ".mp4", "OUT")
+        for path in written:
+            require_output_file(path, ".mp4", "OUT")
         return video, out
 
     def _write(self, scene: CleanScene, video: Path | None, out: Path) -> None:

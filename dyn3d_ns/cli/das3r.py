@@ -177,12 +177,14 @@ def load_scene(config_path: Path, test_mode: str = "inference") -> TrainedScene:
 
     from dyn3d_ns.cli.rig import require_checkpoint
     from dyn3d_ns.dataparsers.video import VideoDataParser  # pyright: ignore[reportMissingImports]
+    from dyn3d_ns.engine import places
     from dyn3d_ns.engine.config_file import load_config
 
     config = load_config(config_path)
     require_das3r(config, str(config_path))
-    require_checkpoint(config)
-    _, pipeline, _, step = eval_setup(config_path, test_mode=cast(Any, test_mode))
+    with places.opened(config_path):
+        require_checkpoint(config)
+        _, pipeline, _, step = eval_setup(config_path, test_mode=cast(Any, test_mode))
     pipeline = cast("DynamicPipeline", pipeline)
     parser = pipeline.datamanager.dataparser
     if not isinstance(parser, VideoDataParser):

@@ -23,21 +23,18 @@ class EvalFlow:
 
     def run(self) -> None:
         """Load the scenes, print a table and write the file."""
-        from nerfstudio.utils.eval_utils import eval_setup
         from rich.console import Console
         from rich.table import Table
 
-        from dyn3d_ns.cli.rig import require_checkpoint
+        from dyn3d_ns.cli.rig import load_pipeline
         from dyn3d_ns.data.datamanager import DynamicDataManager
-        from dyn3d_ns.engine.config_file import load_config
         from dyn3d_ns.io.atomic import write_json
         from dyn3d_ns.models.mononerf.flow import flow_errors
         from dyn3d_ns.models.mononerf.model import MonoNerfModel
 
         if self.output is not None:
             require_output_file(self.output, ".json")
-        require_checkpoint(load_config(self.load_config))
-        _, pipeline, _, _ = eval_setup(self.load_config, test_mode="val")
+        pipeline = load_pipeline(self.load_config, "val")
         if not isinstance(pipeline.model, MonoNerfModel):
             raise CommandError(f"{self.load_config} is of a method that makes no flow; dyn3d-mononerf does")
         errors = flow_errors(pipeline.model, cast(DynamicDataManager, pipeline.datamanager))

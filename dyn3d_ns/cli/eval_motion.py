@@ -44,7 +44,7 @@ class EvalMotion:
         samples = sample_surfaces(truth)
         model = load_method(self.load_config)
         with telling_what_lacks(self.load_config):
-            errors = motion_error(model.velocity_at, truth, samples, model.timeline.t_obs)
+            errors = motion_error(model.velocity_at, truth, samples, model.timeline.t_obs, model.world)
         Console().print(motion_table(errors))
         if self.output is not None:
             content = {"config": str(self.load_config), "ground_truth": str(self.gt), "results": errors}
@@ -60,7 +60,7 @@ def motion_table(errors: dict[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table(
-        title="End-point error of the velocity (scene units per unit of time)", title_justify="left"
+        title="End-point error of the velocity (units of the data per unit of time)", title_justify="left"
     )
     table.add_column("")
     for heading in ("points", "true speed", "error", "relative"):

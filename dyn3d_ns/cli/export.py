@@ -55,7 +55,10 @@ class ExportOptions:
 
 @dataclass(kw_only=True)
 class ExportPly(ExportOptions):
-    """Write one 3DGS PLY per time, which splat viewers open."""
+    """Write one 3DGS PLY per time in the data's units, which splat viewers open.
+
+    Places too far from the origin for float32 are written as double, which not every viewer reads.
+    """
 
     output_dir: Path
     """Folder for frame_00000.ply and so on (time_0.2500.ply for --times)."""
@@ -67,14 +70,17 @@ class ExportPly(ExportOptions):
         self.check()
         require_writable(self.output_dir, "--output-dir")
         model = load_method(self.load_config)
+        named = self.named_times(model.timeline)
         with telling_what_lacks(self.load_config):
-            written = export_ply(model, self.named_times(model.timeline), self.output_dir)
+            written = export_ply(model, named, self.output_dir)
         print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
+        (first, start), (last, end) = list(named.items())[0], list(named.items())[-1]
+        print(f"{first}.ply shows time {start:.4f}, {last}.ply time {end:.4f}; --times asks for others")
 
 
 @dataclass(kw_only=True)
 class ExportTrajectories(ExportOptions):
-    """Write where every Gaussian is and how fast it moves, at every time, to one npz file."""
+    """Write where every Gaussian is and how fast it moves, at every time, in the data's units (npz)."""
 
     output: Path
     """File to write (.npz): times [T], means and velocities [T,N,3], quats [T,N,4] wxyz, dynamic [N]."""
@@ -130,15 +136,16 @@ class Export:
 
 def export_ply(model: DynamicMethod, named_times: dict[str, float], folder: Path) -> list[Path]:
     """Write the Gaussians at each time to `folder/<name>.ply` and return the paths."""
+    from dyn3d_ns.gaussians.data_units import to_data_units
     from dyn3d_ns.io.ply import write_splats
 
     written = []
     for name, time in _progress(named_times.items(), "Exporting"):
-        gaussians = model.gaussians_at(time)
+        gaussians = to_data_units(model.gaussians_at(time), model.world)
         path = folder / f"{name}.ply"
         write_splats(
             path,
-            _array(gaussians.means),
+            gaussians.means.detach().cpu().numpy(),
             _array(gaussians.quats),
             _array(gaussians.scales),
             _array(gaussians.opacities),
@@ -151,16 +158,20 @@ def export_ply(model: DynamicMethod, named_times: dict[str, float], folder: Path
 def export_trajectories(model: DynamicMethod, times: Sequence[float], path: Path) -> None:
     """Write times, means, velocities, orientations and the dynamic mask of all Gaussians to an npz file.
 
-    Velocities are in scene units per unit of normalised time. Only one time is in memory at once.
+    All is in the data's units, velocities per unit of normalised time. Centres are float64 where they lie too
+    far from the origin for float32. Only one time is in memory at once.
     """
     import numpy as np
     from torch.nn.functional import normalize
 
+    from dyn3d_ns.gaussians.data_units import to_data_units
+    from dyn3d_ns.geometry.world import far_from_origin
     from dyn3d_ns.io.npz import write_blocks
 
-    first = model.gaussians_at(times[0])
+    first = to_data_units(model.gaussians_at(times[0]), model.world)
+    far = far_from_origin(first.means.detach().cpu().numpy())
     fields: dict[str, tuple[int, Callable[[Gaussians], np.ndarray]]] = {
-        "means": (3, lambda gaussians: _array(gaussians.means)),
+        "means": (3, lambda gaussians: gaussians.means.detach().cpu().numpy()),
         "velocities": (3, lambda gaussians: _array(gaussians.motion)),
         "quats": (4, lambda gaussians: _array(normalize(gaussians.quats, dim=-1))),
     }
@@ -169,8 +180,12 @@ def export_trajectories(model: DynamicMethod, times: Sequence[float], path: Path
         yield "times", np.dtype("<f4"), (len(times),), [np.asarray(times, dtype=np.float32)]
         yield "dynamic", np.dtype(bool), (len(first),), [first.moving.cpu().numpy()]
         for name, (width, array_of) in fields.items():
-            blocks = (array_of(model.gaussians_at(time)) for time in _progress(times, f"Exporting {name}"))
-            yield name, np.dtype("<f4"), (len(times), len(first), width), blocks
+            blocks = (
+                array_of(to_data_units(model.gaussians_at(time), model.world))
+                for time in _progress(times, f"Exporting {name}")
+            )
+            kind = "<f8" if far and name == "means" else "<f4"
+            yield name, np.dtype(kind), (len(times), len(first), width), blocks
 
     write_blocks(path, members())
 

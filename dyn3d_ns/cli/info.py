@@ -33,5 +33,7 @@ class Info:
             print(f"  {name:{width}}  {value}")
         for name in found.missing:
             print(f"  missing: {name}")
+        for note in found.notes:
+            print(f"  note: {note}")
         for command in found.use:
             print(f"  try: {command}")

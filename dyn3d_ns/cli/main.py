@@ -23,7 +23,7 @@ from dyn3d_ns.cli.stream import Stream
 from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
 from dyn3d_ns.engine.waiting_threads import yield_cores_to_others
-from dyn3d_ns.plain_errors import EXIT_STATUS, explanation, traceback_wanted
+from dyn3d_ns.plain_errors import EXIT_STATUS, NOBODY_READS, explanation, reader_left, traceback_wanted
 
 DESCRIPTION = """From a video to a scene; camera paths, exports and motion metrics for trained scenes.
 Examples (CONFIG is the config.yml that ns-train names at its end):
@@ -117,6 +117,18 @@ def parse(args: list[str] | None = None) -> Runnable:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command with the given arguments and return its exit status."""
+    try:
+        try:
+            return _run(args)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not reader_left(error):
+            raise
+        return NOBODY_READS
+
+
+def _run(args: list[str] | None) -> int:
     command = parse(args)
     yield_cores_to_others()
     try:

@@ -82,14 +82,20 @@ class PathOptions:
         span = self.times or self.time_span(rig)
         frames = self._frame_count(rig, span)
         # libx264 takes even sizes only.
-        width, height = self.resolution or tuple(side + side % 2 for side in rig.resolution)
+        fov, size = rig.view(self.camera_id(rig))
+        width, height = self.resolution or tuple(side + side % 2 for side in size)
         return CameraPath(
             poses=self.poses(rig, frames),
             times=np.linspace(span[0], span[1], frames),
-            fov=self.fov or rig.fov,
+            fov=self.fov or fov,
             resolution=(width, height),
             fps=self.fps,
+            world=rig.world,
         )
+
+    def camera_id(self, rig: CameraRig) -> int:
+        """Return the training camera whose field of view and image size the path has."""
+        return int(rig.camera_ids[0])
 
     def _frame_count(self, rig: CameraRig, span: tuple[float, float]) -> int:
         if self.frames is not None:
@@ -136,11 +142,11 @@ class CircleOptions(PathOptions):
     loops: float = 1.0
     """Turns of the camera (swings to and fro where the training cameras stand on one side only)."""
     radius: float | None = None
-    """Distance from the centre in scene units; median of the training cameras if not given."""
+    """Distance from the centre in the data's units; median of the training cameras if not given."""
     elevation: float | None = None
     """Degrees above the horizontal; median of the training cameras if not given."""
     center: tuple[float, float, float] | None = None
-    """Point to look at; where the training cameras' axes meet if not given."""
+    """Point to look at, in the data's world; where the training cameras' axes meet if not given."""
 
     def poses(self, rig: CameraRig, frames: int) -> np.ndarray:
         """Go around the scene."""
@@ -148,8 +154,9 @@ class CircleOptions(PathOptions):
 
         from dyn3d_ns.cli.camera_paths import circle
 
-        center = None if self.center is None else np.array(self.center)
-        return circle(rig, frames, self.loops, self.radius, self.elevation, center)
+        center = None if self.center is None else rig.world.points(np.array([self.center]))[0]
+        radius = None if self.radius is None else rig.world.scale * self.radius
+        return circle(rig, frames, self.loops, radius, self.elevation, center)
 
 
 @dataclass(kw_only=True)
@@ -158,6 +165,10 @@ class FixedCameraOptions(PathOptions):
 
     camera: int = 0
     """Training camera to look through."""
+
+    def camera_id(self, rig: CameraRig) -> int:
+        """Return the camera that is looked through."""
+        return self.camera
 
     def poses(self, rig: CameraRig, frames: int) -> np.ndarray:
         """Stay where the training camera is."""
@@ -201,6 +212,10 @@ class Spiral(PathOptions):
     """Turns of the camera."""
     size: float = 0.15
     """Radius as a share of the camera's distance from the centre of the scene."""
+
+    def camera_id(self, rig: CameraRig) -> int:
+        """Return the camera that is looked through."""
+        return self.camera
 
     def poses(self, rig: CameraRig, frames: int) -> np.ndarray:
         """Circle in front of the training camera."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.rig import require_checkpoint
+from dyn3d_ns.cli.rig import load_pipeline, require_checkpoint
+from dyn3d_ns.engine import places
 from dyn3d_ns.engine.config_file import load_config
 
 if TYPE_CHECKING:
@@ -18,12 +19,10 @@ PREFIX = "_model.scene."
 
 def load_planes(config_path: Path, option: str) -> tuple[Any, Any]:
     """Return the config and the pipeline of a volumetric training; ``option`` named the config."""
-    from nerfstudio.utils.eval_utils import eval_setup
-
     from dyn3d_ns.models.planes.model import Dyn3DVelocityPlanesModel
 
     config = planes_config(config_path, option)
-    _, pipeline, _, _ = eval_setup(config_path, test_mode="test")
+    pipeline = load_pipeline(config_path, "test")
     assert isinstance(pipeline.model, Dyn3DVelocityPlanesModel)
     return config, pipeline
 
@@ -38,16 +37,18 @@ def planes_config(config_path: Path, option: str) -> Any:
             f"{option} {config_path} is a training of {config.method_name}; "
             "this command takes dyn3d-velocity-planes and its presets"
         )
-    require_checkpoint(config)
+    with places.opened(config_path):
+        require_checkpoint(config)
     return config
 
 
-def read_checkpoint(config: Any) -> tuple[dict[str, Any], int]:
-    """Return a training's last checkpoint and its step."""
+def read_checkpoint(config: Any, config_path: Path) -> tuple[dict[str, Any], Path]:
+    """Return the last checkpoint of the training of a config.yml, and its place."""
     from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint
 
-    state = load_checkpoint(find_checkpoint(config.get_checkpoint_dir()))
-    return state, int(state["step"])
+    with places.opened(config_path):
+        path = find_checkpoint(places.checkpoints_of(config))
+    return load_checkpoint(path), path
 
 
 def scene_tensors(state: dict[str, Any], part: str) -> dict[str, Tensor]:

@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.data.described import described
+from dyn3d_ns.engine import places
+from dyn3d_ns.engine.checkpoint import checkpoints_in
 from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.geometry.bounds import focus_point, group_poses
 from dyn3d_ns.geometry.cameras import field_of_view
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
 from dyn3d_ns.timeline import Timeline
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+    from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
     from dyn3d_ns.engine.method import DynamicMethod
 
 
 @dataclass(frozen=True)
 class CameraRig:
-    """Distinct training cameras (OpenGL camera-to-world) and the timeline of their recording."""
+    """Distinct training cameras (OpenGL camera-to-world, in the world of training) and the timeline of their
+    recording."""
 
     poses: Float64[np.ndarray, "C 4 4"]
     camera_ids: Int64[np.ndarray, "C"]
-    fov: float
-    """Vertical field of view of the first camera, degrees."""
-    resolution: tuple[int, int]
-    """Width and height of the first camera's images, pixels."""
+    fovs: Float64[np.ndarray, "C"]
+    """Vertical fields of view, degrees; of the first image of each camera."""
+    resolutions: Int64[np.ndarray, "C 2"]
+    """Widths and heights of the images, pixels."""
     timeline: Timeline
+    world: World = SAME
+    """The data's world in that of training."""
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Width and height of the first camera's images, pixels."""
+        return self.view(int(self.camera_ids[0]))[1]
+
+    def view(self, camera_id: int) -> tuple[float, tuple[int, int]]:
+        """Return the vertical field of view (degrees) and the image size of one camera."""
+        row = self._row(camera_id)
+        width, height = self.resolutions[row].tolist()
+        return float(self.fovs[row]), (width, height)
 
     def pose(self, camera_id: int) -> Float64[np.ndarray, "4 4"]:
         """Return the pose of one camera."""
+        return self.poses[self._row(camera_id)]
+
+    def _row(self, camera_id: int) -> int:
         found = np.flatnonzero(self.camera_ids == camera_id)
         if len(found) == 0:
             known = ", ".join(str(i) for i in self.camera_ids[:20]) + (
                 ", …" if len(self.camera_ids) > 20 else ""
             )
             raise CommandError(f"there is no training camera {camera_id}; the scene has {known}")
-        return self.poses[found[0]]
+        return int(found[0])
 
     @cached_property
     def center(self) -> Float64[np.ndarray, "3"]:
@@ -109,9 +130,18 @@ def rig_of_config(config_path: Path, scene: str | None = None) -> CameraRig:
     """
     config = load_config(config_path)
     datamanager = config.pipeline.datamanager
-    if datamanager.data is not None:
-        datamanager.dataparser.data = Path(datamanager.data)
-    return rig_of_outputs(datamanager.dataparser.setup().get_dataparser_outputs("train"), scene)
+    with places.opened(config_path):
+        places.find_data(datamanager)
+    rig = rig_of_outputs(described(datamanager.dataparser.setup(), "train"), scene)
+    # A stock method takes camera paths in the world of training alone.
+    return rig if is_ours(config) else replace(rig, world=SAME)
+
+
+def is_ours(config: Any) -> bool:
+    """Whether a training's config is of a method of ours."""
+    from dyn3d_ns.engine.pipeline import DynamicPipelineConfig
+
+    return isinstance(config.pipeline, DynamicPipelineConfig)
 
 
 def rig_of_data(data: Path) -> CameraRig:
@@ -128,12 +158,17 @@ def rig_of_data(data: Path) -> CameraRig:
 
 def load_method(config_path: Path) -> DynamicMethod:
     """Load the model of a training's last checkpoint, through Nerfstudio's own loader."""
+    return cast("DynamicMethod", load_pipeline(config_path, "inference").model)
+
+
+def load_pipeline(config_path: Path, test_mode: Literal["test", "val", "inference"]) -> VanillaPipeline:
+    """Load the pipeline of a training's last checkpoint, through Nerfstudio's own loader."""
     from nerfstudio.utils.eval_utils import eval_setup
 
-    config = load_config(config_path)
-    require_checkpoint(config)
-    _, pipeline, _, _ = eval_setup(config_path, test_mode="inference")
-    return cast("DynamicMethod", pipeline.model)
+    with places.opened(config_path):
+        require_checkpoint(load_config(config_path))
+        _, pipeline, _, _ = eval_setup(config_path, test_mode=test_mode)
+    return cast("VanillaPipeline", pipeline)
 
 
 def require_checkpoint(config: Any) -> None:
@@ -142,8 +177,8 @@ def require_checkpoint(config: Any) -> None:
     Raises:
         CommandError: there is none.
     """
-    folder = config.get_checkpoint_dir()
-    if not any(folder.glob("step-*.ckpt")):
+    folder = places.checkpoints_of(config)
+    if not checkpoints_in(folder):
         raise CommandError(
             f"{folder} holds no checkpoint; run the command in the folder in which the training ran, "
             "or train first"
@@ -197,11 +232,13 @@ def rig_of_outputs(outputs: DataparserOutputs, named: str | None = None) -> Came
         timeline = Timeline.from_times(cameras.times.flatten().tolist())
     else:
         raise CommandError("the dataset gives its images no times, so no path through time can be made")
-    height, fy = int(cameras.height[0]), float(cameras.fy[0])
+    sizes = np.concatenate([cameras.width.numpy(), cameras.height.numpy()], axis=1)[first]
+    focals = cameras.fy.flatten().tolist()
     return CameraRig(
         poses=poses[first],
         camera_ids=distinct.astype(np.int64),
-        fov=math.degrees(field_of_view(fy, height)),
-        resolution=(int(cameras.width[0]), height),
+        fovs=np.degrees([field_of_view(focals[i], h) for i, h in zip(first, sizes[:, 1], strict=True)]),
+        resolutions=sizes,
         timeline=timeline,
+        world=SAME if scene is None else scene.world,
     )

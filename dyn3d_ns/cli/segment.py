@@ -11,6 +11,8 @@ from dyn3d_ns.cli.errors import CommandError, require_writable
 if TYPE_CHECKING:
     import numpy as np
 
+    from dyn3d_ns.geometry.world import World
+
 
 @dataclass(kw_only=True)
 class Segment:
@@ -41,7 +43,7 @@ class Segment:
         from dyn3d_ns.cli.planes import load_planes
 
         config, pipeline = load_planes(self.load_config, "--load-config")
-        truth = self._truth()
+        truth = self._truth(pipeline.model.world)
         self._train(config, pipeline.model)
         scores = self._write_masks(pipeline, truth)
         if scores:
@@ -56,6 +58,8 @@ class Segment:
         from dyn3d_ns.engine.checkpoint import save_checkpoint
         from dyn3d_ns.models.planes.segments import train_slots
 
+        state, path = read_checkpoint(config, self.load_config)
+        require_writable(path.parent, "--load-config, that of a copy of the training")
         torch.manual_seed(self.seed)
         generator = torch.Generator().manual_seed(self.seed)
         with Progress(transient=True) as progress:
@@ -71,19 +75,18 @@ class Segment:
             except ValueError as error:
                 raise CommandError(str(error)) from error
         model.scene.slots = network
-        state, step = read_checkpoint(config)
         kept = {k: v for k, v in state["pipeline"].items() if not k.startswith(PREFIX + "slots.")}
         named = {f"{PREFIX}slots.{k}": v.cpu() for k, v in network.state_dict().items()}
-        save_checkpoint(state | {"pipeline": kept | named}, config.get_checkpoint_dir(), step, False)
+        save_checkpoint(state | {"pipeline": kept | named}, path.parent, state["step"], False)
 
-    def _truth(self) -> dict[tuple[int, ...], np.ndarray]:
-        """Read label maps by rounded pose and time, if any were given."""
+    def _truth(self, world: World) -> dict[tuple[int, ...], np.ndarray]:
+        """Read label maps by rounded pose (in the world of training) and time, if any were given."""
         if self.segm_data is None:
             return {}
         from dyn3d_ns.io.segmentation import pose_key, read_segmentation
 
         return {
-            pose_key(frame.camera_to_world, frame.time): frame.labels()
+            pose_key(world.poses(frame.camera_to_world[None])[0], frame.time): frame.labels()
             for frame in read_segmentation(self.segm_data)
         }
 
@@ -105,7 +108,7 @@ class Segment:
             name = datamanager.eval_dataset.image_filenames[i].stem
             with atomic_path(self.output_dir / f"{name}.png") as path:
                 palette_image(mask).save(path, format="PNG")
-            pose = np.vstack([camera.camera_to_worlds[0].cpu().numpy(), [0, 0, 0, 1]])
+            pose = np.vstack([camera.camera_to_worlds[0].cpu().double().numpy(), [0, 0, 0, 1]])
             known = truth.get(pose_key(pose, float(camera.times)))
             if known is not None and known.shape == mask.shape:
                 scores.append(matched_iou(mask, known))

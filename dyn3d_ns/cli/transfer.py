@@ -37,8 +37,8 @@ class TransferVelocity:
 
         require_writable(self.output_dir, "--output-dir")
         source, target = planes_config(self.source, "--from"), planes_config(self.target, "--to")
-        moving, _ = read_checkpoint(source)
-        state, step = read_checkpoint(target)
+        moving, _ = read_checkpoint(source, self.source)
+        state, _ = read_checkpoint(target, self.target)
         velocity, replaced = scene_tensors(moving, "velocity."), scene_tensors(state, "velocity.")
         shapes = [{k: tuple(v.shape) for k, v in part.items()} for part in (velocity, replaced)]
         if shapes[0] != shapes[1]:
@@ -52,6 +52,6 @@ class TransferVelocity:
         config = copy.deepcopy(target)
         config.output_dir, config.experiment_name = self.output_dir.resolve(), "transfer"
         config.timestamp, config.load_dir = "motion", None
-        save_checkpoint(state | {"pipeline": pipeline}, config.get_checkpoint_dir(), step, True)
+        save_checkpoint(state | {"pipeline": pipeline}, config.get_checkpoint_dir(), state["step"], True)
         config.save_config()
         print(f"ns-viewer --load-config {shell_word(config.get_base_dir() / 'config.yml')}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
@@ -20,13 +21,15 @@ from torch import Tensor
 from tyro.conf import Suppress
 
 from dyn3d_ns.data.dataset import DynamicDataset
+from dyn3d_ns.data.described import described, explaining_failures
 from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
+from dyn3d_ns.data.summary import DataSummary, summary_of
 from dyn3d_ns.dataparsers.dynamic_object import (  # pyright: ignore[reportMissingImports]
     DynamicObjectDataParserConfig,
 )
-from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Prior, Truth
+from dyn3d_ns.io.images import resize_area
 from dyn3d_ns.io.priors import TrackPrior
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.timeline import TIME_EPS, Timeline
@@ -84,7 +87,8 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def __init__(self, config: DynamicDataManagerConfig, *args, **kwargs) -> None:
         # The base class overrules "gpu" above 500 images, since it pins them; we keep uint8 and never pin.
         cache_images, config.cache_images = config.cache_images, "cpu"
-        super().__init__(config, *args, **kwargs)
+        with explaining_failures(config):
+            super().__init__(config, *args, **kwargs)
         config.cache_images = cache_images
         self.train_cameras = self.train_dataset.cameras.to(self.device)
         self._train_slices: dict[int, Cameras] = {}
@@ -95,16 +99,25 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
         if self.test_mode != "inference":
             self._train_priors.check(self.get_datapath())
         times = self.train_dataset.cameras.times
-        if times is None:
-            raise DatasetError(
-                f"{type(self.dataparser).__name__} gives no times; choose a dataparser with times"
-            )
+        assert times is not None
         self._times = times.flatten()
         self._time_list: list[float] = self._times.tolist()
         seed = torch.initial_seed() + config.train_cameras_sampling_seed
         self.train_sampling = TimeWindowSampler(self._times, seed)
         order = torch.randperm(len(self.eval_dataset), generator=torch.Generator().manual_seed(seed % 2**63))
         self._eval_order: list[int] = order.tolist()
+
+    def create_train_dataset(self) -> DynamicDataset:
+        """Make the training images, those of a dataparser that knows nothing of ours too."""
+        self.train_dataparser_outputs = described(self.dataparser, "train", self.train_dataparser_outputs)
+        return super().create_train_dataset()
+
+    def create_eval_dataset(self) -> DynamicDataset:
+        """Make the evaluation images of the split that is asked for."""
+        return self.dataset_type(
+            dataparser_outputs=described(self.dataparser, self.test_split),
+            scale_factor=self.config.camera_res_scale_factor,
+        )
 
     @property
     def timeline(self) -> Timeline:
@@ -119,6 +132,11 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     @time_range.setter
     def time_range(self, limits: tuple[float, float]) -> None:
         self.train_sampling.time_range = limits
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """Return what tells the training images from others."""
+        return summary_of(self.train_dataset, self.get_datapath())
 
     def get_state(self) -> dict[str, Any]:
         """Return what determines the coming training images; tensors and plain numbers only."""
@@ -236,6 +254,10 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def images_at(self, time_index: int) -> tuple[Cameras, UInt8[Tensor, "C H W channels"]]:
         """Return cameras (on the device) and uint8 images of all training views at one recorded time.
 
+        What a mask leaves out may be matter: alpha is full there, so that nothing is carved away by it.
+        Where images are of several sizes, all are shrunk to the least width and height of them, and the
+        cameras with them.
+
         Raises:
             ValueError: No training view was recorded at that time.
         """
@@ -246,13 +268,44 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
                 f"frame {time_index} (time {t:.4f}) has no training view; "
                 f"training ends at {self._times.max():.4f}"
             )
-        images = [torch.from_numpy(self.train_dataset.get_numpy_image(i)) for i in indices.tolist()]
-        return self.train_cameras[indices.to(self.train_cameras.device)], torch.stack(images).to(self.device)
+        images = [_solid(self.train_dataset, i) for i in indices.tolist()]
+        cameras = self.train_cameras[indices.to(self.train_cameras.device)]
+        if len({image.shape for image in images}) > 1:
+            width, height = int(cameras.width.min()), int(cameras.height.min())
+            images = [resize_area(image, width, height) for image in images]
+            cameras = _of_size(cameras, width, height)
+        return cameras, torch.stack([torch.from_numpy(image) for image in images]).to(self.device)
 
     def get_train_rays_per_batch(self) -> int:
         """Return the number of pixels of a training image, without decoding one."""
         cameras = self.train_dataset.cameras
         return int(cameras.width[0] * cameras.height[0])
+
+
+def _solid(dataset: DynamicDataset, index: int) -> UInt8[np.ndarray, "H W channels"]:
+    """Return an image, opaque where it does not count."""
+    image, mask = dataset.get_numpy_image(index), dataset.get_mask(index)
+    if mask is None or image.shape[-1] < 4:
+        return image
+    image = image.copy()
+    image[~mask, 3] = 255
+    return image
+
+
+def _of_size(cameras: Cameras, width: int, height: int) -> Cameras:
+    """Return cameras whose images were brought to one size."""
+    x, y = width / cameras.width, height / cameras.height
+    return Cameras(
+        camera_to_worlds=cameras.camera_to_worlds,
+        fx=cameras.fx * x,
+        fy=cameras.fy * y,
+        cx=cameras.cx * x,
+        cy=cameras.cy * y,
+        width=width,
+        height=height,
+        camera_type=cameras.camera_type,
+        times=cameras.times,
+    )
 
 
 def _fresh(camera: Cameras, index: int) -> Cameras:

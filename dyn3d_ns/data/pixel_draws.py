@@ -21,22 +21,40 @@ class PixelDraw(Protocol):
 
 
 class MatterAndRim:
-    """Pixels that are not transparent, or lie near such; a share of them anywhere."""
+    """Pixels that are not transparent, or lie near such; a share of them anywhere.
+
+    Those that the dataset's mask leaves out are drawn only where it leaves out the whole image.
+    """
 
     def __init__(self, dataset: DynamicDataset, background_share: float, rim: int) -> None:
         self._dataset, self._background_share, self._rim = dataset, background_share, rim
         self._matter: dict[int, Int64[np.ndarray, "M"] | None] = {}
+        self._counted: dict[int, Int64[np.ndarray, "M"] | None] = {}
 
     def __call__(self, image: int, draw: Float[np.ndarray, "P 2"]) -> Int64[np.ndarray, "P"]:
         """Turn pairs of random numbers into pixels; all are anywhere in an image without alpha or matter."""
         picture = self._dataset.get_numpy_image(image)
-        anywhere = (draw[:, 0] * (picture.shape[0] * picture.shape[1])).astype(np.int64)
+        counted = self._counted_pixels(image)
+        if counted is None:
+            anywhere = (draw[:, 0] * (picture.shape[0] * picture.shape[1])).astype(np.int64)
+        else:
+            anywhere = _picked(counted, draw[:, 0])
         if image not in self._matter:
-            self._matter[image] = matter_pixels(picture, self._rim)
+            found = matter_pixels(picture, self._rim)
+            if found is not None and counted is not None:
+                found = np.intersect1d(found, counted, assume_unique=True)
+            self._matter[image] = found if found is not None and len(found) else None
         matter = self._matter[image]
         if matter is None:
             return anywhere
         return np.where(draw[:, 1] < self._background_share, anywhere, _picked(matter, draw[:, 0]))
+
+    def _counted_pixels(self, image: int) -> Int64[np.ndarray, "M"] | None:
+        """Return the pixels that a mask leaves in; None for all."""
+        if image not in self._counted:
+            mask = self._dataset.get_mask(image)
+            self._counted[image] = None if mask is None or not mask.any() else np.flatnonzero(mask)
+        return self._counted[image]
 
 
 class MaskHalves:

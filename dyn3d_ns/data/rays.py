@@ -41,9 +41,9 @@ class RayDataManagerConfig(DynamicDataManagerConfig):
 class RayDataManager(DynamicDataManager):
     """Hand out a bundle of rays with times, and the recorded colours of their pixels.
 
-    A batch holds ``image`` [R, 3 or 4], ``indices`` [R, 3] (image, row, column), ``scene_ids`` [R] and the
-    priors of the pixels. Evaluation is by whole images, as in the class above; of several scenes, a camera's
-    ``metadata["scene_id"]`` tells which it belongs to.
+    A batch holds ``image`` [R, 3 or 4], ``indices`` [R, 3] (image, row, column), ``scene_ids`` [R], the
+    priors of the pixels and, where the dataset has masks, ``mask`` [R, 1]. Evaluation is by whole images, as
+    in the class above; of several scenes, a camera's ``metadata["scene_id"]`` tells which it belongs to.
     """
 
     config: RayDataManagerConfig
@@ -99,13 +99,16 @@ class RayDataManager(DynamicDataManager):
         images = self._draw_images(step, count)
         draws = torch.rand(count, share, 2, generator=self._generator).numpy()
         _ = self.cached_train  # decodes the images, once
-        pixels, colors, priors = [], [], []
+        pixels, colors, priors, masks = [], [], [], []
         for image, draw in zip(images.tolist(), draws, strict=True):
             picture = self.train_dataset.get_numpy_image(image)
             flat = self._pixels(image, draw)
             pixels.append(flat)
             colors.append(picture.reshape(-1, picture.shape[-1])[flat])
             priors.append(self._train_priors.at(image, flat))
+            if self.train_dataset.first_mask is not None:
+                mask = self.train_dataset.get_mask(image)
+                masks.append(np.ones(len(flat), bool) if mask is None else mask.ravel()[flat])
         width = self.train_cameras.width[torch.from_numpy(images)].flatten().repeat_interleave(share).cpu()
         flat = torch.from_numpy(np.concatenate(pixels))
         coords = torch.stack([flat // width, flat % width], dim=-1).float() + 0.5
@@ -117,6 +120,7 @@ class RayDataManager(DynamicDataManager):
             "image": torch.from_numpy(np.concatenate(colors)).to(self.device).float() / 255.0,
             "indices": torch.cat([indices[:, None], coords.long()], dim=-1),
             "scene_ids": self._scene_ids[indices].to(self.device),
+            **({"mask": torch.from_numpy(np.concatenate(masks))[:, None].to(self.device)} if masks else {}),
             **{name: torch.cat([found[name] for found in priors]).to(self.device) for name in priors[0]},
         }
 

@@ -6,7 +6,8 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from dyn3d_ns.io.shell import shell_word
 _UNFINISHED = "step-000000000.tmp"
 FOLDER_NAME = "nerfstudio_models"
 """Folder of a run in which Nerfstudio keeps checkpoints."""
+SHOWN = ("step", "pipeline")
+"""What of a checkpoint the commands read that show a scene."""
+RESUMED = (*SHOWN, "optimizers", "schedulers", "scalers", "rng", "datamanager", "model")
+"""What of it a training reads that goes on."""
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -85,6 +90,10 @@ def find_checkpoint(folder: Path, step: int | None = None) -> Path:
         CheckpointError: there is none.
     """
     found = checkpoints_in(folder)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file; --load-dir takes its folder, and --load-checkpoint the file"
+        )
     if not found:
         raise CheckpointError(
             f"{folder} holds no checkpoint (step-*.ckpt); train first, or run the command in the folder in "
@@ -108,6 +117,40 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         older = sorted(p.name for p in path.parent.glob("step-*.ckpt") if p != path)
         advice = f"take another one with --load-step: {older}" if older else "there is no other one beside it"
         raise CheckpointError(f"cannot read checkpoint {path}: {error}; {advice}") from error
+
+
+def require_parts(state: Any, path: Path, parts: Sequence[str]) -> None:
+    """Check that a file that was read is a checkpoint of a method of ours.
+
+    Raises:
+        CheckpointError: it lacks a part.
+    """
+    lacking = [part for part in parts if not isinstance(state, dict) or part not in state]
+    if lacking:
+        raise CheckpointError(
+            f"{path} is no checkpoint of a method of ours: it lacks {', '.join(map(repr, lacking))}; take "
+            "one from the folder nerfstudio_models of a training of the same method"
+        )
+
+
+@contextmanager
+def explaining_misfits(path: Path) -> Iterator[None]:
+    """Run what takes a checkpoint's parts.
+
+    Raises:
+        CheckpointError: they do not fit, as they come from other settings or another method.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = lines[min(1, len(lines) - 1)] if lines else type(error).__name__
+        raise CheckpointError(
+            f"{path} does not fit this training ({said}): it was made with other settings or another "
+            f"version; {run_of(path) / 'config.yml'} says which"
+        ) from error
 
 
 def rng_state() -> dict[str, Any]:

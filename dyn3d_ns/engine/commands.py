@@ -7,7 +7,6 @@ in one that runs both, loader and viewer ask whose pipeline it is.
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from functools import cache, wraps
@@ -15,63 +14,41 @@ from pathlib import Path
 from typing import Any
 
 from dyn3d_ns import compat, plain_errors
-from dyn3d_ns.engine import render_options
-from dyn3d_ns.engine.checkpoint import find_checkpoint, load_checkpoint, run_of
+from dyn3d_ns.engine import command_checks, places, render_options
+from dyn3d_ns.engine.checkpoint import (
+    SHOWN,
+    explaining_misfits,
+    find_checkpoint,
+    load_checkpoint,
+    require_parts,
+    run_of,
+)
+from dyn3d_ns.engine.data_units import require_same_world, use_data_units
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
-from dyn3d_ns.io.damage import JSON_ERRORS
-from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.scene_metadata import scene_of
+from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.viewer.other_processes import let_processes_end
 
 _EVERY_INTERFACE = "0.0.0.0"
-_NEEDED = ("seconds", "render_height", "render_width", "camera_path")
-"""What `ns-render camera-path` reads of its file without a default."""
 
 
-def adapt(ours: type) -> None:
+def adapt(ours: type, method: type[DynamicMethod] = DynamicMethod) -> None:
     """Prepare the command that this process runs for pipelines of a class; calling it again changes nothing.
 
+    Args:
+        ours: Class of the pipelines.
+        method: Class of the model that this pipeline will have.
+
     Raises:
-        UserError: the command is `ns-render camera-path` and its file cannot be used, or an option of ours
-            for `ns-render` makes no sense.
+        UserError: the command cannot succeed with such a method, or with its arguments.
     """
     plain_errors.install()
     render_options.check(sys.argv)
-    check_camera_path(sys.argv)
+    command_checks.check(sys.argv[0], sys.argv[1:], method)
     if not compat.switched_off():
         _change_modules(ours)
         _keep_interpolated_times()
-
-
-def check_camera_path(arguments: list[str]) -> None:
-    """Check the file of `ns-render camera-path`, given the process's arguments, before a scene is loaded.
-
-    Raises:
-        UserError: it is not there, is no JSON, or lacks a key.
-    """
-    if arguments[1:2] != ["camera-path"]:
-        return
-    option = "--camera-path-filename"
-    path = Path(_value_of(option, arguments) or "camera_path.json")
-    remedy = "`dyn3d path orbit --load-config … --output orbit.json` writes one, and so does the viewer"
-    if not path.is_file():
-        raise UserError(f"{option} {path} is {'a folder' if path.is_dir() else 'not there'}; {remedy}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except JSON_ERRORS as error:
-        raise UserError(f"{option} {path} is no JSON ({error}); {remedy}") from error
-    lacking = [key for key in _NEEDED if not isinstance(content, dict) or key not in content]
-    if lacking:
-        raise UserError(f"{option} {path} lacks {lacking[0]!r}; {remedy}")
-
-
-def _value_of(option: str, arguments: list[str]) -> str | None:
-    """Return an option's value or None; as in tyro with dashes or underscores, an equals sign or none."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        if name.replace("_", "-") == option:
-            return value if equals else following
-    return None
 
 
 @cache
@@ -112,11 +89,17 @@ def _load_checkpoints_safely(ours: type) -> None:
     def eval_load_checkpoint(config: Any, pipeline: Any) -> tuple[Path, int]:
         if not isinstance(pipeline, ours):
             return stock(config, pipeline)
-        path = find_checkpoint(config.load_dir, config.load_step)
+        path = find_checkpoint(places.run_folder() or config.load_dir, config.load_step)
         state = load_checkpoint(path)
-        pipeline.load_pipeline(state["pipeline"], state["step"])
+        require_parts(state, path, SHOWN)
+        with explaining_misfits(path):
+            pipeline.load_pipeline(state["pipeline"], state["step"])
+        box = pipeline.datamanager.train_dataset.scene_box.aabb
+        require_same_world(run_of(path), pipeline.method.world, box.double().cpu().numpy())
         pipeline.method.use_run_folder(run_of(path))
         _choose_scenes(pipeline, sys.argv)
+        _ready_for_export(pipeline, sys.argv)
+        use_data_units(pipeline)
         CONSOLE.print(f":white_check_mark: Done loading checkpoint from {path}")
         return path, state["step"]
 
@@ -146,6 +129,19 @@ def _choose_scenes(pipeline: Any, arguments: list[str]) -> None:
             dataset.cameras = dataset.cameras[ids == method.scene_shown]
 
 
+def _ready_for_export(pipeline: Any, arguments: list[str]) -> None:
+    """Say which moment `ns-export gaussian-splat` writes; give cameras what `ns-export cameras` asks for."""
+    if arguments[1:2] == ["gaussian-splat"]:
+        config = shell_word(command_checks.value_of("--load-config", arguments) or "CONFIG")
+        print(
+            f"The exported Gaussians are those of {pipeline.method.laid_out_at()}; `dyn3d export ply "
+            f"--load-config {config} --times 0 0.5 1 --output-dir splats` writes those of other moments."
+        )
+    if arguments[1:2] == ["cameras"]:
+        for dataset in (pipeline.datamanager.train_dataset, pipeline.datamanager.eval_dataset):
+            dataset.cameras.metadata = dataset.cameras.metadata or {}
+
+
 def _listen_on_this_machine_only(ours: type) -> None:
     """Let `ns-viewer` of our methods listen on this machine only, unless its command line names a host.
 
@@ -167,7 +163,9 @@ def _listen_on_this_machine_only(ours: type) -> None:
                     "The viewer is reachable from this machine only; "
                     f"--viewer.websocket-host {_EVERY_INTERFACE} opens it to the network."
                 )
-            log_filename.parent.mkdir(parents=True, exist_ok=True)  # the training's folder may have moved
+            # The training's folder may have moved.
+            log_filename = (places.run_folder() or log_filename.parent) / log_filename.name
+            log_filename.parent.mkdir(parents=True, exist_ok=True)
         stock(self, config, log_filename, datapath, pipeline, *args, **kw)
 
     Viewer.__init__ = __init__

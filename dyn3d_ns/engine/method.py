@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.config_utils import to_immutable_dict
 from nerfstudio.engine.callbacks import (
     TrainingCallback,
@@ -17,13 +18,16 @@ from nerfstudio.engine.callbacks import (
     TrainingCallbackLocation,
 )
 from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.optim import Optimizer
 from tyro.conf import Suppress
 
 from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.engine.schedule import Phase, Schedule
+from dyn3d_ns.engine.visibility import BlankWatch, require_box_in_view
 from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.metrics.evaluation import FrameScore, RegionError
@@ -64,10 +68,18 @@ class DynamicMethod(Model):
 
     takes_many_scenes: bool = False
     """Whether one training may learn from several scenes."""
+    has_gaussians: bool = False
+    """Whether the scene consists of Gaussians."""
+    renders_stereo: bool = False
+    """Whether the rays of a picture may start at different places, as those of omnidirectional stereo do."""
+    takes_masks: bool = False
+    """Whether pixels that the dataset's masks leave out do not count in its training."""
     scene_names: tuple[str, ...] = ()
     """Names of the scenes that may be shown; empty for a method of one scene."""
     timeline: Timeline
     """Times of the recording and where its observed part ends."""
+    world: World = SAME
+    """The data's world in that of training; the method itself knows the latter alone."""
     has_alpha: bool
     """Whether images say where the scene ends."""
     eval_background: Float[Tensor, "3"]
@@ -82,6 +94,8 @@ class DynamicMethod(Model):
     """Phases of the training; of one step until :meth:`plan` was called."""
     optimizers: dict[str, Optimizer]
     """Optimizers of the training by parameter group; empty outside one."""
+    unfinished: Exception | None = None
+    """What went wrong in :meth:`finish`; the trainer raises it once the training is saved."""
 
     def set_up(self, eval_background: Float[Tensor, "3"], keep_background: bool = True) -> None:
         """Set what every method has; call it first in ``populate_modules``.
@@ -91,12 +105,13 @@ class DynamicMethod(Model):
             keep_background: Whether checkpoints hold it.
         """
         scene = scene_of(self.kwargs["metadata"])
-        self.timeline, self.has_alpha = scene.timeline, scene.has_alpha
+        self.timeline, self.has_alpha, self.world = scene.timeline, scene.has_alpha, scene.world
         self.register_buffer("eval_background", eval_background, persistent=keep_background)
         self.register_buffer("top_speed", torch.ones(()))
         self.playback = TimePlayback(self.timeline)
         self.step, self.schedule, self.optimizers = 0, Schedule(1), {}
         self._phase: Phase | None = None
+        self._blank = BlankWatch()
 
     def phases(self) -> list[Phase]:
         """Return the phases of a training; by default one, on all images."""
@@ -147,6 +162,25 @@ class DynamicMethod(Model):
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Start on what the training images show; called once, before the optimizers are made."""
+
+    def require_view(self, datamanager: DynamicDataManager) -> None:
+        """Refuse a start of which no training camera sees anything; called after :meth:`seed`.
+
+        Raises:
+            DatasetError: it says where the scene lies and where the cameras stand.
+        """
+        dataset = datamanager.train_dataset
+        require_box_in_view(dataset.cameras, dataset.scene_box.aabb, scene_of(dataset.metadata))
+
+    def forward(self, ray_bundle: RayBundle | Cameras) -> dict[str, Any]:
+        """Render for a training step, and say so when training pictures stay blank."""
+        outputs = super().forward(ray_bundle)
+        solid = outputs.get("accumulation")
+        if self.training and isinstance(solid, Tensor):
+            found = self._blank.look(self.step, solid)
+            if found is not None:
+                CONSOLE.print(f"[bold yellow]{found}")
+        return outputs
 
     def start_training(self, optimizers: dict[str, Optimizer]) -> None:
         """Take the optimizers of a training that begins."""
@@ -218,7 +252,16 @@ class DynamicMethod(Model):
         return None
 
     def gaussians_at(self, time: float) -> Gaussians:
-        """Return the scene at a normalised time, as viewer, render, export and metrics use it.
+        """Return the scene at a normalised time, as viewer, render and metrics use it, in the world of
+        training.
+
+        Raises:
+            NoGaussiansError: the method has none.
+        """
+        raise NoGaussiansError
+
+    def laid_out_at(self) -> str:
+        """Return in words which moment the parameters of the Gaussians show, as a stock export writes them.
 
         Raises:
             NoGaussiansError: the method has none.
@@ -226,7 +269,7 @@ class DynamicMethod(Model):
         raise NoGaussiansError
 
     def velocity_at(self, points: Float[Tensor, "P 3"], time: float) -> Float[Tensor, "P 3"]:
-        """Return the velocity of what is at points of the scene, world units per unit of time.
+        """Return the velocity of what is at points of the scene, units of training per unit of time.
 
         Raises:
             NoVelocityError: the method has no velocity field.
@@ -300,7 +343,17 @@ class DynamicMethod(Model):
         if self.schedule.ends(step):
             self.leave_phase(self.schedule.at(step))
         if step == self.schedule.steps - 1:
-            self.finish()
+            try:
+                self.finish()
+            except Exception as error:
+                self.unfinished = error
+
+    def get_rgba_image(self, outputs: dict[str, Any], output_name: str = "rgb") -> Float[Tensor, "H W 4"]:
+        """Return a picture as it is before no background, with its accumulation as straight alpha."""
+        alpha = outputs["accumulation"]
+        background = outputs["background"] if "background" in outputs else self.eval_background.to(alpha)
+        color = (outputs[output_name] - (1 - alpha) * background) / alpha.clamp_min(1e-6)
+        return torch.cat([torch.where(alpha > 1e-3, color.clamp(0, 1), torch.zeros_like(color)), alpha], -1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Any]

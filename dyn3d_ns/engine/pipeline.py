@@ -21,13 +21,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from dyn3d_ns.data.datamanager import DynamicDataManager, DynamicDataManagerConfig
-from dyn3d_ns.engine import commands
+from dyn3d_ns.engine import commands, places
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.resampling import mask_to
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
-from dyn3d_ns.metrics.evaluation import FrameScore, RegionError, eval_results, region_errors, summarize
+from dyn3d_ns.metrics.evaluation import (
+    FrameScore,
+    RegionError,
+    eval_results,
+    masked_error,
+    region_errors,
+    summarize,
+)
 from dyn3d_ns.metrics.image import load_lpips, mse, quantize, ssim
 from dyn3d_ns.metrics.masks import contour_accuracy, mask_scores, region_similarity
 from dyn3d_ns.metrics.trajectory import TrajectoryErrors, trajectory_errors
@@ -46,7 +53,8 @@ class DynamicPipelineConfig(VanillaPipelineConfig):
 
     def setup(self, **kwargs: Any) -> "DynamicPipeline":
         """Build the pipeline, and let the command that runs in this process know it as ours."""
-        commands.adapt(DynamicPipeline)
+        commands.adapt(DynamicPipeline, self.model._target)
+        places.find_data(self.datamanager)
         return super().setup(**kwargs)
 
 
@@ -78,18 +86,26 @@ class DynamicPipeline(VanillaPipeline):
         """Plan a training of so many steps and let the method see its images.
 
         Raises:
-            UserError: there are several scenes, but the method learns from one.
+            UserError: there are several scenes, or masks, but the method takes none of these.
         """
-        scene = scene_of(self.datamanager.train_dataset.metadata)
+        dataset = self.datamanager.train_dataset
+        scene = scene_of(dataset.metadata)
         if scene.scene_ids is not None and not self.method.takes_many_scenes:
             named = ", ".join(scene.scene_names) or "several"
             raise UserError(
                 f"{type(self.method).__name__} learns from one scene, but the dataset gives more ({named}): "
                 "name one with the dataparser's --scenes, and train each scene by itself"
             )
+        if dataset.first_mask is not None and not self.method.takes_masks:
+            raise UserError(
+                f"{type(self.method).__name__} compares whole images, but masks say what is to count of them "
+                f"({dataset.first_mask}, …): train without with --load-masks False of the dataparser, "
+                "or take a method that weighs pixels, such as dyn3d-velocity"
+            )
         self.method.plan(self.method.training_steps(steps))
         self.datamanager.sampling = self.method.sampling
         self.method.seed(self.datamanager)
+        self.method.require_view(self.datamanager)
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
@@ -160,6 +176,7 @@ class DynamicPipeline(VanillaPipeline):
         scene = scene_of(dataset.metadata)
         found = self.method.score(camera, batch, outputs)
         regions = {name: value for name, value in found.items() if isinstance(value, RegionError)}
+        regions |= masked_error(prediction, target, batch.get("mask"))
         return FrameScore(
             file=self._relative(dataset.image_filenames[index]),
             camera_id=int(scene.camera_ids[index]),

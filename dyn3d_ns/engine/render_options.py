@@ -11,6 +11,7 @@ from collections.abc import MutableSequence, Sequence
 from pathlib import Path
 from typing import Literal
 
+from dyn3d_ns import plain_errors
 from dyn3d_ns.io.errors import UserError
 
 Option = Literal["--edit.scene", "--edit.background-scene"]
@@ -31,10 +32,15 @@ def take(arguments: MutableSequence[str]) -> None:
     if not arguments or not _is_render(arguments[0]):
         return
     if {"-h", "--help"} & set(arguments[1:]):
-        atexit.register(print, HELP)
+        atexit.register(_print_help)
     if _is_ours(arguments):
         for option in (SCENE, BACKGROUND):
             _take(option, arguments)
+
+
+def _print_help() -> None:
+    if not plain_errors.reader_left():
+        print(HELP)
 
 
 def check(arguments: Sequence[str]) -> None:

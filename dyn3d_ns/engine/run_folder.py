@@ -48,6 +48,16 @@ def claim(run: Path, goes_on_from: Path | None) -> None:
     _held[run] = lock
 
 
+def make_new(run: Path) -> bool:
+    """Make a run's folder; return whether nobody had made it before, another process least of all."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def _can_go_on(run: Path) -> bool:
     """Whether there is a stream that a training could go on with; one without a checkpoint is lost anyway."""
     return (run / FOLDER_NAME / HEADER_NAME).is_file() and bool(checkpoint.checkpoints_in(run))

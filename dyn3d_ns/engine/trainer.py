@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,23 +24,30 @@ from tyro.conf import Suppress
 
 from dyn3d_ns import plain_errors
 from dyn3d_ns.data.datamanager import DynamicDataManager
+from dyn3d_ns.engine import places
 from dyn3d_ns.engine.checkpoint import (
+    RESUMED,
     CheckpointError,
+    checkpoints_in,
+    explaining_misfits,
     find_checkpoint,
     load_checkpoint,
+    require_parts,
     restore_rng,
     rng_state,
     run_of,
     save_checkpoint,
 )
+from dyn3d_ns.engine.data_units import TRANSFORMS, require_same_world
 from dyn3d_ns.engine.device import default_device_type, use_cpu_threads
 from dyn3d_ns.engine.forecast import forecast_seconds, in_words
 from dyn3d_ns.engine.interrupt import StopRequest, exit_code, how_to_stop, resume_command
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.engine.optimizers import follow_schedule
 from dyn3d_ns.engine.pipeline import DynamicPipeline
-from dyn3d_ns.engine.run_folder import claim
+from dyn3d_ns.engine.run_folder import claim, make_new
 from dyn3d_ns.engine.step_log import StepLog
+from dyn3d_ns.io.atomic import write_json
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.shell import shell_word
 
@@ -77,15 +86,35 @@ class DynamicTrainerConfig(TrainerConfig):
     cpu_alternative: str = ""
     """Method to recommend where there is no GPU, with the time it takes there; empty for none"""
 
+    def set_timestamp(self) -> None:
+        """Name the run after the second in which it starts, and give it a folder that no other training has.
+
+        Of several that start in one second, the later ones get a number; so does a training that begins anew
+        with the config.yml of another run, whose checkpoints it leaves alone.
+        """
+        plain_errors.install()
+        begins = self.load_dir is None and self.load_checkpoint is None
+        if begins and places.run_folder() is not None:
+            self.timestamp = "{timestamp}"
+        if self.timestamp != "{timestamp}":
+            return
+        super().set_timestamp()
+        second, number = self.timestamp, 1
+        while not make_new(self.get_base_dir()):
+            number += 1
+            self.timestamp = f"{second}-{number}"
+
     def save_config(self) -> None:
         """Write config.yml into the run's folder, the first thing that `ns-train` does with a config.
 
         Raises:
-            UserError: the folder is another training's.
+            UserError: the folder is another training's, or the checkpoint to resume from is not there.
         """
         plain_errors.install()
-        resumed = self.resumed_checkpoint()
-        claim(self.get_base_dir(), None if resumed is None else run_of(resumed))
+        resumed, run = self.resumed_checkpoint(), self.get_base_dir()
+        claim(run, None if resumed is None else run_of(resumed))
+        if resumed is None and checkpoints_in(run):
+            CONSOLE.print(f"[yellow]{run} holds checkpoints of an earlier training: this one replaces them")
         super().save_config()
 
     def resumed_checkpoint(self) -> Path | None:
@@ -96,7 +125,12 @@ class DynamicTrainerConfig(TrainerConfig):
         """
         if self.load_dir is not None:
             return find_checkpoint(self.load_dir, self.load_step)
-        return self.load_checkpoint
+        path = self.load_checkpoint
+        if path is not None and path.is_dir():
+            raise CheckpointError(
+                f"--load-checkpoint {path} is a folder: it takes a file step-*.ckpt, --load-dir the folder"
+            )
+        return path
 
 
 class DynamicTrainer(Trainer):
@@ -118,6 +152,7 @@ class DynamicTrainer(Trainer):
             config.machine.device_type = "cpu"
         super().__init__(config, local_rank, world_size)
         self._resume_rng: dict[str, Any] | None = None
+        self._resumed: tuple[Path, dict[str, Any]] | None = None
         self._started = False
         self.stop_training = False
 
@@ -144,6 +179,7 @@ class DynamicTrainer(Trainer):
         """Build pipeline, optimizers, viewer and writers, and load the checkpoint to resume from."""
         if self.device == "cpu":
             use_cpu_threads()
+        self._resumed = self._read_checkpoint()
         try:
             super().setup(test_mode)
         except KeyboardInterrupt as stop:
@@ -157,12 +193,16 @@ class DynamicTrainer(Trainer):
 
     def train(self) -> None:
         """Train up to step ``max_num_iterations``; on Ctrl-C or SIGTERM save a checkpoint and leave."""
-        outputs = self._datamanager.train_dataparser_outputs
-        outputs.save_dataparser_transform(self.base_dir / "dataparser_transforms.json")
+        # As Nerfstudio writes it, but not rounded to float32: far from the origin that is metres.
+        world = self.method.world
+        transforms = {"transform": world.transform[:3].tolist(), "scale": world.scale}
+        write_json(self.base_dir / TRANSFORMS, transforms)
         self._init_viewer_state()
         self.stop_training = False
         if self._resume_rng is not None:
             restore_rng(self._resume_rng)
+        self._require_space()
+        _ = self._datamanager.summary  # of the images as they are now
         start = time.perf_counter()
         with StopRequest() as stop:
             next_step = self._train_steps(stop)
@@ -219,24 +259,54 @@ class DynamicTrainer(Trainer):
             "rng": rng_state(),
             "datamanager": self._datamanager.get_state(),
             "model": self.method.training_state(),
+            "data": self._datamanager.summary._asdict(),
         }
         save_checkpoint(state, self.checkpoint_dir, step, self.config.save_only_latest_checkpoint)
 
-    def _load_checkpoint(self) -> None:
-        """Go back to the state of the checkpoint that the configuration names, if it names one."""
-        path = self.config.resumed_checkpoint()
+    def _read_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
+        """Read the checkpoint that the configuration names, if it names one, before anything else is.
+
+        Raises:
+            CheckpointError: it is missing or damaged, or of another method.
+        """
+        path, method = self.config.resumed_checkpoint(), self.config.method_name
         if path is None:
-            return
+            return None
         state = load_checkpoint(path)
-        of = state.get("method", self.config.method_name)
-        if of != self.config.method_name:
+        require_parts(state, path, RESUMED)
+        of = state.get("method", method)
+        if of != method:
             raise CheckpointError(
-                f"{path} is of {of}; train on with that, not with {self.config.method_name}"
+                f"{path} is of {of}, and this training is of {method}: go on with `ns-train {of}`, or choose "
+                f"a checkpoint of {method}"
             )
+        return path, state
+
+    def _load_checkpoint(self) -> None:
+        """Go back to the state of the checkpoint that was read, if there is one."""
+        if self._resumed is None:
+            return
+        (path, state), self._resumed = self._resumed, None
         if self.method.adapts(state):
             self.method.load_networks(state["pipeline"])
             CONSOLE.print(f"Starting from the networks of {path}")
             return
+        self._require_same_data(path, state.get("data"))
+        box = self._datamanager.train_dataset.scene_box.aabb
+        require_same_world(run_of(path), self.method.world, box.double().cpu().numpy())
+        with explaining_misfits(path):
+            self._restore(state)
+        self._go_on_at(self.method.resume_step(self._start_step, run_of(path)))
+        total = self.config.max_num_iterations
+        CONSOLE.print(f"Resuming at step {self._start_step} of {total} of {path.parent}")
+        if self._start_step >= total:
+            CONSOLE.print(
+                f"[yellow]Nothing is left to train: --max-num-iterations {total} has been reached; more asks "
+                "for more steps"
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take the parts of a checkpoint."""
         self.step = state["step"]
         self._start_step = self.step + 1
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
@@ -249,10 +319,19 @@ class DynamicTrainer(Trainer):
         self._datamanager.set_state(state["datamanager"])
         self.method.load_training_state(state["model"])
         self._resume_rng = state["rng"]
-        self._go_on_at(self.method.resume_step(self._start_step, run_of(path)))
-        CONSOLE.print(
-            f"Resuming at step {self._start_step} of {self.config.max_num_iterations} of {path.parent}"
-        )
+
+    def _require_same_data(self, path: Path, before: dict[str, Any] | None) -> None:
+        """Refuse to go on with other images than a checkpoint's training began with."""
+        if before is None:  # written by an earlier version
+            return
+        now = self._datamanager.summary
+        differs = now.differs_from(before)
+        if differs is not None:
+            raise CheckpointError(
+                f"{path} is of a training on {before['place']}, and this one is on {now.place}, where "
+                f"{differs}: go on with --data {shell_word(before['place'])}, or begin anew without the "
+                "checkpoint"
+            )
 
     def _go_on_at(self, step: int) -> None:
         """Go on at another step than the one after the checkpoint's, learning rates included."""
@@ -280,8 +359,7 @@ class DynamicTrainer(Trainer):
                 for callback in self._before:
                     callback.run_callback(step)
                 loss, loss_dict, metrics_dict = self.train_iteration(step)
-                for callback in self._after:
-                    callback.run_callback(step)
+                self._run_after(step)
             if step % config.logging.steps_per_log == 0:
                 log.write(step, loss, loss_dict, metrics_dict)
             if self.viewer_state is not None:
@@ -295,6 +373,52 @@ class DynamicTrainer(Trainer):
                 return step + 1
         return max(self._start_step, config.max_num_iterations)
 
+    def _run_after(self, step: int) -> None:
+        """Run what follows a step; where the last one fails there, what was trained is not lost with it."""
+        try:
+            for callback in self._after:
+                callback.run_callback(step)
+        except Exception:
+            if step == self.config.max_num_iterations - 1:
+                self._try_to_save(step)
+            raise
+
+    def _require_space(self) -> None:
+        """Refuse to train where there is no room for a checkpoint.
+
+        Raises:
+            CheckpointError: the disk is too full.
+        """
+        # Optimizers keep two moments of each parameter.
+        sizes = [3 * p.numel() * p.element_size() for p in self.pipeline.parameters()]
+        needed = sum(sizes) + sum(b.numel() * b.element_size() for b in self.pipeline.buffers())
+        free = shutil.disk_usage(self.base_dir).free
+        if free < needed:
+            raise CheckpointError(
+                f"a checkpoint takes about {needed / 1e6:.0f} MB, and {self.base_dir} is on a disk with "
+                f"{free / 1e6:.0f} MB free: free some space, or choose another disk with --output-dir"
+            )
+
+    def _save_somewhere(self, step: int) -> None:
+        """Save at the end of a training: elsewhere, if the run's folder cannot be written to by now.
+
+        Raises:
+            CheckpointError: it could not be written to the run's folder; the message says where it is.
+        """
+        try:
+            self.save_checkpoint(step)
+        except CheckpointError as error:
+            folder, self.checkpoint_dir = self.checkpoint_dir, Path(tempfile.mkdtemp(prefix="dyn3d-"))
+            try:
+                self.save_checkpoint(step)
+            except CheckpointError:
+                raise error from None
+            finally:
+                place, self.checkpoint_dir = self.checkpoint_dir, folder
+            raise CheckpointError(
+                f"{error}. What was trained is saved: --load-dir {shell_word(place)} goes on with it"
+            ) from error
+
     def _try_to_save(self, step: int) -> None:
         """Save in the midst of training; a full disk is then no reason to throw the training away."""
         try:
@@ -307,7 +431,7 @@ class DynamicTrainer(Trainer):
     def _leave(self, next_step: int, exit_code: int) -> None:
         """Save what has been trained and end the process as a signal would."""
         if next_step > self._start_step:
-            self.save_checkpoint(next_step - 1)
+            self._save_somewhere(next_step - 1)
             CONSOLE.print(
                 f"\n[yellow]Stopped after {next_step} of {self.config.max_num_iterations} steps. Resume with"
                 f"\n  {resume_command(sys.argv, self.checkpoint_dir)}",
@@ -322,7 +446,13 @@ class DynamicTrainer(Trainer):
         if self._start_step < self.config.max_num_iterations:
             for callback in self._callbacks_at(TrainingCallbackLocation.AFTER_TRAIN):
                 callback.run_callback(self.step)
-        self.save_checkpoint(self.step)
+        self._save_somewhere(self.step)
+        if self.method.unfinished is not None:
+            CONSOLE.print(
+                f"[bold red]All steps are trained and saved in {self.checkpoint_dir}, but what follows them "
+                "failed:"
+            )
+            raise self.method.unfinished
         writer.write_out_storage()
         config_file = shell_word(self.base_dir / "config.yml")
         for line in self.method.outcome():

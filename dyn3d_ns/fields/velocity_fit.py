@@ -19,6 +19,7 @@ from dyn3d_ns.fields.continuation import CANDIDATES, MAX_DEGREE, Array, Candidat
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
+from dyn3d_ns.timeline import TIME_EPS
 
 SAMPLES = 65
 """Times at which the motions are looked at."""
@@ -263,13 +264,14 @@ def fit_velocity(
         holdout: Part of the observed time that the back-test predicts.
 
     Returns:
-        What was chosen for each motion that carries anything.
+        What was chosen for each motion that carries anything; nothing, and a field at rest, where all that
+        was observed is one moment.
     """
     carrying = torch.nonzero((codes[:, 1:] * mass[:, None]).sum(0) > 1e-3)[:, 0] + 1
     field.weights.zero_()
     field.frequencies.zero_()
     field.swings.zero_()
-    if len(carrying) == 0:
+    if len(carrying) == 0 or motions.basis.t_max - motions.basis.t_min < TIME_EPS:
         return []
     mixtures = _follow(motions, points, codes, mass)
     twists = fit_twists(mixtures)

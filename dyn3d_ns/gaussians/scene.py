@@ -85,7 +85,8 @@ class GaussianScene(nn.Module):
         self.forget()
         for name, parameter in list(self.params.items()):
             rows = state_dict.get(f"{prefix}params.{name}")
-            if rows is not None and rows.shape != parameter.shape:
+            # What else differs, such as the degree of the colours, is an error.
+            if rows is not None and rows.shape[1:] == parameter.shape[1:] and len(rows) != len(parameter):
                 self.params[name] = nn.Parameter(torch.zeros_like(rows, device=parameter.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

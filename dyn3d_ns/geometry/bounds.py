@@ -71,8 +71,15 @@ def bounds_of_points(points: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, 
 def group_poses(
     camera_to_worlds: Float64[np.ndarray, "N 4 4"], tolerance: float = 1e-5
 ) -> Int64[np.ndarray, "N"]:
-    """Number poses by first appearance; poses equal within the tolerance share a number."""
-    flat = camera_to_worlds[:, :3].reshape(len(camera_to_worlds), 12)
+    """Number poses by first appearance; poses equal within the tolerance share a number.
+
+    Where all cameras stand within a thousand tolerances (a scene in tiny units), places have to be equal to a
+    thousandth of the room that they take.
+    """
+    flat = camera_to_worlds[:, :3].reshape(len(camera_to_worlds), 12).copy()
+    room = float(np.ptp(flat[:, 3::4], axis=0).max(initial=0))
+    if tolerance < room < 1000 * tolerance:
+        flat[:, 3::4] *= 1000 * tolerance / room
     ids = np.full(len(flat), -1, dtype=np.int64)
     next_id = 0
     for i in range(len(flat)):

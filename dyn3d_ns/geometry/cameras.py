@@ -145,6 +145,27 @@ def to_world(
     return to_camera(points, camera_to_worlds)
 
 
+def ray_lengths(points: Float[Array, "*N 3"]) -> Float[Array, "*N 1"]:
+    """Return how long the rays to points in camera coordinates are at a planar depth of one."""
+    depth = points[..., 2:]
+    return (points * points).sum(-1)[..., None] ** 0.5 / depth  # pyright: ignore[reportReturnType]
+
+
+def cube_faces() -> Float[np.ndarray, "6 3 3"]:
+    """Return the rotations that turn a camera ahead, to the left, back, to the right, up and down."""
+    sides = [_turned(1, 0.5 * math.pi * i) for i in range(4)]
+    return np.stack([*sides, _turned(0, 0.5 * math.pi), _turned(0, -0.5 * math.pi)]).round()
+
+
+def _turned(axis: int, angle: float) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation about an axis."""
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    rotation = np.eye(3)
+    rotation[[a, b], [a, b]] = math.cos(angle)
+    rotation[a, b], rotation[b, a] = -math.sin(angle), math.sin(angle)
+    return rotation
+
+
 def seen_from(
     points: Float[Tensor, "S 3"], rotations: Float[Tensor, "S 3 3"], positions: Float[Tensor, "S 3"]
 ) -> Float[Tensor, "S 3"]:

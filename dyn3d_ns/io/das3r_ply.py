@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.ply import logit, read_vertices, write_splats
@@ -25,7 +25,7 @@ _NEEDED = (
 class StaticSplats:
     """Gaussians that each say how static they are."""
 
-    means: Float32[np.ndarray, "N 3"]
+    means: Float[np.ndarray, "N 3"]
     """Centres in world units."""
     quats: Float32[np.ndarray, "N 4"]
     """Rotations wxyz, unit length."""

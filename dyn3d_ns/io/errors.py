@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class CommandError(UserError):
+    """The arguments of a command contradict each other, or name what is not there or cannot be written to."""
+
+
 class DatasetError(UserError):
     """A dataset cannot be used as it is; the message says what is wrong and how to mend it."""
 

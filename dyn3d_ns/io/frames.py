@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +14,19 @@ from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
+from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of, same_proportion
+from dyn3d_ns.io.loss_masks import check_mask_sizes
 from dyn3d_ns.io.recognised import Recognised, read_object
 from dyn3d_ns.io.shell import shell_word
-from dyn3d_ns.io.transforms_json import Frame, TransformsFile, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_json import Frame, TransformsFile, find_transforms
+from dyn3d_ns.io.transforms_scene import TransformsScene, read_scene
 from dyn3d_ns.timeline import TIME_EPS, Split, Timeline
+
+POINT_FILES = ("points3d.ply", "points3D.ply", "sparse_pc.ply")
+"""Point clouds that are used where no file states one."""
 
 
 class SceneFrames(NamedTuple):
@@ -30,11 +39,27 @@ class SceneFrames(NamedTuple):
     sources: list[str]
     camera_ids: Int64[np.ndarray, "N"]
     intrinsics: Float64[np.ndarray, "N 6"]
-    """fx, fy, cx, cy, width, height at full resolution."""
+    """fx, fy, cx, cy, width, height at full resolution, lenses undone."""
+    undistortions: list[Undistortion | None]
+    """How the lens of each image is undone; None where there is none."""
+    masks: list[Path | None]
+    """Images of what counts in training."""
+    notes: list[str]
+    """What a user should know of how they were read."""
+
+    def lens_note(self) -> str | None:
+        """Say in one line which lenses are undone; None where there are none."""
+        bent = [str(undo.lens) for undo in self.undistortions if undo is not None]
+        if not bent:
+            return None
+        named = list(dict.fromkeys(bent))
+        others = f" and {len(named) - 1} others" if len(named) > 1 else ""
+        images = "all" if len(bent) == len(self.images) else f"{len(bent)} of {len(self.images)}"
+        return f"{named[0]}{others}, undone in {images} images as they are loaded"
 
 
 def assemble_scene(
-    files: list[TransformsFile],
+    found: TransformsScene,
     t_obs: float | None = None,
     fps: float | None = None,
     hold_out_cameras: tuple[int, ...] = (),
@@ -42,14 +67,16 @@ def assemble_scene(
     """Merge the files of a scene, recover the cameras and give every frame its split.
 
     Args:
-        files: What was read, the training file among them.
+        found: What was read, the training file among it.
         t_obs: Last observed time; the last training frame's if None.
-        fps: Frames per second of real time; None if unknown.
+        fps: Frames per second of real time; as the files say, or the times' unit, if None.
         hold_out_cameras: Training cameras, numbered by first appearance, to evaluate on instead.
     """
+    files = found.files
     entries = [(file, frame) for file in files for frame in file.frames]
-    labels = {file.label for file in files}
-    train_label = "train" if "train" in labels else next(iter(labels))
+    sources = [frame.split or file.label for file, frame in entries]
+    labels = set(sources)
+    train_label = "train" if "train" in labels else files[0].label
     if train_label != "train" and len(files) > 1:
         raise EmptySplitError(
             f"none of {', '.join(str(f.path) for f in files)} holds the training frames; "
@@ -59,20 +86,28 @@ def assemble_scene(
     poses = np.stack([frame.camera_to_world for _, frame in entries])
     camera_ids = group_poses(poses)
     held_out = np.isin(camera_ids, np.array(hold_out_cameras, dtype=np.int64))
-    training = np.array([file.label == train_label for file, _ in entries]) & ~held_out
-    timeline = _timeline(times, training, t_obs, fps)
+    training = np.array([source == train_label for source in sources]) & ~held_out
+    timeline = _timeline(times, training, t_obs, fps if fps is not None else found.fps)
+    if fps is None and found.fps is None and found.seconds:
+        timeline = replace(timeline, fps=1.0 / (timeline.dt * found.seconds))
     splits = timeline.split_of(times.tolist(), training.tolist())
-    keep = _first_of_each_view(camera_ids, times)
+    keep, notes = _first_of_each_view(camera_ids, times, [frame.image for _, frame in entries], sources)
     _check_splits([splits[i] for i in keep], files)
-    intrinsics = _full_intrinsics([entries[i] for i in keep])
+    intrinsics, undistortions = _full_intrinsics([entries[i] for i in keep])
+    masks = [entries[i][1].mask for i in keep]
+    sizes = [(int(w), int(h)) for w, h in intrinsics[:, 4:]]
+    check_mask_sizes((m, size) for m, size in zip(masks, sizes, strict=True) if m is not None)
     scene = SceneFrames(
         images=[entries[i][1].image for i in keep],
         times=times[keep],
         poses=poses[keep],
         splits=[splits[i] for i in keep],
-        sources=[entries[i][0].label for i in keep],
+        sources=[sources[i] for i in keep],
         camera_ids=camera_ids[keep],
         intrinsics=intrinsics,
+        undistortions=undistortions,
+        masks=masks,
+        notes=[*found.notes, *notes],
     )
     return scene, timeline
 
@@ -92,20 +127,41 @@ def _timeline(
     return Timeline.from_times(times[recorded], t_obs, fps)
 
 
-def _first_of_each_view(camera_ids: Int64[np.ndarray, "N"], times: Float64[np.ndarray, "N"]) -> list[int]:
-    """Drop frames of a camera and time that an earlier file has: merged test files repeat frames."""
-    seen: set[tuple[int, int]] = set()
+def _first_of_each_view(
+    camera_ids: Int64[np.ndarray, "N"],
+    times: Float64[np.ndarray, "N"],
+    images: Sequence[Path],
+    sources: Sequence[str],
+) -> tuple[list[int], list[str]]:
+    """Drop frames of a camera and time that another part has, as merged test files repeat training frames.
+
+    Within a part only the same image again is a repetition: others are kept, whatever their times say.
+
+    Returns:
+        The frames to keep, and what is to be told.
+    """
+    seen: dict[tuple[int, int], tuple[str, set[Path]]] = {}
     keep: list[int] = []
-    for i, key in enumerate(
-        zip(camera_ids.tolist(), np.rint(times / TIME_EPS).astype(int).tolist(), strict=True)
-    ):
-        if key not in seen:
-            seen.add(key)
-            keep.append(i)
-    return keep
+    repeated = alike = 0
+    moments = np.rint(times / TIME_EPS).astype(int).tolist()
+    for i, view in enumerate(zip(camera_ids.tolist(), moments, strict=True)):
+        source, shown = seen.setdefault(view, (sources[i], set()))
+        if images[i] in shown or source != sources[i]:
+            repeated += 1
+            continue
+        alike += bool(shown)
+        shown.add(images[i])
+        keep.append(i)
+    several = len(keep) - len({images[i] for i in keep})
+    told = {
+        f"{repeated} frames repeat the camera and time of others and count once": repeated,
+        f"{alike} frames have the camera and time of another image; all are kept": alike,
+        f"{several} frames name an image that others name too, with another pose or time": several,
+    }
+    return keep, [note for note, count in told.items() if count]
 
 
-def _check_splits(splits: list[Split], files: list[TransformsFile]) -> None:
+def _check_splits(splits: list[Split], files: Sequence[TransformsFile]) -> None:
     if "interp" not in splits and "future" not in splits:
         raise EmptySplitError(
             f"{', '.join(str(f.path) for f in files)}: no frame is left to evaluate on; add "
@@ -114,22 +170,30 @@ def _check_splits(splits: list[Split], files: list[TransformsFile]) -> None:
         )
 
 
-def _full_intrinsics(entries: list[tuple[TransformsFile, Frame]]) -> Float64[np.ndarray, "N 6"]:
-    """Return fx, fy, cx, cy, width, height of every frame after checking the size of every image."""
+def _full_intrinsics(
+    entries: list[tuple[TransformsFile, Frame]],
+) -> tuple[Float64[np.ndarray, "N 6"], list[Undistortion | None]]:
+    """Return fx, fy, cx, cy, width, height of every frame, and how its lens is undone."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         sizes = list(pool.map(lambda entry: _image_size(entry[1].image), entries))
-    expected: dict[Path, tuple[int, int]] = {}
-    rows = []
+    first: dict[tuple[Path, Intrinsics], tuple[int, int]] = {}
+    rows, undistortions = [], []
     for (file, frame), (w, h) in zip(entries, sizes, strict=True):
-        stated = (file.intrinsics.w or w, file.intrinsics.h or h)
-        want = expected.setdefault(file.path, stated)
-        if (w, h) != want:
+        known = frame.intrinsics
+        want = first.setdefault((file.path, known), (w, h))
+        unlike = (w, h) != want if known.in_pixels else not same_proportion(want, (w, h))
+        if unlike and known.w is None and known.h is None:
             raise ImageSizeError(
-                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}; all images of "
-                "a file share one size: resize it, or correct `w`, `h` and the focal length in the file"
+                f"{frame.image} is {w}x{h}, but {file.path} expects {want[0]}x{want[1]}, the size of its "
+                "first image; resize it, or state `w`, `h` and the focal length of each frame in the file"
             )
-        rows.append((*file.intrinsics.resolve(w, h), w, h))
-    return np.array(rows, dtype=np.float64)
+        try:
+            pinhole, undo = pinhole_of(known, w, h)
+        except DatasetError as error:
+            raise type(error)(f"{frame.image} {error} in {file.path}") from error
+        rows.append((*pinhole, w, h))
+        undistortions.append(undo)
+    return np.array(rows, dtype=np.float64), undistortions
 
 
 def _image_size(path: Path) -> tuple[int, int]:
@@ -142,47 +206,45 @@ def _image_size(path: Path) -> tuple[int, int]:
         ) from error
 
 
-def is_transparent(path: Path) -> bool:
-    """Tell whether an image has pixels that are not opaque."""
-    try:
-        with Image.open(path) as image:
-            if "A" not in image.getbands() and "transparency" not in image.info:
-                return False
-            return image.convert("RGBA").getextrema()[3][0] < 250
-    except IMAGE_ERRORS as error:
-        raise DamagedFileError(
-            f"{path} is not a readable image ({error}); restore it from the original"
-        ) from error
+def points_of(root: Path, scene: TransformsScene) -> Path | None:
+    """Return the point cloud of a scene: the one that its files state, or one by a usual name."""
+    stated = scene.points_file()
+    if stated is not None:
+        return stated
+    return next((path for name in POINT_FILES if (path := root / name).is_file()), None)
 
 
 def recognise_transforms(path: Path) -> Recognised | None:
     """D-NeRF, NVFi's Dynamic Object and Indoor Scene, and Nerfstudio's own transforms.json."""
     try:
-        found = find_transforms(path)
+        listed = find_transforms(path)
     except DatasetError:
         return None
-    names = ", ".join(p.relative_to(path).as_posix() for _, p in found)
+    names = ", ".join(p.relative_to(path).as_posix() for _, p in listed)
     command = f"ns-train dyn3d-velocity-fast --data {shell_word(path)}"
     try:
-        files = [read_transforms(p, path, label) for label, p in found]
-        scene, timeline = assemble_scene(files)
+        found = read_scene(path)
+        scene, timeline = assemble_scene(found)
+        points = points_of(path, found)
     except DatasetError as error:
-        facts = {"files": names, "frames": str(sum(_count_frames(p) for _, p in found))}
+        facts = {"files": names, "frames": str(sum(_count_frames(p) for _, p in listed))}
         return Recognised("transforms.json", facts, [str(error)], [command])
     splits = {split: scene.splits.count(split) for split in ("train", "interp", "future")}
-    width, height = scene.intrinsics[0, 4:].astype(int)
-    points = [name for name in ("points3d.ply", "points3D.ply", "sparse_pc.ply") if (path / name).is_file()]
+    sizes = dict.fromkeys(f"{w:g}x{h:g}" for w, h in scene.intrinsics[:, 4:])
     facts = {
         "files": names,
         "images": str(len(scene.images)),
-        "image size": f"{width}x{height}",
+        "image size": ", ".join(list(sizes)[:4]) + (", …" if len(sizes) > 4 else ""),
+        "lens": scene.lens_note() or "pinhole",
         "cameras": str(len(set(scene.camera_ids.tolist()))),
         "times": f"{timeline.num_frames}, {timeline.frame_times[0]:.3g} to {timeline.frame_times[-1]:.3g}",
         "last observed time": f"{timeline.t_obs:.3g}",
         "splits": ", ".join(f"{name} {count}" for name, count in splits.items()),
-        "points": ", ".join(points) or "none",
+        "points": "none" if points is None else points.relative_to(path).as_posix(),
     }
-    return Recognised("Dynamic Object / D-NeRF (transforms files)", facts, use=[command])
+    if any(scene.masks):
+        facts["masks"] = f"of {sum(m is not None for m in scene.masks)} images, which weigh the loss"
+    return Recognised("Dynamic Object / D-NeRF (transforms files)", facts, use=[command], notes=scene.notes)
 
 
 def _count_frames(path: Path) -> int:

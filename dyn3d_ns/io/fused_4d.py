@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int32, Int64, UInt8
 
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
@@ -44,8 +44,8 @@ class FusedScene:
     c2w: Float64[np.ndarray, "F 4 4"]
     Ks: Float64[np.ndarray, "F 3 3"]
     """Whole-numbered pixel coordinates are pixel centres."""
-    traj: Float32[np.ndarray, "N F 3"]
-    """Tracked points over time; 0 where not seen."""
+    traj: Float[np.ndarray, "N F 3"]
+    """Tracked points over time; 0 where not seen. float64 where float32 is too coarse."""
     traj_vis: Bool[np.ndarray, "N F"]
     traj_instance: Int32[np.ndarray, "N"]
     """Object of each track; 0 is static."""
@@ -154,7 +154,7 @@ def _assemble(values: dict[str, np.ndarray | list[np.ndarray]], path: Path) -> F
         dyn_instances=flat.get("dyn_instances", np.zeros(moving)).astype(np.int32),
         c2w=flat["c2w"].astype(np.float64),
         Ks=flat["Ks"].astype(np.float64),
-        traj=flat.get("traj", np.zeros((0, count, 3))).astype(np.float32),
+        traj=_places(flat.get("traj", np.zeros((0, count, 3), np.float32))),
         traj_vis=flat.get("traj_vis", np.zeros((0, count))).astype(bool),
         traj_instance=flat.get("traj_instance", np.zeros(0)).astype(np.int32),
         instance_colors=flat.get("instance_colors", np.zeros((1, 3))).astype(np.uint8),
@@ -175,6 +175,10 @@ def _assemble(values: dict[str, np.ndarray | list[np.ndarray]], path: Path) -> F
     if not fits:
         raise DamagedFileError(f"the arrays of {path} do not fit each other; run the stage `fuse` again")
     return scene
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
 
 
 def _bytes(colors: np.ndarray) -> UInt8[np.ndarray, "N 3"]:

@@ -20,9 +20,10 @@ from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
+from dyn3d_ns.io.intrinsics import matrix_of, pinhole_of
 from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.recognised import files_in, number_of
-from dyn3d_ns.io.transforms_json import Frame, Intrinsics, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_scene import frame_of, frames_by_name
 
 KINDS = {
     "camdata_left": ".cam",
@@ -274,19 +275,20 @@ def sample_surfaces(gt: MotionGroundTruth, max_static: int = 4000, seed: int = 0
     depths = sorted((folder / "depth").glob("*.npz"))
     if not depths:
         raise MissingFileError(f"{folder / 'depth'} holds no .npz; the error needs points on true surfaces")
-    cameras = _frames_by_name(folder.parent)
+    frames = frames_by_name(folder.parent)
     rng = np.random.default_rng(seed)
     movers = [o.pass_index for o in gt.objects if o.moves]
     samples: list[SurfaceSample] = []
     for path in depths:
-        if path.stem not in cameras:
-            raise DatasetError(f"no frame of {folder.parent} is called {path.stem}, as its depth {path} is")
-        frame, intrinsics = cameras[path.stem]
+        frame = frame_of(frames, path)
         depth, labels = _read_maps(path, folder / "object_id" / f"{path.stem}.png")
+        pinhole, undo = pinhole_of(frame.intrinsics, depth.shape[1], depth.shape[0])
+        if undo is not None:
+            depth, labels = undo.nearest(depth), undo.nearest(labels)
         rows, columns = np.nonzero(depth > 0)
         keep = _thin_out(~np.isin(labels[rows, columns], movers), max_static, rng)
         rows, columns = rows[keep], columns[keep]
-        points = surface_points(rows, columns, depth, intrinsics, frame.camera_to_world)
+        points = surface_points(rows, columns, depth, matrix_of(*pinhole), frame.camera_to_world)
         found = labels[rows, columns].astype(np.int64)
         velocities = true_velocities(gt, points, found, frame.time)
         samples.append(SurfaceSample(frame.time, points, velocities, found))
@@ -297,13 +299,10 @@ def surface_points(
     rows: Int64[np.ndarray, "P"],
     columns: Int64[np.ndarray, "P"],
     depth: Float64[np.ndarray, "H W"],
-    intrinsics: Intrinsics,
+    K: Float64[np.ndarray, "3 3"],
     camera_to_world: Float64[np.ndarray, "4 4"],
 ) -> Float64[np.ndarray, "P 3"]:
     """Return the world points seen at pixel centres with planar depth; the pose is OpenGL's."""
-    height, width = depth.shape
-    fx, fy, cx, cy = intrinsics.resolve(width, height)
-    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     local = unproject(np.stack((columns, rows), axis=1) + HALF_PIXEL, depth[rows, columns], K)
     return to_world(local, flip_axes(camera_to_world))
 
@@ -329,15 +328,6 @@ def _thin_out(
     if len(many) > at_most:
         many = rng.choice(many, at_most, replace=False)
     return np.sort(np.concatenate((np.flatnonzero(~thinned), many)))
-
-
-def _frames_by_name(scene: Path) -> dict[str, tuple[Frame, Intrinsics]]:
-    frames: dict[str, tuple[Frame, Intrinsics]] = {}
-    for label, path in find_transforms(scene):
-        file = read_transforms(path, scene, label)
-        for frame in file.frames:
-            frames[frame.image.stem] = (frame, file.intrinsics)
-    return frames
 
 
 def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, "H W"], np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,17 @@ from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 _DEEP = 1 << 16
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What shows an image upright, by EXIF's orientation."""
 
 
 def read_image(path: Path, alpha: bool) -> UInt8[np.ndarray, "H W C"]:
@@ -44,6 +57,31 @@ def to_8_bits(image: Image.Image, mode: str, bits: int = 16) -> UInt8[np.ndarray
     elif image.mode == "F":
         raise ValueError("it holds floating-point numbers, whose white is not stated: write 8 or 16 bits")
     return np.array(image.convert(mode))
+
+
+def exif_of(image: Image.Image, tag: int, ifd: int | None = None) -> Any:
+    """Return an entry of an opened image's EXIF data; None where there is none that can be read."""
+    try:
+        exif = image.getexif()
+        return exif.get(tag) if ifd is None else exif.get_ifd(ifd).get(tag)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        # Broken data are those of no camera; the picture does not suffer from them.
+        return None
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Tell whether EXIF data say that an opened image is to be shown in another way than it is decoded.
+
+    Pillow turns TIFFs itself, and decodes the whole of a PNG to look for EXIF data: these never are.
+    """
+    return image.format not in ("TIFF", "PNG") and exif_of(image, _ORIENTATION) in _TURNS
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return an opened image as it is to be shown, by its EXIF data."""
+    image.load()
+    turn = exif_of(image, _ORIENTATION)
+    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
 def is_deep_grey(image: Image.Image) -> bool:

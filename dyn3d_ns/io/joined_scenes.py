@@ -76,6 +76,12 @@ def _join_metadata(scenes: Sequence[SceneMetadata]) -> SceneMetadata:
         has_alpha=any(scene.has_alpha for scene in scenes),
         priors=JoinedPriors(tuple(scene.priors for scene in scenes), tuple(np.cumsum([0, *counts]).tolist())),
         frames=_join_frames(scenes),
+        masks=[m for scene, n in zip(scenes, counts, strict=True) for m in scene.masks or [None] * n],
+        undistortions=[
+            undo
+            for scene, count in zip(scenes, counts, strict=True)
+            for undo in scene.undistortions or [None] * count
+        ],
         depth_bounds=(min(b[0] for b in bounds), max(b[1] for b in bounds)) if known else None,
         scene_names=tuple(name for scene in scenes for name in scene.scene_names),
         scene_ids=_scene_ids(counts),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dyn3d_ns.io.clip.folder import recognise_clip
+from dyn3d_ns.io.colmap_models import recognise_colmap
 from dyn3d_ns.io.colors import colors_of
 from dyn3d_ns.io.dynamic_scene.recognise import recognise_dynamic_scene, recognise_poses_bounds
 from dyn3d_ns.io.errors import DatasetError
@@ -17,7 +18,6 @@ from dyn3d_ns.io.series import picture_series
 from dyn3d_ns.io.shell import shell_word
 from dyn3d_ns.io.stream.header import HEADER_NAME
 from dyn3d_ns.io.stream.reader import StreamReader
-from dyn3d_ns.io.trajectories import recognise_colmap
 from dyn3d_ns.io.video_stream import picture_stream, stated_frames
 
 UNKNOWN = "unknown"

@@ -1,4 +1,7 @@
-"""PLY files: point clouds in, Gaussian splats out."""
+"""PLY files: point clouds in, Gaussian splats out.
+
+Coordinates that lie too far from the origin for float32 are written as `double`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 
+from dyn3d_ns.geometry.world import far_from_origin
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
@@ -30,7 +34,8 @@ _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
 class PointCloud(NamedTuple):
     """Points in world units with 8-bit colours."""
 
-    xyz: Float32[np.ndarray, "N 3"]
+    xyz: Float64[np.ndarray, "N 3"]
+    """Not rounded: what lies far from the origin is shifted before it becomes float32."""
     rgb: UInt8[np.ndarray, "N 3"]
 
 
@@ -64,7 +69,7 @@ def read_points(path: Path | str) -> PointCloud:
         raise DamagedFileError(f"{path} has no x, y, z; its vertices hold {', '.join(names)}")
     if len(vertices) == 0:
         raise DamagedFileError(f"{path} holds no point; remove the file to start from random points")
-    xyz = np.stack([vertices[c] for c in "xyz"], axis=1).astype(np.float32)
+    xyz = np.stack([vertices[c] for c in "xyz"], axis=1).astype(np.float64)
     if not np.isfinite(xyz).all():
         raise DamagedFileError(
             f"{path} holds {(~np.isfinite(xyz).all(1)).sum()} points that are NaN or infinite"
@@ -74,7 +79,7 @@ def read_points(path: Path | str) -> PointCloud:
 
 def write_splats(
     path: Path | str,
-    means: Float32[np.ndarray, "N 3"],
+    means: Float[np.ndarray, "N 3"],
     quats: Float32[np.ndarray, "N 4"],
     scales: Float32[np.ndarray, "N 3"],
     opacities: Float32[np.ndarray, "N"],
@@ -85,7 +90,7 @@ def write_splats(
 
     Args:
         path: Target, replaced as a whole.
-        means: Centres in world units.
+        means: Centres in world units; those far from the origin are written as double.
         quats: Rotations wxyz, of any length.
         scales: Standard deviations in world units (stored as logarithms).
         opacities: Opacities in 0..1 (stored as logits).
@@ -112,7 +117,6 @@ def write_splats(
         *(extra or {}),
     ]  # fmt: skip
     columns = (
-        means,
         np.zeros((n, 3), np.float32),
         sh[:, 0],
         # Readers expect all coefficients of red, then of green, then of blue.
@@ -122,10 +126,31 @@ def write_splats(
         quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12),
         *(column[:, None] for column in (extra or {}).values()),
     )
-    header = "".join(f"property float {name}\n" for name in names)
+    places = {name: means[:, i] for i, name in enumerate("xyz")}
+    others = np.concatenate(columns, axis=1).astype(np.float32)
+    write_columns(path, places | {name: others[:, i] for i, name in enumerate(names[3:])})
+
+
+def write_columns(path: Path | str, columns: Mapping[str, Shaped[np.ndarray, "N"]]) -> None:
+    """Write the properties of vertices as binary PLY, by name: bytes as uchar, all else as float.
+
+    Places x, y and z that are given in float64 and lie far from the origin are written as double.
+    """
+    place = np.stack([columns[c] for c in "xyz"], axis=1)
+    far = place.dtype == np.float64 and far_from_origin(place)
+    kinds = {
+        name: "|u1" if values.dtype == np.uint8 else "<f8" if far and name in "xyz" else "<f4"
+        for name, values in columns.items()
+    }
+    vertices = np.empty(len(place), np.dtype(list(kinds.items())))
+    for name, values in columns.items():
+        vertices[name] = values
+    called = {"|u1": "uchar", "<f4": "float", "<f8": "double"}
+    header = "".join(f"property {called[kind]} {name}\n" for name, kind in kinds.items())
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(place)}\n{header}end_header\n"
     with atomic_open(path) as file:
-        file.write(f"ply\nformat binary_little_endian 1.0\nelement vertex {n}\n{header}end_header\n".encode())
-        file.write(np.concatenate(columns, axis=1).astype("<f4").tobytes())
+        file.write(header.encode())
+        file.write(vertices.tobytes())
 
 
 def logit(opacities: Float32[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
@@ -134,22 +159,12 @@ def logit(opacities: Float32[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
     return np.log(alpha / (1 - alpha))
 
 
-def write_points(path: Path | str, xyz: Float32[np.ndarray, "N 3"], rgb: UInt8[np.ndarray, "N 3"]) -> None:
+def write_points(path: Path | str, xyz: Float[np.ndarray, "N 3"], rgb: UInt8[np.ndarray, "N 3"]) -> None:
     """Write a coloured point cloud as binary PLY."""
     if len(xyz) != len(rgb):
         raise ValueError(f"got {len(xyz)} points but {len(rgb)} colours")
-    vertices = np.empty(
-        len(xyz), np.dtype([(c, "<f4") for c in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")])
-    )
-    for i, (position, color) in enumerate(zip("xyz", ("red", "green", "blue"), strict=True)):
-        vertices[position], vertices[color] = xyz[:, i], rgb[:, i]
-    header = "".join(f"property float {c}\n" for c in "xyz")
-    header += "".join(f"property uchar {c}\n" for c in ("red", "green", "blue"))
-    with atomic_open(path) as file:
-        file.write(
-            f"ply\nformat binary_little_endian 1.0\nelement vertex {len(xyz)}\n{header}end_header\n".encode()
-        )
-        file.write(vertices.tobytes())
+    places = {c: xyz[:, i] for i, c in enumerate("xyz")}
+    write_columns(path, places | {c: rgb[:, i] for i, c in enumerate(("red", "green", "blue"))})
 
 
 def _read_header(file, path: Path) -> tuple[str, int, list[tuple[str, str]]]:

@@ -15,8 +15,6 @@ from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
-_ORIENTATION = 0x0112
-"""EXIF's tag."""
 
 
 @dataclass
@@ -30,6 +28,8 @@ class Recognised:
     """What the layout would hold and is not there."""
     use: list[str] = field(default_factory=list)
     """Commands that take it."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know of how it is read."""
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -87,14 +87,15 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
     """
     from PIL import Image
 
+    from dyn3d_ns.io.images import is_turned
+
     first: tuple[int, int] | None = None
     turned: list[Path] = []
     for path in images:
         try:
             with Image.open(path) as file:
                 size = file.size
-                # Pillow decodes a whole PNG to look for EXIF.
-                if file.format != "PNG" and file.getexif().get(_ORIENTATION, 1) != 1:
+                if is_turned(file):
                     turned.append(path)
         except IMAGE_ERRORS as error:
             raise DamagedFileError(

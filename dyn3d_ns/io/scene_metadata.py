@@ -6,14 +6,17 @@ there it lies whole under one key, next to the keys that Nerfstudio itself reads
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from dyn3d_ns.geometry.lenses import Undistortion
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frame_source import FrameSource
 from dyn3d_ns.io.priors import PriorSource
@@ -27,6 +30,8 @@ class ScenePoints(NamedTuple):
 
     xyz: Float[Tensor, "P 3"]
     rgb: UInt8[Tensor, "P 3"]
+    source: str = "the points of the dataset"
+    """The file that holds them, for messages."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,12 @@ class SceneMetadata:
     """Points to start from."""
     priors: PriorSource = PriorSource()
     """Masks, flow, depth and tracks of the images."""
+    world: World = SAME
+    """The data's world in that of training, which cameras, boxes, points and depth are in; what leaves a
+    training (exports, velocities) goes back by it."""
     true_poses: Float[Tensor, "N 4 4"] | None = None
-    """Camera-to-world poses to measure estimated ones by; None where the cameras are estimates themselves."""
+    """Camera-to-world poses to measure estimated ones by, in the data's world; None where the cameras are
+    estimates themselves."""
     scene_ids: Int64[Tensor, "N"] | None = None
     """Which of several scenes each image shows; None where there is one."""
     scene_names: tuple[str, ...] = ()
@@ -57,6 +66,11 @@ class SceneMetadata:
     """Least and largest planar depth that the cameras see, in the scene's units; None where unknown."""
     frames: FrameSource | None = None
     """Gives the images as they are asked for; None where all of them are files, read and kept whole."""
+    undistortions: Sequence[Undistortion | None] = ()
+    """How the lens of each image file is undone; empty where there are none. The cameras are pinholes."""
+
+    masks: Sequence[Path | None] = ()
+    """What counts of each image in training, an image too (Nerfstudio's `mask_path`); empty without any."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the dictionary for ``DataparserOutputs``."""
@@ -73,13 +87,17 @@ def scene_of(metadata: Mapping[str, Any]) -> SceneMetadata:
         DatasetError: it is a dataparser that says nothing of times and splits.
     """
     if _KEY not in metadata:
-        found = entry_points(group="nerfstudio.dataparser_configs")
-        ours = sorted(entry.name for entry in found if entry.value.startswith("dyn3d_ns.dataparsers."))
         raise DatasetError(
             "this dataparser gives no scene in time (SceneMetadata: timeline, splits, files and cameras of "
-            f"its images); name one that does at the end of the command: {', '.join(ours)}"
+            f"its images); name one that does at the end of the command: {', '.join(our_dataparsers())}"
         )
     return metadata[_KEY]
+
+
+def our_dataparsers() -> list[str]:
+    """Return the names on the command line of the dataparsers of ours."""
+    found = entry_points(group="nerfstudio.dataparser_configs")
+    return sorted(entry.name for entry in found if entry.value.startswith("dyn3d_ns.dataparsers."))
 
 
 def knows_scene(metadata: Mapping[str, Any]) -> bool:

@@ -13,8 +13,10 @@ from PIL import Image
 
 from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
+from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of
 from dyn3d_ns.io.recognised import files_in
-from dyn3d_ns.io.transforms_json import check_pose, check_time, find_transforms, read_transforms
+from dyn3d_ns.io.transforms_json import check_pose, check_time
+from dyn3d_ns.io.transforms_scene import frame_of, frames_by_name
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class LabelledFrame:
     camera_to_world: Float64[np.ndarray, "4 4"]
     time: float
     image: Path | None = None
+    intrinsics: Intrinsics | None = None
+    """Of the view, whose lens is undone in the labels too; None where nobody says."""
 
     def labels(self) -> Int64[np.ndarray, "H W"]:
         """Read the label map.
@@ -45,7 +49,8 @@ class LabelledFrame:
             raise DamagedFileError(
                 f"{self.labels_path} must be a map of whole numbers, got {labels.dtype} {labels.shape}"
             )
-        return labels.astype(np.int64)
+        undo = None if self.intrinsics is None else pinhole_of(self.intrinsics, *labels.shape[::-1])[1]
+        return (labels if undo is None else undo.nearest(labels)).astype(np.int64)
 
 
 def pose_key(camera_to_world: Float64[np.ndarray, "4 4"], time: float) -> tuple[int, ...]:
@@ -97,18 +102,11 @@ def _read_data_segm(path: Path) -> list[LabelledFrame]:
 
 
 def _read_object_ids(folder: Path) -> list[LabelledFrame]:
-    scene = folder.parent
-    frames = {
-        frame.image.stem: frame
-        for label, path in find_transforms(scene)
-        for frame in read_transforms(path, scene, label).frames
-    }
+    frames = frames_by_name(folder.parent)
     found = []
     for path in files_in(folder / "object_id", (".png",)):
-        if path.stem not in frames:
-            raise DamagedFileError(f"no frame of {scene} is called {path.stem}, as the labels {path} are")
-        frame = frames[path.stem]
-        found.append(LabelledFrame(path, frame.camera_to_world, frame.time, frame.image))
+        frame = frame_of(frames, path)
+        found.append(LabelledFrame(path, frame.camera_to_world, frame.time, frame.image, frame.intrinsics))
     return found
 
 

@@ -1,283 +1,247 @@
-"""Cameras of other tools: COLMAP models, TUM and DAS3R/MonST3R trajectories, transforms.json."""
+"""Cameras of other tools: COLMAP models, trajectories as text, transforms.json, .npz archives."""
 
 from __future__ import annotations
 
+import gzip
 import json
-import struct
-from dataclasses import dataclass
+import re
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
+from dyn3d_ns.geometry.lenses import COEFFICIENTS, Lens
+from dyn3d_ns.io.camera_arrays import camera_archives, read_camera_arrays
+from dyn3d_ns.io.camera_file import CameraFile
+from dyn3d_ns.io.colmap_models import colmap_files, colmap_folder, read_colmap
 from dyn3d_ns.io.damage import CONTENT_ERRORS
-from dyn3d_ns.io.errors import DamagedFileError, MissingFileError, PoseError
-from dyn3d_ns.io.recognised import Recognised, images_in
-from dyn3d_ns.io.shell import shell_word
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
+from dyn3d_ns.io.frame_matching import Labels
+from dyn3d_ns.io.recognised import natural_order
+from dyn3d_ns.io.transforms_json import check_pose
 
-CameraFormat = Literal["auto", "tum", "das3r", "colmap", "transforms"]
-
-
-@dataclass(frozen=True)
-class CameraFile:
-    """Cameras read from a file, in the order of the frames."""
-
-    camera_to_worlds: Float64[np.ndarray, "F 4 4"]
-    """OpenCV axes: x right, y down, z forward."""
-    Ks: Float64[np.ndarray, "F 3 3"] | None
-    """Intrinsics in pixels, pixel centres at whole numbers; None where the file has none."""
-    sizes: Float64[np.ndarray, "F 2"] | None
-    """Width and height that the intrinsics are for; None where the file does not say."""
-
-    def select(self, frames: Int[np.ndarray, "K"]) -> CameraFile:
-        """Return the cameras of some frames."""
-        return CameraFile(
-            self.camera_to_worlds[frames],
-            None if self.Ks is None else self.Ks[frames],
-            None if self.sizes is None else self.sizes[frames],
-        )
+CameraFormat = Literal["auto", "tum", "kitti", "das3r", "colmap", "transforms", "npz"]
+KNOWN = (
+    "a COLMAP model's folder, a transforms.json, text with 8 numbers a line (TUM, pred_traj.txt of DAS3R and "
+    "MonST3R) or 12 or 16 (KITTI), or an .npz"
+)
+_LARGEST = 1 << 28
+"""Bytes that a text may have once it is unpacked."""
+_COLUMNS = {8: 1, 12: 0, 13: 1, 16: 0, 17: 1}
+"""Numbers in a line of a trajectory, and how many of them are a number of the frame or its time."""
 
 
 def read_cameras(path: Path, kind: CameraFormat = "auto") -> CameraFile:
     """Read cameras of another tool.
 
     Args:
-        path: a folder of a COLMAP model (or one that holds `sparse/0`), a transforms.json, a TUM trajectory,
-            or DAS3R's and MonST3R's `pred_traj.txt` (`pred_intrinsics.txt` is read where it lies beside).
-        kind: the format, or `auto` to tell it from the name.
+        path: what :data:`KNOWN` lists, or the folder that holds one of them. `pred_intrinsics.txt` is read
+            where it lies beside a `pred_traj.txt`; text may be packed with gzip.
+        kind: the format, or `auto` to tell it from name and content.
 
     Raises:
         MissingFileError: there is nothing at the path.
         DamagedFileError: it is not of the format.
-        PoseError: a pose is not finite.
+        DatasetError: a lens is of a model that is not read.
+        PoseError: a pose is not finite or no rigid motion, or intrinsics have no focal length.
     """
     if not path.exists():
-        raise MissingFileError(
-            f"{path} does not exist; give a COLMAP model, a trajectory or a transforms.json"
-        )
-    if kind == "auto":
-        kind = _kind_of(path)
+        raise MissingFileError(f"{path} does not exist; give {KNOWN}")
+    kind, path = _kind_of(path) if kind == "auto" else (kind, path)
     if kind == "colmap":
-        cameras = read_colmap(path).cameras
-    elif kind == "transforms":
+        return read_colmap(path).cameras
+    if kind == "transforms":
         cameras = _read_transforms(path / "transforms.json" if path.is_dir() else path)
+    elif kind == "npz":
+        cameras = read_camera_arrays(path)
     else:
-        cameras = _read_trajectory(path, with_intrinsics=kind == "das3r")
-    if not np.isfinite(cameras.camera_to_worlds).all():
-        bad = int(np.flatnonzero(~np.isfinite(cameras.camera_to_worlds).all((1, 2)))[0])
-        raise PoseError(f"{path}: pose {bad} is not finite; remove the frame or write it again")
-    return cameras
+        cameras = _read_trajectory(path, scalar_first=kind == "das3r")
+    return cameras.checked()
 
 
-def _kind_of(path: Path) -> CameraFormat:
-    if path.is_dir():
-        return "transforms" if (path / "transforms.json").is_file() else "colmap"
-    if path.suffix == ".json":
-        return "transforms"
-    return "das3r" if path.name.startswith("pred_traj") else "tum"
-
-
-def _read_trajectory(path: Path, with_intrinsics: bool) -> CameraFile:
-    """Read lines of `time tx ty tz q q q q`, camera to world.
-
-    TUM's quaternions end with w; those of DAS3R and MonST3R begin with it.
-    """
-    rows = _numbers(path, 8)
-    if len(rows) == 0:
-        raise DamagedFileError(f"{path} holds no pose")
-    quaternions = rows[:, [5, 6, 7, 4]] if with_intrinsics else rows[:, 4:8]
-    Ks = None
-    if with_intrinsics:
-        beside = path.with_name(path.name.replace("pred_traj", "pred_intrinsics"))
-        if beside != path and beside.is_file():
-            values = _numbers(beside, 9)
-            if len(values) not in (1, len(rows)):
-                raise DamagedFileError(f"{beside} has {len(values)} matrices for {len(rows)} poses")
-            Ks = np.broadcast_to(values.reshape(-1, 3, 3), (len(rows), 3, 3)).copy()
-    return CameraFile(_poses(path, quaternions, rows[:, 1:4]), Ks, None)
-
-
-def _numbers(path: Path, columns: int) -> Float64[np.ndarray, "R C"]:
-    rows = []
+def camera_files(path: Path, kind: CameraFormat = "auto") -> list[Path]:
+    """List the files that cameras are read from; what is not there is left to the reader to say."""
+    if not path.exists():
+        return [path]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"{path} cannot be read as text ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        words = line.split("#")[0].replace(",", " ").split()
-        if not words:
+        kind, path = _kind_of(path) if kind == "auto" else (kind, path)
+    except DatasetError:
+        return [path]
+    if kind == "colmap":
+        return colmap_files(path) or [path]
+    if path.is_dir():
+        return camera_archives(path) if kind == "npz" else [path / "transforms.json"]
+    beside = _intrinsics_beside(path)
+    return [path] if beside is None else [path, beside]
+
+
+def _kind_of(path: Path) -> tuple[CameraFormat, Path]:
+    """Return the format, and the file or folder that it is the format of."""
+    if path.is_dir():
+        if (path / "transforms.json").is_file():
+            return "transforms", path
+        if colmap_folder(path) is not None:
+            return "colmap", path
+        if (path / "pred_traj.txt").is_file():
+            return "das3r", path / "pred_traj.txt"
+        if camera_archives(path):
+            return "npz", path
+        raise MissingFileError(f"{path} holds no COLMAP model (images.bin or images.txt); give {KNOWN}")
+    if path.name in ("images.txt", "images.bin", "cameras.txt", "cameras.bin"):
+        return "colmap", path.parent
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".json"):
+        return "transforms", path
+    if name.endswith((".npz", ".npy", ".pt", ".pth", ".pkl")):
+        return "npz", path
+    return ("das3r" if name.startswith("pred_traj") else "tum"), path
+
+
+def _read_trajectory(path: Path, scalar_first: bool) -> CameraFile:
+    """Read lines of `time tx ty tz q q q q`, or of matrices of 3 or 4 rows, camera to world.
+
+    TUM's quaternions end with w; those of DAS3R and MonST3R begin with it. A line that names the columns has
+    the last word.
+    """
+    lines = _lines(path)
+    rows = _numbers(path, lines, tuple(_COLUMNS))
+    stamped = _COLUMNS[rows.shape[1]]
+    numbers = rows[:, 0] if stamped else None
+    if rows.shape[1] == 8:
+        named = [re.findall(r"\bq_?[xyzw]\b", line.lower()) for _, line in lines if "q" in line.lower()]
+        order = next(("".join(w[-1] for w in words) for words in named if len(words) == 4), "")
+        scalar_first = order == "wxyz" if order in ("wxyz", "xyzw") else scalar_first
+        poses = _poses(path, rows[:, [5, 6, 7, 4]] if scalar_first else rows[:, 4:8], rows[:, 1:4])
+    else:
+        matrices = rows[:, stamped:].reshape(len(rows), -1, 4)
+        poses = np.tile(np.eye(4), (len(rows), 1, 1))
+        poses[:, :3] = matrices[:, :3]
+        if matrices.shape[1] == 4 and np.abs(matrices[:, 3] - [0, 0, 0, 1]).max() > 1e-6:
+            raise DamagedFileError(f"{path}: 16 numbers a line end with 0 0 0 1, row after row of a matrix")
+    if numbers is not None and not np.isfinite(numbers).all():
+        bad = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise DamagedFileError(f"{path}: pose {bad} has a time that is not finite; write it again")
+    return CameraFile(path, Labels(len(rows), (), numbers), poses, _read_intrinsics(path, len(rows)))
+
+
+def _intrinsics_beside(path: Path) -> Path | None:
+    """Return the `pred_intrinsics.txt` that goes with a `pred_traj.txt`."""
+    beside = path.with_name(path.name.replace("pred_traj", "pred_intrinsics"))
+    return beside if beside != path and beside.is_file() else None
+
+
+def _read_intrinsics(path: Path, count: int) -> Float64[np.ndarray, "P 3 3"] | None:
+    beside = _intrinsics_beside(path)
+    if beside is None:
+        return None
+    values = _numbers(beside, _lines(beside), (9,))
+    if len(values) not in (1, count):
+        raise DamagedFileError(
+            f"{beside} has {len(values)} matrices for {count} poses; there must be one, or one for each"
+        )
+    return np.broadcast_to(values.reshape(-1, 3, 3), (count, 3, 3)).copy()
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text and their numbers, whichever Unicode and line ends it is in."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as file:
+                content = file.read(_LARGEST + 1)
+            if len(content) > _LARGEST:
+                raise ValueError(f"it has more than {_LARGEST} bytes once it is unpacked")
+        utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DamagedFileError(f"{path} cannot be read as text ({error}); give {KNOWN}") from error
+    return list(enumerate(text.splitlines(), start=1))
+
+
+def _numbers(
+    path: Path, lines: list[tuple[int, str]], columns: tuple[int, ...]
+) -> Float64[np.ndarray, "R C"]:
+    rows: list[list[float]] = []
+    for number, line in lines:
+        words = re.split(r"[\s,;]+", line.split("#")[0].strip(" \t,;"))
+        if words == [""]:
             continue
+        if not rows and all(re.fullmatch(r"(?!nan$|inf)[a-z_]\w*", word.lower()) for word in words):
+            continue  # names of the columns
         try:
             values = [float(word) for word in words]
         except ValueError as error:
-            raise DamagedFileError(f"{path}, line {number}: {error}") from error
-        if len(values) != columns:
-            raise DamagedFileError(f"{path}, line {number}: expected {columns} numbers, got {len(values)}")
+            raise DamagedFileError(f"{path}, line {number}: {error}; give {KNOWN}") from error
+        wanted = (len(rows[0]),) if rows else columns
+        if len(values) not in wanted:
+            told = " or ".join(map(str, wanted))
+            raise DamagedFileError(
+                f"{path}, line {number}: expected {told} numbers, got {len(values)}; give {KNOWN}"
+            )
         rows.append(values)
-    return np.array(rows, dtype=np.float64).reshape(-1, columns)
+    if not rows:
+        raise DamagedFileError(f"{path} holds no pose and no matrix; give {KNOWN}")
+    return np.array(rows, dtype=np.float64)
 
 
 def _poses(
-    path: Path, quaternions_xyzw: Float64[np.ndarray, "F 4"], positions: Float64[np.ndarray, "F 3"]
-) -> Float64[np.ndarray, "F 4 4"]:
+    path: Path, quaternions_xyzw: Float64[np.ndarray, "P 4"], positions: Float64[np.ndarray, "P 3"]
+) -> Float64[np.ndarray, "P 4 4"]:
     from scipy.spatial.transform import Rotation
 
-    lengths = np.linalg.norm(quaternions_xyzw, axis=1)
-    if not ((lengths > 1e-9) & np.isfinite(lengths)).all():
-        raise PoseError(f"{path}: a quaternion is zero or not finite; is it written as x y z w?")
     poses = np.tile(np.eye(4), (len(positions), 1, 1))
+    finite = np.isfinite(quaternions_xyzw).all(1) & np.isfinite(positions).all(1)
+    if not finite.all():
+        bad = int(np.flatnonzero(~finite)[0])
+        raise PoseError(f"{path}: pose {bad} is not finite; remove the frame or write it again")
+    if (np.linalg.norm(quaternions_xyzw, axis=1) < 1e-9).any():
+        raise PoseError(f"{path}: a quaternion is zero; is it written as x y z w?")
     poses[:, :3, :3] = Rotation.from_quat(quaternions_xyzw).as_matrix()
     poses[:, :3, 3] = positions
     return poses
 
 
-@dataclass(frozen=True)
-class ColmapModel:
-    """What a COLMAP model knows of its registered images, and its points."""
-
-    names: list[str]
-    cameras: CameraFile
-    lenses: list[str]
-    """COLMAP's name of the camera model of each image."""
-    xyz: Float64[np.ndarray, "P 3"]
-    rgb: UInt8[np.ndarray, "P 3"]
-
-    def select(self, images: list[int]) -> ColmapModel:
-        """Return the model with some of the images, in the order given."""
-        return ColmapModel(
-            [self.names[k] for k in images],
-            self.cameras.select(np.array(images)),
-            [self.lenses[k] for k in images],
-            self.xyz,
-            self.rgb,
-        )
-
-
-def colmap_folder(path: Path) -> Path | None:
-    """Return the folder of the model that a path means, None if there is none."""
-    for folder in (
-        path,
-        path / "sparse" / "0",
-        path / "sparse",
-        path / "0",
-        path / "colmap" / "sparse" / "0",
-    ):
-        if any((folder / f"images.{suffix}").is_file() for suffix in ("bin", "txt")):
-            return folder
-    return None
-
-
-def read_colmap(path: Path) -> ColmapModel:
-    """Read a COLMAP model (text or binary) with pycolmap; images are sorted by name.
-
-    Raises:
-        MissingFileError: there is none.
-        DamagedFileError: it cannot be read whole, or no image is registered.
-    """
-    import pycolmap
-
-    folder = colmap_folder(path)
-    if folder is None:
-        raise MissingFileError(f"{path} holds no COLMAP model (images.bin or images.txt)")
-    _check_whole(folder)
-    try:
-        model = pycolmap.Reconstruction(str(folder))
-    except (RuntimeError, ValueError, OSError, LookupError) as error:
-        raise DamagedFileError(f"{folder} is not a readable COLMAP model ({error})") from error
-    _check_cameras(folder, model)
-    images = sorted((im for im in model.images.values() if im.has_pose), key=lambda im: im.name)
-    if not images:
-        raise DamagedFileError(f"{folder} holds no registered image")
-    poses = np.tile(np.eye(4), (len(images), 1, 1))
-    Ks, sizes = np.empty((len(images), 3, 3)), np.empty((len(images), 2))
-    for k, image in enumerate(images):
-        poses[k, :3] = image.cam_from_world().inverse().matrix()
-        camera = model.cameras[image.camera_id]
-        # COLMAP counts from the corner of the image: its pixel centres are at one half.
-        Ks[k] = shift_pixel_centers(camera.calibration_matrix(), -HALF_PIXEL)
-        sizes[k] = camera.width, camera.height
-    points = list(model.points3D.values())
-    return ColmapModel(
-        [image.name for image in images],
-        CameraFile(poses, Ks, sizes),
-        [model.cameras[image.camera_id].model_name for image in images],
-        np.array([point.xyz for point in points], dtype=np.float64).reshape(-1, 3),
-        np.array([point.color for point in points], dtype=np.uint8).reshape(-1, 3),
-    )
-
-
-def _check_whole(folder: Path) -> None:
-    """Check that binary files hold all of the records that they announce.
-
-    What is cut off pycolmap reads as whatever is in memory: points of nothing, or a track so long that it
-    asks for all memory there is, for minutes.
-    """
-    for name, end_of_record in (("images.bin", _end_of_image), ("points3D.bin", _end_of_point)):
-        path = folder / name
-        if not path.is_file():
-            continue
-        content = path.read_bytes()
-        try:
-            place, (count,) = 8, struct.unpack_from("<Q", content)
-            for _ in range(count):
-                place = end_of_record(content, place)
-        except (struct.error, ValueError, OverflowError):
-            place = len(content) + 1
-        if place > len(content):
-            raise DamagedFileError(
-                f"{path} is cut off; write the model again, or restore it from the original"
-            )
-
-
-def _end_of_image(content: bytes, place: int) -> int:
-    """Number, pose, camera, name with a 0 at its end, then 24 bytes an observation."""
-    place = content.index(b"\0", place + 64) + 1
-    return place + 8 + 24 * struct.unpack_from("<Q", content, place)[0]
-
-
-def _end_of_point(content: bytes, place: int) -> int:
-    """Number, place, colour, error, then 8 bytes an observation."""
-    return place + 51 + 8 * struct.unpack_from("<Q", content, place + 43)[0]
-
-
-def _check_cameras(folder: Path, model: Any) -> None:
-    """Check the length of cameras.bin, whose records only pycolmap knows the lengths of."""
-    expected = 8 + sum(24 + 8 * len(camera.params) for camera in model.cameras.values())
-    path = folder / "cameras.bin"
-    if path.is_file() and path.stat().st_size < expected:
-        raise DamagedFileError(
-            f"{path} is cut off: {path.stat().st_size} bytes of {expected}; write the model again"
-        )
-
-
 def _read_transforms(path: Path) -> CameraFile:
-    """Read a transforms.json; frames are sorted by time where all have one, else by name."""
+    """Read a transforms.json; frames come by time where all have one, else in the natural order of names."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        frames = list(content["frames"])
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        frames = [dict(frame) for frame in content["frames"]]
         by_time = all("time" in frame for frame in frames)
-        frames.sort(key=lambda f: float(f["time"]) if by_time else str(f["file_path"]))
-        poses = np.array([frame["transform_matrix"] for frame in frames], dtype=np.float64)
-    except (OSError, *CONTENT_ERRORS) as error:
+        names = [Path(str(frame["file_path"]).replace("\\", "/")) for frame in frames]
+        pairs = list(zip(frames, names, strict=True))
+        pairs.sort(key=lambda p: [(0, float(p[0]["time"]))] if by_time else natural_order(p[1]))
+        poses = [check_pose(frame["transform_matrix"], f"{path}, {name}") for frame, name in pairs]
+        lenses = tuple(_lens(path, {**content, **frame}) for frame, _ in pairs)
+        found = [_intrinsics(path, {**content, **frame}) for frame, _ in pairs]
+    except DatasetError:
+        raise
+    except (OSError, ArithmeticError, *CONTENT_ERRORS) as error:
         raise DamagedFileError(
             f"{path} is not a transforms.json ({type(error).__name__}: {error})"
         ) from error
-    if poses.ndim != 3 or poses.shape[1:] != (4, 4):
-        raise DamagedFileError(f"{path}: each transform_matrix must be 4x4, got {poses.shape}")
-    poses = flip_axes(poses)
-    found = [_intrinsics({**content, **frame}) for frame in frames]
+    if not frames:
+        raise DamagedFileError(f"{path} holds no frame")
+    labels = Labels(len(frames), tuple(name.as_posix() for _, name in pairs))
+    cameras = CameraFile(path, labels, flip_axes(np.stack(poses)), lenses=lenses)
     known = [pair for pair in found if pair is not None]
-    if len(known) != len(found):
-        return CameraFile(poses, None, None)
-    Ks = np.stack([K for K, _ in known])
-    sizes = [size for _, size in known]
-    return CameraFile(poses, Ks, None if any(s is None for s in sizes) else np.array(sizes, dtype=np.float64))
+    if len(known) < len(found):
+        angles = [{**content, **frame}.get("camera_angle_x") for frame, _ in pairs]
+        return cameras if None in angles else replace(cameras, angles=np.array(angles, dtype=np.float64))
+    sizes = [size for _, size in known if size is not None]
+    stated = np.array(sizes, dtype=np.float64) if len(sizes) == len(known) else None
+    return replace(cameras, Ks=np.stack([K for K, _ in known]), sizes=stated)
 
 
-def _intrinsics(values: dict[str, Any]) -> tuple[np.ndarray, tuple[float, float] | None] | None:
-    """Return the matrix and size of a frame of transforms.json, None where it has no focal length."""
+def _intrinsics(path: Path, values: dict[str, Any]) -> tuple[np.ndarray, tuple[float, float] | None] | None:
+    """Return the matrix and size of a frame of transforms.json, None where no focal length is in pixels.
+
+    Raises:
+        DamagedFileError: one is, but neither a size of the images nor a principal point is stated.
+    """
     size = (float(values["w"]), float(values["h"])) if "w" in values and "h" in values else None
     if "fl_x" in values:
         fx = float(values["fl_x"])
@@ -285,27 +249,28 @@ def _intrinsics(values: dict[str, Any]) -> tuple[np.ndarray, tuple[float, float]
         fx = size[0] / 2.0 / float(np.tan(float(values["camera_angle_x"]) / 2.0))
     else:
         return None
-    fy = float(values.get("fl_y", fx))
+    if "fl_y" in values:
+        fy = float(values["fl_y"])
+    elif "fl_x" not in values and "camera_angle_y" in values and size is not None:
+        fy = size[1] / 2.0 / float(np.tan(float(values["camera_angle_y"]) / 2.0))
+    else:
+        fy = fx
     if "cx" in values and "cy" in values:
         cx, cy = float(values["cx"]), float(values["cy"])
     elif size is not None:
         cx, cy = size[0] / 2.0, size[1] / 2.0
     else:
-        return None
+        raise DamagedFileError(
+            f"{path} states fl_x, but neither w and h nor cx and cy, which tell for images of which size; "
+            "add w and h"
+        )
     return shift_pixel_centers(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), -HALF_PIXEL), size
 
 
-def recognise_colmap(path: Path) -> Recognised | None:
-    """Tell whether a folder holds a COLMAP model."""
-    places = [path / name for name in ("sparse/0", "colmap/sparse/0", "sparse")]
-    model = next((place for place in places if place.is_dir()), None)
-    if model is None:
-        return None
-    wanted = ("cameras", "images", "points3D")
-    missing = [n for n in wanted if not any((model / f"{n}{s}").is_file() for s in (".bin", ".txt"))]
-    folders = [p for p in sorted(path.glob("images*")) if p.is_dir()]
-    counts = ", ".join(f"{p.name} ({len(images_in(p))})" for p in folders)
-    facts = {"model": str(model), "images": counts or "none"}
-    return Recognised(
-        "COLMAP (no times)", facts, missing, [f"ns-train splatfacto colmap --data {shell_word(path)}"]
-    )
+def _lens(path: Path, values: dict[str, Any]) -> Lens:
+    """Return the lens of a frame; Nerfstudio's model is OPENCV where none is named."""
+    model = str(values.get("camera_model", "OPENCV"))
+    try:
+        return Lens.named(model, {name: float(values[name]) for name in COEFFICIENTS if name in values})
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}; undistort the images, and leave the lens out") from error

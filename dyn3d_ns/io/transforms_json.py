@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,40 +15,17 @@ from jaxtyping import Float64
 from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS
 from dyn3d_ns.io.errors import (
     DamagedFileError,
-    DatasetError,
     EmptySplitError,
     MissingFileError,
     PoseError,
     TimeRangeError,
     UnsafePathError,
 )
+from dyn3d_ns.io.intrinsics import Intrinsics, merged
 
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SPLIT_NAMES = ("train", "val", "test", "interp", "future")
-_DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 _RIGID_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """Pinhole intrinsics as a transforms file states them; what it does not state is None."""
-
-    camera_angle_x: float | None
-    fl_x: float | None
-    fl_y: float | None
-    cx: float | None
-    cy: float | None
-    w: int | None
-    h: int | None
-
-    def resolve(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return fx, fy, cx, cy in pixels for images of the given size (pixel centres at +0.5)."""
-        fx = self.fl_x
-        if fx is None:
-            assert self.camera_angle_x is not None
-            fx = 0.5 * width / math.tan(0.5 * self.camera_angle_x)
-        fy = fx if self.fl_y is None else self.fl_y
-        return fx, fy, width / 2 if self.cx is None else self.cx, height / 2 if self.cy is None else self.cy
 
 
 @dataclass(frozen=True)
@@ -57,6 +35,11 @@ class Frame:
     image: Path
     time: float
     camera_to_world: Float64[np.ndarray, "4 4"]
+    intrinsics: Intrinsics
+    split: str | None = None
+    """What the file's lists of names say; None where it has none."""
+    mask: Path | None = None
+    """Image of what counts in training."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +49,6 @@ class TransformsFile:
     path: Path
     label: str
     """Name of the split that the file claims to be: `train`, `val`, `test` or whatever it is called."""
-    intrinsics: Intrinsics
     frames: tuple[Frame, ...]
 
 
@@ -74,7 +56,8 @@ def find_transforms(data: Path) -> list[tuple[str, Path]]:
     """List the transforms files of a scene folder with their labels, the training file first.
 
     Accepted are `transforms_<label>.json`, `transforms.json`, `<split>.json`, `<folder>/transforms.json`
-    and `<folder>/transforms_<label>.json`; `transforms_render.json` holds camera paths and is left out.
+    and `<folder>/transforms_<label>.json`; `transforms_render.json` holds camera paths and is left out, and
+    so is, beside a training file, what is named after no split.
     """
     if not data.is_dir():
         raise MissingFileError(
@@ -92,34 +75,23 @@ def find_transforms(data: Path) -> list[tuple[str, Path]]:
     found.pop("render", None)
     if not found:
         raise MissingFileError(_nothing_found(data))
+    if "train" in found:
+        # Left-overs of a conversion, paths for a film: their frames are no evaluation.
+        found = {label: path for label, path in found.items() if label in _SPLIT_NAMES}
     order = {name: i for i, name in enumerate(_SPLIT_NAMES)}
     return sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
 
 
-def read_transforms(path: Path, root: Path, label: str) -> TransformsFile:
-    """Read and check one transforms file, in its flat form or with one entry per camera.
-
-    Flat: `frames: [{file_path, time, transform_matrix}]`; a file without any `time` gets 0 everywhere.
-    Per camera: `data: {camera: {transform_matrix, frames: [{file_path, time}]}}`; there a missing time is
-    the frame's index divided by the number of frames less one.
-    """
-    content = load_json(path)
-    if "data" in content and "frames" not in content:
-        entries = _per_camera_entries(content["data"], path)
-    else:
-        entries = _flat_entries(content.get("frames"), path)
-    if not entries:
-        raise EmptySplitError(f"{path} lists no frame; add frames to it or remove the file")
-    index = FileIndex(root, path.parent)
-    frames = tuple(
-        Frame(
-            image=index.find(file_path, f"{path}, {where}"),
-            time=check_time(time, f"{path}, {where}"),
-            camera_to_world=check_pose(pose, f"{path}, {where}"),
-        )
-        for where, file_path, time, pose in entries
+def left_out(data: Path, read: Sequence[Path]) -> list[str]:
+    """Say which transforms files of a scene folder are not among those that are read."""
+    there = [*data.glob("transforms*.json"), *(data / f"{name}.json" for name in _SPLIT_NAMES)]
+    others = sorted(p.name for p in there if p.is_file() and p not in read and _label(p) != "render")
+    known = ", ".join(_SPLIT_NAMES)
+    return (
+        [f"not read: {', '.join(others)} (beside a training file, one transforms_….json for each of {known})"]
+        if others
+        else []
     )
-    return TransformsFile(path, label, read_intrinsics(content, path), frames)
 
 
 def _label(path: Path) -> str:
@@ -151,23 +123,45 @@ def load_json(path: Path) -> dict[str, Any]:
     return content
 
 
-Entry = tuple[str, Any, Any, Any]
-"""Place in the file for messages, file_path, time, transform_matrix."""
+class Entry(NamedTuple):
+    """A frame as a file states it."""
+
+    where: str
+    """Place in the file, for messages."""
+    stated: dict[str, Any]
+    """All that the frame states itself, or its camera for it."""
+    camera: str | None = None
+    """Name of its camera in the form with one entry per camera."""
+
+    @property
+    def pose(self) -> Any:
+        """What stands for its pose, unchecked."""
+        return self.stated.get("transform_matrix")
+
+
+def entries_of(content: dict[str, Any], path: Path) -> list[Entry]:
+    """List the frames of a file in its flat form, or in that with one entry per camera.
+
+    Flat: `frames: [{file_path, time, transform_matrix}]`. Per camera: `data: {camera: {transform_matrix,
+    frames: [{file_path, time}]}}`.
+
+    Raises:
+        DamagedFileError: it is neither.
+        EmptySplitError: it lists no frame.
+    """
+    if "data" in content and "frames" not in content:
+        entries = _per_camera_entries(content["data"], path)
+    else:
+        entries = _flat_entries(content.get("frames"), path)
+    if not entries:
+        raise EmptySplitError(f"{path} lists no frame; add frames to it or remove the file")
+    return entries
 
 
 def _flat_entries(frames: Any, path: Path) -> list[Entry]:
     if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
         raise DamagedFileError(f"{path}: `frames` must be a list of objects, got {type(frames).__name__}")
-    timed = sum("time" in f for f in frames)
-    if 0 < timed < len(frames):
-        first = next(i for i, f in enumerate(frames) if "time" not in f)
-        raise TimeRangeError(
-            f"{path}: {len(frames) - timed} of {len(frames)} frames have no `time` (first: {first})"
-        )
-    return [
-        (f"frame {i}", f.get("file_path"), f.get("time", 0.0), f.get("transform_matrix"))
-        for i, f in enumerate(frames)
-    ]
+    return [Entry(f"{path}, frame {i}", f) for i, f in enumerate(frames)]
 
 
 def _per_camera_entries(cameras: Any, path: Path) -> list[Entry]:
@@ -180,10 +174,10 @@ def _per_camera_entries(cameras: Any, path: Path) -> list[Entry]:
         frames = camera.get("frames") if isinstance(camera, dict) else None
         if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
             raise DamagedFileError(f"{path}: camera {name!r} needs a `transform_matrix` and a list `frames`")
-        last = max(len(frames) - 1, 1)
-        for i, f in enumerate(frames):
-            pose = f.get("transform_matrix", camera.get("transform_matrix"))
-            entries.append((f"camera {name!r}, frame {i}", f.get("file_path"), f.get("time", i / last), pose))
+        own = {key: value for key, value in camera.items() if key != "frames"}
+        entries += [
+            Entry(f"{path}, camera {name!r}, frame {i}", merged(own, f), name) for i, f in enumerate(frames)
+        ]
     return entries
 
 
@@ -228,36 +222,6 @@ def check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
     return matrix
 
 
-def read_intrinsics(content: dict[str, Any], path: Path) -> Intrinsics:
-    """Read and check the intrinsics of a file, or of a frame that has its own.
-
-    Raises:
-        DatasetError: they are damaged, or state lens distortion.
-    """
-    values: dict[str, float | None] = {}
-    for key in ("camera_angle_x", "fl_x", "fl_y", "cx", "cy", "w", "h"):
-        value = content.get(key)
-        if value is not None and not (_is_number(value) and math.isfinite(value)):
-            raise DamagedFileError(f"{path}: `{key}` must be a finite number, got {value!r}")
-        values[key] = value
-    angle, focal = values["camera_angle_x"], values["fl_x"]
-    if focal is None and angle is None:
-        raise DamagedFileError(f"{path} has neither `camera_angle_x` (radians) nor `fl_x` (pixels)")
-    if (focal is not None and focal <= 0) or (values["fl_y"] is not None and values["fl_y"] <= 0):
-        raise DamagedFileError(
-            f"{path}: focal lengths must be positive, got fl_x {focal}, fl_y {values['fl_y']}"
-        )
-    if focal is None and angle is not None and not 0 < angle < math.pi:
-        raise DamagedFileError(f"{path}: `camera_angle_x` must lie in (0, pi) radians, got {angle}")
-    lens = {k: content[k] for k in _DISTORTION_KEYS if content.get(k)}
-    if lens:
-        raise DatasetError(
-            f"{path} states lens distortion {lens}, which this layout lacks; undistort the images first"
-        )
-    w, h = (None if values[k] is None else round(values[k] or 0) for k in ("w", "h"))
-    return Intrinsics(angle, focal, values["fl_y"], values["cx"], values["cy"], w, h)
-
-
 class FileIndex:
     """Finds the files of a dataset; lists every folder once, so that thousands of frames stay quick."""
 
@@ -265,6 +229,16 @@ class FileIndex:
         self.root = root
         self.bases = (base,) if base == root else (base, root)
         self._listed: dict[Path, set[str]] = {}
+        self._doubtful: dict[Path, list[str]] = {}
+
+    def notes(self) -> list[str]:
+        """Say which names without extension meant one of several images."""
+        if not self._doubtful:
+            return []
+        path, names = next(iter(self._doubtful.items()))
+        told = f"`file_path` {path.stem} is {' and '.join(names)}; {path.name} is taken"
+        more = len(self._doubtful) - 1
+        return [told + (f", and so with {more} other names" if more else "")]
 
     def find_file(self, value: Any, where: str, key: str) -> Path:
         """Return the file that an entry means; raise an error where there is none inside the root."""
@@ -283,10 +257,12 @@ class FileIndex:
             names = self._list(path.parent)
             if path.name in names and path.suffix.lower() in IMAGE_EXTENSIONS:
                 return path
-            for extension in IMAGE_EXTENSIONS:
-                for name in (path.name + extension, path.name + extension.upper()):
-                    if name in names:
-                        return path.parent / name
+            meant = [path.name + e for ext in IMAGE_EXTENSIONS for e in (ext, ext.upper())]
+            there = [name for name in meant if name in names]
+            if len(there) > 1:
+                self._doubtful[path.parent / there[0]] = there
+            if there:
+                return path.parent / there[0]
             tried.append(path)
         places = " or ".join(str(p) for p in tried)
         raise MissingFileError(

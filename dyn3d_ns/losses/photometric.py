@@ -185,10 +185,10 @@ def image_loss(
     Raises:
         ValueError: image or weight is not of the rendering's size times the factor.
     """
+    if not ssim_weight:
+        return mean_absolute_error(render, alpha, image, background, factor, weight)
     if weight is None:
         error = mean_absolute_error(render, alpha, image, background, factor)
-        if not ssim_weight:
-            return error
         shown, truth = render + (1 - alpha) * background, recorded_image(image, background, factor)
     else:
         if weight.shape[:2] != image.shape[:2]:
@@ -201,6 +201,4 @@ def image_loss(
         shown = torch.where(counts > 0, shown, shown.detach())
         truth = counted + (1 - counts) * shown.detach()
         error = (shown - truth).abs().mean()
-        if not ssim_weight:
-            return error
     return (1 - ssim_weight) * error + ssim_weight * (1 - ssim(shown, truth))

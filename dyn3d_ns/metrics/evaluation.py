@@ -74,6 +74,16 @@ def region_errors(
     }
 
 
+def masked_error(
+    prediction: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], mask: Bool[Tensor, "H W 1"] | None
+) -> dict[str, RegionError]:
+    """Return the mean squared error where a mask of the dataset says that the image counts, as `masked`."""
+    if mask is None or not bool(mask.any()):
+        return {}
+    errors = (prediction - target).double().square().mean(-1)[mask[..., 0].to(prediction.device)]
+    return {"masked": RegionError(float(errors.mean()), len(errors))}
+
+
 def pooled_region_psnr(scores: Sequence[FrameScore], region: str) -> float | None:
     """Return the PSNR of a region over the pixels of all images, None where none has it."""
     errors = [s.mse_by_region[region] for s in scores if region in s.mse_by_region]

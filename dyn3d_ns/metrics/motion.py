@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.ground_truth import STILL, MotionGroundTruth, SurfaceSample
 from dyn3d_ns.timeline import TIME_EPS
 
@@ -22,14 +23,16 @@ def motion_error(
     gt: MotionGroundTruth,
     samples: Sequence[SurfaceSample],
     t_obs: float,
+    world: World = SAME,
 ) -> dict[str, Any]:
     """Return end-point errors of a velocity field, at observed times and in the future.
 
     Args:
-        velocity_at: The field; gets float32 points and a time.
+        velocity_at: The field; gets float32 points and a time, in the world of training.
         gt: Which objects there are and which of them move.
         samples: Surface points with true velocities.
         t_obs: Last observed time.
+        world: The data's world, of truth and result, in that of training.
 
     Returns:
         For `observed` and `future` each: `moving` with the mean end-point error `epe` and the mean true
@@ -37,7 +40,7 @@ def motion_error(
         predicted `speed` of what rests, and `relative_speed` to the moving points' mean; `objects` with the
         same by name. A part without points is None.
     """
-    predictions = [_predict(velocity_at, s) for s in samples]
+    predictions = [_predict(velocity_at, s, world) for s in samples]
     result: dict[str, Any] = {}
     for part in ("observed", "future"):
         chosen = [i for i, s in enumerate(samples) if (s.time > t_obs + TIME_EPS) == (part == "future")]
@@ -45,12 +48,14 @@ def motion_error(
     return result
 
 
-def _predict(velocity_at: VelocityFunction, sample: SurfaceSample) -> Float64[np.ndarray, "P 3"]:
+def _predict(
+    velocity_at: VelocityFunction, sample: SurfaceSample, world: World
+) -> Float64[np.ndarray, "P 3"]:
     with torch.no_grad():
-        velocities = velocity_at(torch.from_numpy(sample.points).float(), sample.time)
+        velocities = velocity_at(torch.from_numpy(world.points(sample.points)).float(), sample.time)
     if velocities.shape != sample.points.shape:
         raise ValueError(f"velocity_at gave {tuple(velocities.shape)} for points {sample.points.shape}")
-    return velocities.detach().cpu().double().numpy()
+    return world.vectors_back(velocities.detach().cpu().numpy())
 
 
 def _part_error(

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.model_components import renderers
 from nerfstudio.models.splatfacto import SplatfactoModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -23,13 +24,17 @@ from torch.optim import Optimizer
 from dyn3d_ns.data.datamanager import DynamicDataManager
 from dyn3d_ns.engine.device import use_cpu_threads
 from dyn3d_ns.engine.method import DynamicMethod, DynamicMethodConfig
+from dyn3d_ns.engine.visibility import require_gaussians_in_view
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.densify import Densifier
 from dyn3d_ns.gaussians.scene import GaussianScene
 from dyn3d_ns.gaussians.seeds.images import surface_points
 from dyn3d_ns.gaussians.seeds.points import MIN_VIEWS, SeedPoints, join_views, random_points, views_of
+from dyn3d_ns.gaussians.static import StaticScene
 from dyn3d_ns.geometry.cameras import project, scale_intrinsics, to_camera, viewmats_of
+from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import image_loss
+from dyn3d_ns.models.faces import is_pinhole, through_faces
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.rendering import rasterize
 from dyn3d_ns.viewer.colors import flow_colors, velocity_colors
@@ -64,7 +69,7 @@ class GaussianModelConfig(DynamicMethodConfig):
     sh_degree: int = 1
     """Degree of the view-dependent colour, 0 to 3."""
     camera_near: float = 0.01
-    """Near plane in world units."""
+    """Near plane, in units of training: the data's own but for scenes of unusual size."""
     ssim_weight: float = 0.0
     """Weight of structural dissimilarity beside the absolute error, 0..1."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
@@ -80,6 +85,8 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
     """
 
     config: GaussianModelConfig
+    has_gaussians = True
+    takes_masks = True
     scene: GaussianScene
 
     def make_scene(self, seeds: SeedPoints) -> GaussianScene:
@@ -112,6 +119,14 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         """Return the observed frame that the scene is first laid out at: the middle one, so that no motion
         has far to go."""
         return len(self.observed_times) // 2
+
+    def laid_out_at(self) -> str:
+        """Return in words which moment the parameters show, as a stock export writes them."""
+        if isinstance(self.scene, StaticScene):
+            return "every moment: the scene rests"
+        last = self.timeline.num_frames - 1
+        index = self.timeline.frame_index(self.canonical_time)
+        return f"time {self.canonical_time:.4f} (frame {index} of 0 to {last})"
 
     @property
     def extent(self) -> float:
@@ -157,6 +172,13 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         if seeds is not None:
             self.scene = self.make_scene(seeds)
             self.to(self.eval_background.device)
+
+    def require_view(self, datamanager: DynamicDataManager) -> None:
+        """Refuse Gaussians to start from that no training camera sees."""
+        super().require_view(datamanager)
+        dataset = datamanager.train_dataset
+        near, scene = self.config.camera_near, scene_of(dataset.metadata)
+        require_gaussians_in_view(datamanager.train_cameras, self.scene.params["means"].detach(), near, scene)
 
     def network_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameter groups beside those of the Gaussians."""
@@ -209,9 +231,17 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
     def image_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
         """Return how much each pixel of the recorded image counts, None for all alike.
 
-        A weight multiplies the pixel's error; 1 everywhere is the same as None.
+        A weight multiplies the pixel's error; 1 everywhere is the same as None. What the dataset's masks
+        leave out does not count, whatever is returned here.
         """
         return None
+
+    def _pixel_weight(self, batch: dict[str, Any]) -> Float[Tensor, "H W 1"] | None:
+        weight = self.image_weight(batch)
+        if "mask" not in batch:
+            return weight
+        mask = batch["mask"].to(self.device).float()
+        return mask if weight is None else weight * mask
 
     def regularizers(self, gaussians: Gaussians) -> dict[str, Tensor]:
         """Return the losses beside that of the image, each times its weight."""
@@ -274,7 +304,7 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
                 outputs["background"],
                 self.schedule.at(self.step).downscale,
                 self.config.ssim_weight,
-                self.image_weight(batch),
+                self._pixel_weight(batch),
             ),
             **self.regularizers(outputs["gaussians"]),
         }
@@ -319,6 +349,8 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         """Render a camera at its time: a training image, or every output of the method."""
         if self.training:
             return self.get_training_outputs(camera)
+        if not is_pinhole(camera):
+            return through_faces(self.get_outputs, camera)
         view = self.view_through(camera)
         gaussians = self.gaussians_at(view.time)
         if self.crop_box is not None:
@@ -339,8 +371,10 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         return LazyOutputs(ready, self.more_outputs(gaussians, view, ready))
 
     def _get_background_color(self) -> Float[Tensor, "3"]:
-        """Return the colour behind the scene: that of the evaluation unless the viewer has set another."""
-        chosen = self.background_color
+        """Return the colour behind the scene: that of the evaluation unless the viewer, or a camera path that
+        crops the scene, has set another."""
+        overridden = renderers.BACKGROUND_COLOR_OVERRIDE
+        chosen = self.background_color if overridden is None else overridden
         return self.eval_background if chosen is None else chosen.to(self.device)
 
     def more_outputs(

@@ -173,8 +173,8 @@ class Dyn3DVelocityModel(GaussianModel):
         field = cast(BasisVelocityField, self.scene.velocity)
         chosen = fit_velocity(field, self.motions, points, self.scene.codes(), mass, self.config.holdout)
         kinds = Counter(c.candidate.describe() for c in chosen).most_common()
-        worst = max((c.error for c in chosen), default=0.0)
+        worst = max((c.error for c in chosen), default=0.0) / self.world.scale
         CONSOLE.log(
-            f"{len(chosen)} motions go on, back-tested to within {worst:.3f} world units:\n"
+            f"{len(chosen)} motions go on, back-tested to within {worst:.3g} units of the data:\n"
             + "\n".join(f"  {count} x {kind}" for kind, count in kinds)
         )

@@ -75,7 +75,9 @@ def build_stages(source: Path, settings: PipelineSettings, names: list[str] | No
     wanted = [name for name in STAGES if names is None or name in names]
     own = {**vars(settings), "masks": _with_ego_flow(settings)}
     return [
-        FramesStage(settings.frames, source) if name == "frames" else _CLASSES[name](own[name])
+        FramesStage(settings.frames, source, settings.cameras.given)
+        if name == "frames"
+        else _CLASSES[name](own[name])
         for name in wanted
     ]
 

@@ -134,6 +134,8 @@ class Records:
             inputs[name] = record.digest if record is not None else None
         external = [(path.name, digest_of_path(path)) for path in stage.external_inputs()]
         content = [stage.name, stage.version, inputs, external, plain(stage.settings)]
+        other = stage.other_inputs()
+        content += [] if other is None else [other]
         return _hash(json.dumps(content, sort_keys=True))
 
 

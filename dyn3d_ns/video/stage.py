@@ -54,6 +54,10 @@ class Stage(ABC):
         """Files and folders of the user (named in the settings) that the result depends on."""
         return []
 
+    def other_inputs(self) -> object:
+        """What else the result depends on, in JSON types; None if nothing."""
+        return None
+
     @abstractmethod
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Files that exist once the stage is done; all others that it writes are found by the runner."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, UInt8
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, focals, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_npz
@@ -64,14 +64,14 @@ def write_transforms(workspace: Workspace) -> None:
     write_json(workspace.transforms_path, content)
 
 
-def _points(workspace: Workspace) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
+def _points(workspace: Workspace) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
     """Return static points in the world of the cameras: the fused ones where there are any."""
     if workspace.fused_path.is_file():
         fused = read_npz(workspace.fused_path, ("static_points", "static_rgbs"))
-        xyz, rgb = fused["static_points"].astype(np.float32), np.rint(fused["static_rgbs"]).astype(np.uint8)
+        xyz, rgb = fused["static_points"], np.rint(fused["static_rgbs"]).astype(np.uint8)
     elif workspace.points_path.is_file() and not workspace.adjusted_cameras_path.is_file():
         points = workspace.points()
-        xyz, rgb = points.xyz.astype(np.float32), points.rgb
+        xyz, rgb = points.xyz, points.rgb
     else:
         return None
     if len(xyz) > _MAX_POINTS:

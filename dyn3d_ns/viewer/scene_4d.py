@@ -15,7 +15,14 @@ from dyn3d_ns.io.fused_4d import FusedScene
 from dyn3d_ns.timeline import Timeline
 from dyn3d_ns.viewer.other_processes import let_processes_end
 from dyn3d_ns.viewer.player import DirectPlayer, PlaybackPanel
-from dyn3d_ns.viewer.scene_parts import quaternion, some_of, thumbnail, trail_points, typical_size
+from dyn3d_ns.viewer.scene_parts import (
+    quaternion,
+    shown_scene,
+    some_of,
+    thumbnail,
+    trail_points,
+    typical_size,
+)
 
 _FRUSTUMS = 20
 _MOVING_BUDGET = 1_500_000
@@ -49,7 +56,7 @@ class SceneViewer(DirectPlayer):
         limits: ViewLimits | None = None,
     ) -> None:
         super().__init__(timeline)
-        self.scene = scene
+        self.scene = scene = shown_scene(scene)
         self.image = image
         self._limits = limits or ViewLimits()
         self._frame = -1

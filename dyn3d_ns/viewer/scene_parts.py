@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float32, Float64, Int, UInt8
 
+from dyn3d_ns.geometry.world import training_world
 from dyn3d_ns.io.fused_4d import FusedScene
 
 _PIECES = 4
@@ -29,6 +32,23 @@ def trail_points(
     age = (at + 1) / max(path.shape[1] - 1, 1)
     colors = np.repeat(colors * (0.35 + 0.65 * age[:, None]), _PIECES, axis=0)
     return points.reshape(-1, 3).astype(np.float32), np.rint(colors).astype(np.uint8)
+
+
+def shown_scene(scene: FusedScene) -> FusedScene:
+    """Return a scene as a browser can draw it: near the origin, of usual size; ordinary ones as is."""
+    points = scene.static_points if len(scene.static_points) else scene.dyn_points
+    places = np.concatenate([scene.c2w[:, :3, 3], points])
+    world = training_world(np.percentile(places, [1, 99], axis=0))
+    if world.same:
+        return scene
+    traj = world.points(scene.traj.astype(np.float64)).astype(np.float32)
+    return replace(
+        scene,
+        static_points=world.points(scene.static_points),
+        dyn_points=world.points(scene.dyn_points),
+        c2w=world.poses(scene.c2w),
+        traj=np.where(scene.traj_vis[..., None], traj, 0),
+    )
 
 
 def typical_size(scene: FusedScene) -> float:

@@ -11,7 +11,8 @@ from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, export_ply, expor
 from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.gaussians import Gaussians
-from dyn3d_ns.io.ply import read_vertices
+from dyn3d_ns.geometry.world import SAME, World
+from dyn3d_ns.io.ply import read_points, read_vertices
 from dyn3d_ns.timeline import Timeline
 
 N = 7
@@ -22,6 +23,7 @@ class Translating:
     """Seven Gaussians; all but the first two move at one velocity."""
 
     timeline = Timeline(tuple(i / 10 for i in range(10)), t_obs=0.6, fps=10.0)
+    world = SAME
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -41,6 +43,38 @@ class Translating:
             velocities=velocities,
             dynamic=self.dynamic,
         )
+
+
+UTM = np.array([448000.0, 5411000.0, 120.0])
+"""A place in a map's coordinates, of which float32 knows half metres."""
+
+
+def far_and_tiny() -> World:
+    """A world eight times as large as the data's, which lie far away."""
+    transform = np.eye(4)
+    transform[:3, 3] = -UTM
+    return World(transform, 8.0)
+
+
+def test_exports_are_in_the_units_of_the_data(tmp_path: Path) -> None:
+    model = Translating()
+    model.world = far_and_tiny()
+    (path,) = export_ply(model, {"first": 0.0}, tmp_path)
+    vertices = read_vertices(path)
+    wanted = UTM + model.means.detach().numpy() / 8
+    assert [vertices.dtype[axis] for axis in "xyz"] == [np.float64] * 3
+    np.testing.assert_allclose(
+        np.stack([vertices[axis] for axis in "xyz"], axis=1), wanted, rtol=0, atol=1e-8
+    )
+    np.testing.assert_allclose(vertices["scale_0"], np.log(0.25 / 8), rtol=1e-6)
+    np.testing.assert_allclose(read_points(path).xyz, wanted, rtol=0, atol=1e-8)
+    export_trajectories(model, [0.0, 0.5], tmp_path / "all.npz")
+    with np.load(tmp_path / "all.npz") as found:
+        np.testing.assert_allclose(found["means"][0], wanted, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(found["velocities"][1, 2:], np.tile(VELOCITY / 8, (N - 2, 1)))
+    model.world = World(np.eye(4), 8.0)
+    (path,) = export_ply(model, {"near": 0.0}, tmp_path)
+    assert set(dict(read_vertices(path).dtype.descr).values()) == {"<f4"}, "viewers read float"
 
 
 def test_ply_holds_the_gaussians_at_each_time(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def make_rig(azimuths, elevation: float = 30.0, radius: float = 4.0) -> CameraRi
         axis=1,
     )
     ids = np.arange(len(angle)) * 2  # identities need not be contiguous
-    return CameraRig(look_at(eyes, CENTER, UP), ids, fov=40.0, resolution=(201, 150), timeline=TIMELINE)
+    fovs, sizes = 40.0 + np.arange(len(ids)), np.tile([201, 150], (len(ids), 1))
+    return CameraRig(look_at(eyes, CENTER, UP), ids, fovs, sizes, TIMELINE)
 
 
 RING = make_rig(range(0, 360, 30))
@@ -69,6 +70,15 @@ def test_poses_are_rigid_and_look_at_the_centre(name: str, rig: CameraRig) -> No
     np.testing.assert_array_equal(poses[:, 3], np.tile([0, 0, 0, 1], (50, 1)))
     assert distance_of_axis(poses, CENTER).max() < 0.05
     assert (poses[:, :3, 1] @ UP > 0).all(), "cameras stand upright"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_path_sees_as_much_as_the_camera_it_looks_through(name: str) -> None:
+    sizes = np.array([[201, 150], [64, 48], [100, 100]])
+    rig = CameraRig(RING.poses[:3], RING.camera_ids[:3], np.array([40.0, 55.0, 70.0]), sizes, TIMELINE)
+    through = {"camera": 2} if "camera" in ALL[name].__dataclass_fields__ else {}
+    path = ALL[name](output=Path("unused.json"), frames=5, **through).build(rig)
+    assert (path.fov, path.resolution) == ((55.0, (64, 48)) if through else (40.0, (202, 150)))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -179,7 +189,7 @@ def test_unknown_camera_names_the_known_ones() -> None:
 def test_parallel_cameras_still_give_a_path() -> None:
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[:, 0, 3] = [-0.1, 0, 0.1]
-    rig = CameraRig(poses, np.arange(3), fov=50, resolution=(64, 64), timeline=TIMELINE)
+    rig = CameraRig(poses, np.arange(3), np.full(3, 50.0), np.full((3, 2), 64), TIMELINE)
     swing = presets.Orbit(output=Path("x.json"), frames=20).build(rig).poses
     assert np.isfinite(swing).all()
     assert (swing[:, 2, 2] > 0.9).all(), "keeps looking along -z like its cameras"

@@ -1,11 +1,13 @@
 """The datamanager on small scenes: images, cameras, caching, resume."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from PIL import Image
-from scene_files import write_scene
+from scene_files import write_masks, write_scene
 
 from dyn3d_ns.data import dataset as dataset_module
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
@@ -189,3 +191,33 @@ def test_a_dataparser_without_times_and_splits_is_named(scene):
     config = DynamicDataManagerConfig(data=scene, dataparser=BlenderDataParserConfig())
     with pytest.raises(DatasetError, match="end of the command: davis-data, dynamic-object-data"):
         config.setup(device="cpu", test_mode="val")
+
+
+def test_masks_stand_in_the_batch_and_carve_nothing(tmp_path):
+    write_masks(write_scene(tmp_path, cameras=3, frames=3, observed=2))
+    manager = make(tmp_path)
+    _, batch = manager.next_train(0)
+    assert (
+        batch["mask"].shape == (12, 16, 1) and batch["mask"][:, 8:].all() and not batch["mask"][:, :8].any()
+    )
+    # What is left out may be matter: it is opaque where silhouettes are looked at, and nowhere else.
+    _, images = manager.images_at(0)
+    stored = torch.stack([pixels(p) for p in manager.train_dataset.image_filenames if "f000" in p.name])
+    assert (images[:, :, :8, 3] == 255).all() and torch.equal(images[:, :, 8:], stored[:, :, 8:])
+    assert torch.equal(batch["image"], pixels(manager.train_dataset.image_filenames[batch["image_idx"]]))
+    assert "mask" not in manager.eval_item(0)[1]
+
+
+def test_pictures_of_frames_get_names_of_their_own(tmp_path):
+    names = [tmp_path / n for n in ("a/x.png", "a/x.jpg", "b/x.png", "a/x.png", "a/x-2.png", "a/x.y.png")]
+    found = [p.relative_to(tmp_path).as_posix() for p in dataset_module.distinct_names(names)]
+    assert found == ["a/x.png", "a/x-2.jpg", "b/x.png", "a/x-3.png", "a/x-2-2.png", "a/x.y.png"]
+    content = json.loads(
+        (write_scene(tmp_path, cameras=2, frames=4, observed=2) / "transforms_val.json").read_text()
+    )
+    for entry in content["frames"]:
+        entry["file_path"] = "val/c01_f000"
+    (tmp_path / "transforms_val.json").write_text(json.dumps(content))
+    dataset = make(tmp_path, test_mode="val").eval_dataset
+    assert len(set(dataset._dataparser_outputs.image_filenames)) == 2  # what `ns-render dataset` writes to
+    assert len(set(dataset.image_filenames)) == 1 and dataset.get_numpy_image(1).shape == (12, 16, 4)

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scene_files import write_masks, write_scene
 
 from dyn3d_ns.data.pixel_draws import matter_pixels
 from dyn3d_ns.data.rays import RayDataManager, RayDataManagerConfig
@@ -65,6 +67,18 @@ def test_most_rays_show_matter_or_its_rim(datamanager: RayDataManager) -> None:
     found = matter_pixels(picture, 1)
     assert found is not None and sorted(found) == [9 * r + c for r in (3, 4, 5) for c in (3, 4, 5)]
     assert matter_pixels(picture[..., :3], 1) is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_rays_go_through_pixels_that_masks_leave_in(tmp_path: Path, mode: str) -> None:
+    write_masks(write_scene(tmp_path, cameras=3, frames=3, observed=2, mode=mode))
+    # A mask that leaves nothing in: its image gives rays that do not count.
+    Image.new("L", (16, 12)).save(tmp_path / "masks/train_002.png")
+    manager = make(tmp_path, rays_per_batch=400, images_per_batch=40)
+    _, batch = manager.next_train(0)
+    image, column = batch["indices"][:, 0], batch["indices"][:, 2]
+    assert (image == 2).any() and not batch["mask"][image == 2].any()
+    assert batch["mask"][image != 2].all() and (column[image != 2] >= 8).all()
 
 
 def test_frames_are_drawn_by_their_weight(datamanager: RayDataManager) -> None:

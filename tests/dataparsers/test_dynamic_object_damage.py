@@ -51,7 +51,11 @@ DAMAGE = {
     "time text": (in_frame("time", "0.5"), TimeRangeError, "frame 3"),
     "time over": (in_frame("time", 12.0), TimeRangeError, "in \\[0, 1\\], got 12.0"),
     "time negative": (in_frame("time", -0.5), TimeRangeError, "in \\[0, 1\\], got -0.5"),
-    "time absent": (lambda c: c["frames"][3].pop("time"), TimeRangeError, "1 of 15 frames have no `time`"),
+    "time absent": (
+        lambda c: c["frames"][3].pop("time"),
+        TimeRangeError,
+        "1 of 60 frames have no `time`",
+    ),
     "pose nan": (matrix(with_entry(0, 3, float("nan"))), PoseError, "NaN"),
     "pose infinite": (matrix(with_entry(1, 1, float("inf"))), PoseError, "NaN or infinite"),
     "pose scaled": (matrix(lambda p: p @ np.diag([2.0, 2, 2, 1])), PoseError, "not a rigid"),
@@ -73,8 +77,12 @@ DAMAGE = {
     "bad angle": (lambda c: c.__setitem__("camera_angle_x", 9.0), DamagedFileError, "radians"),
     "bad focal length": (lambda c: c.__setitem__("fl_x", -1.0), DamagedFileError, "positive"),
     "focal length text": (lambda c: c.__setitem__("fl_x", "a"), DamagedFileError, "finite number"),
-    "distortion": (lambda c: c.__setitem__("k1", 0.1), DatasetError, "undistort"),
-    "stated size": (lambda c: c.update(w=32, h=24), ImageSizeError, "is 16x12, but .* expects 32x24"),
+    "lens of a frame": (
+        in_frame("camera_model", "THIN_PRISM_FISHEYE"),
+        DatasetError,
+        "frame 3: .*THIN_PRISM",
+    ),
+    "stated size": (lambda c: c.update(w=32, h=20), ImageSizeError, "is 16x12, but its file expects 32x20"),
 }
 
 

@@ -229,3 +229,21 @@ def test_another_dataset_is_named_with_what_takes_it(tmp_path: Path) -> None:
     write_videos(tmp_path / "outer/room", RIG)
     with pytest.raises(DatasetError, match="What it holds: room; try `dyn3d info .*room`"):
         outputs(tmp_path / "outer")
+
+
+def test_tiny_and_far_recordings_are_handed_out_near_the_origin(tmp_path: Path) -> None:
+    root, shift = write_camera_folders(tmp_path / "data", RIG), np.array([448000.0, 5411000.0, 120.0])
+    near, path = outputs(root), root / "poses_bounds.npy"
+    rows = np.load(path)
+    rows[:, [3, 8, 13]] = rows[:, [3, 8, 13]] / 1024 + shift
+    rows[:, 15:] /= 1024
+    np.save(path, rows)
+    far = outputs(root)
+    world, scene = scene_of(far.metadata).world, scene_of(near.metadata)
+    zoom, eyes = world.scale / 1024, near.cameras.camera_to_worlds[:, :, 3]
+    wanted = (zoom * eyes + torch.from_numpy(world.points(shift[None])[0])).float()
+    torch.testing.assert_close(far.cameras.camera_to_worlds[:, :, 3], wanted, rtol=0, atol=1e-3)
+    assert far.cameras.camera_to_worlds.abs().max() < 100
+    depths = scene_of(far.metadata).depth_bounds
+    assert scene.depth_bounds is not None
+    assert depths == pytest.approx([zoom * depth for depth in scene.depth_bounds])

@@ -11,15 +11,19 @@ import pytest
 import torch
 
 from dyn3d_ns.engine.checkpoint import (
+    RESUMED,
     CheckpointError,
     checkpoint_path,
+    explaining_misfits,
     find_checkpoint,
     load_checkpoint,
+    require_parts,
     restore_rng,
     rng_state,
     save_checkpoint,
     to_plain,
 )
+from dyn3d_ns.io.errors import UserError
 
 
 def test_only_the_latest_is_kept_if_asked_for(tmp_path: Path) -> None:
@@ -84,3 +88,21 @@ def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     expected = [draw() for _ in range(3)]
     restore_rng(load_checkpoint(path)["rng"])
     assert [draw() for _ in range(3)] == expected
+
+
+def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="x.ckpt is no checkpoint of a method of ours: it lacks 'rng'"):
+        require_parts({part: 0 for part in RESUMED if part != "rng"}, tmp_path / "x.ckpt", RESUMED)
+    file = tmp_path / "step-000000001.ckpt"
+    file.touch()
+    with pytest.raises(CheckpointError, match="is a file.*--load-checkpoint"):
+        find_checkpoint(file)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run/nerfstudio_models/x.ckpt"
+    said = r"size mismatch for weight.*run/config\.yml"
+    with pytest.raises(CheckpointError, match=said), explaining_misfits(path):
+        torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(3, 3).state_dict())
+    with pytest.raises(UserError, match="^mine$"), explaining_misfits(path):
+        raise UserError("mine")

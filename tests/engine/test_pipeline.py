@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scene_files import write_scene
+from scene_files import write_masks, write_scene
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
 from dyn3d_ns.data.rays import RayDataManagerConfig
@@ -131,6 +131,26 @@ def test_regions_are_scored_where_masks_are_known(tmp_path):
     assert result["interp_dynamic_psnr"] == pytest.approx(-10 * np.log10(error[moves].mean()), abs=1e-4)
     assert result["interp_static_psnr"] == pytest.approx(-10 * np.log10(error[~moves].mean()), abs=1e-4)
     assert result["per_frame"][0]["dynamic_psnr"] == result["interp_dynamic_psnr"]
+
+
+def test_what_masks_leave_in_is_scored_by_itself(tmp_path):
+    write_masks(write_scene(tmp_path, cameras=2, frames=3, observed=2), "val")
+    result = make(tmp_path).get_average_eval_image_metrics()
+    errors = []
+    for path in sorted((tmp_path / "val").glob("*.png")):
+        rgba = np.asarray(Image.open(path)).astype(np.float64)[:, 8:] / 255
+        target = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+        errors.append(((target - 128 / 255) ** 2).mean())
+    assert result["interp_masked_psnr"] == pytest.approx(-10 * np.log10(np.mean(errors)), abs=1e-4)
+    assert "future_masked_psnr" not in result
+
+
+def test_masks_are_refused_by_a_method_that_takes_none(tmp_path):
+    write_masks(write_scene(tmp_path, cameras=2, frames=3, observed=2))
+    with pytest.raises(UserError, match="Gray compares whole images.*--load-masks False"):
+        make(tmp_path).start(10)
+    parser = DynamicObjectDataParserConfig(load_masks=False)
+    make(tmp_path, parser=parser).start(10)
 
 
 def test_estimated_poses_are_measured(scene):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from dyn3d_ns.engine.checkpoint import CheckpointError, load_checkpoint
+from dyn3d_ns.engine.checkpoint import CheckpointError, checkpoints_in, find_checkpoint, load_checkpoint
 from dyn3d_ns.io.errors import UserError
 
 STEPS = 24
@@ -161,3 +163,36 @@ def test_checkpoints_load_without_any_allowance(training, unbroken) -> None:
         assert torch.load(unbroken, weights_only=True)["step"] == STEPS - 1
     finally:
         torch.serialization.add_safe_globals(allowed)
+
+
+def test_other_data_are_refused_before_anything_is_taken_over(training, unbroken, tmp_path) -> None:
+    other = shutil.copytree(training.scene, tmp_path / "other")
+    image = next((other / "train").iterdir())
+    image.write_bytes(image.read_bytes() + b" ")
+    config = training.config("other", load_dir=unbroken.parent)
+    config.pipeline.datamanager.data = other
+    with pytest.raises(
+        CheckpointError, match=f"on {training.scene}, and this one is on {other}, where the im"
+    ):
+        training.run(config)
+
+
+def test_no_training_begins_where_no_checkpoint_has_room(training, monkeypatch) -> None:
+    monkeypatch.setattr("dyn3d_ns.engine.trainer.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    config = training.config("no-room")
+    with pytest.raises(CheckpointError, match="0 MB free: free some space.*--output-dir"):
+        training.run(config)
+    assert not checkpoints_in(config.get_checkpoint_dir())
+
+
+def test_a_run_folder_that_is_full_at_the_end_does_not_take_the_training_along(training) -> None:
+    config = training.config("full-at-the-end", max_num_iterations=1)
+
+    def block() -> None:
+        config.get_checkpoint_dir().write_text("a file where the folder was")
+
+    with pytest.raises(CheckpointError, match="What was trained is saved: --load-dir") as caught:
+        training.run(config, 0, block)
+    saved = Path(str(caught.value).split("--load-dir ")[-1].split()[0])
+    assert load_checkpoint(find_checkpoint(saved))["step"] == 0
+    shutil.rmtree(saved)

@@ -40,6 +40,19 @@ def test_ctrl_c_while_a_training_is_set_up_is_no_crash_and_no_success(training, 
     assert "Stopped before the first step" in capsys.readouterr().out
 
 
+def test_a_training_whose_end_fails_is_saved_first(training, monkeypatch, capsys) -> None:
+    def fail(_: object) -> None:
+        raise ArithmeticError("a fit that has no answer")
+
+    monkeypatch.setattr(all_methods["dyn3d-velocity-fast"].pipeline.model._target, "finish", fail)
+    config = training.config("fails-at-its-end", max_num_iterations=3)
+    with pytest.raises(ArithmeticError, match="no answer"):
+        training.run(config)
+    saved = list((config.get_base_dir() / "nerfstudio_models").glob("*.ckpt"))
+    assert [load_checkpoint(path)["step"] for path in saved] == [2]
+    assert "All steps are trained and saved" in " ".join(capsys.readouterr().out.split())
+
+
 def test_threads_go_to_the_rasteriser() -> None:
     from dyn3d_ns.kernels.pool import get_num_threads
 

@@ -128,3 +128,14 @@ def test_nothing_that_moves_leaves_the_field_at_rest() -> None:
     codes[:, 0] = 1
     assert fit_velocity(field, learned([turning, drifting]), torch.randn(10, 3), codes, torch.ones(10)) == []
     assert float(field.twists(0.9).abs().max()) == 0.0
+
+
+def test_one_moment_leaves_the_field_at_rest() -> None:
+    basis = TimeBasis(0.3, 0.3, 0.3, (1, 2, 3), 3)
+    motions = KeyframeMotions(basis, torch.randn(3, 3))
+    rates = TimeBasis(0.3, 0.3, 0.3, tuple(range(MAX_DEGREE + 1)), 6, anchored=False, vanishing=True)
+    field, codes = BasisVelocityField(rates, 3), torch.full((10, 3), 1 / 3)
+    with torch.no_grad():
+        field.weights.fill_(1.0)
+    assert fit_velocity(field, motions, torch.randn(10, 3), codes, torch.ones(10)) == []
+    assert float(field.twists(0.3).abs().max()) == 0.0

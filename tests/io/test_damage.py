@@ -286,3 +286,24 @@ def test_videos_of_a_codec_that_nobody_knows(tmp_path: Path) -> None:
     for read in (lambda: VideoFrames(path), lambda: list(Source(path).frames())):
         with pytest.raises(DatasetError, match=r"v\.mp4"):
             read()
+
+
+@pytest.mark.parametrize("key", ["fl_x", "cx", "w", "camera_angle_x"])
+@pytest.mark.parametrize("value", ['"x"', "{}", DEEP, HUGE])
+def test_intrinsics_that_are_no_numbers(tmp_path: Path, key: str, value: str) -> None:
+    content = {"w": 16, "h": 12, "fl_x": 9, "cx": 8, "cy": 6}
+    content |= {"frames": [{"file_path": "0.png", "transform_matrix": np.eye(4).tolist()}]}
+    if key == "camera_angle_x":
+        del content["fl_x"]
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({**content, key: "here"}).replace('"here"', value))
+    with pytest.raises(DamagedFileError, match=r"transforms\.json"):
+        read_cameras(path)
+
+
+def test_a_model_whose_names_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 16 12 9 9 8 6\n")
+    (tmp_path / "images.txt").write_bytes(b"1 1 0 0 0 0 0 0 1 \xffa.png\n\n2 1 0 0 0 0 0 0 1 b.png\n\n")
+    (tmp_path / "points3D.txt").write_text("")
+    with pytest.raises(DamagedFileError, match="names an image in no UTF-8"):
+        read_cameras(tmp_path, "colmap")

@@ -1,11 +1,13 @@
 """Decoding of odd images and area averaging with alpha."""
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
-from dyn3d_ns.io.images import read_image, resize_area
+from dyn3d_ns.io.images import is_turned, read_image, resize_area, upright
 
 
 def test_modes_become_rgb_or_rgba(tmp_path):
@@ -66,3 +68,25 @@ def test_compositing_and_resizing_commute():
 
     expected = on_white(image).reshape(10, 2, 10, 2, 3).mean(axis=(1, 3))
     assert np.abs(on_white(resize_area(image, 10, 10)) - expected).max() < 1.1
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_is_what_pillow_shows(tmp_path, orientation, ending):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(pixels).save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    with Image.open(path) as image, Image.open(path) as same:
+        assert is_turned(image) == (orientation > 1 and ending == "webp")
+        same.load()
+        np.testing.assert_array_equal(np.asarray(upright(image)), np.asarray(ImageOps.exif_transpose(same)))
+
+
+def test_broken_exif_data_turn_nothing(monkeypatch):
+    image = Image.new("RGB", (3, 2))
+    for error in (struct.error("not an integer"), TypeError("bytes"), SyntaxError("not a TIFF file")):
+        monkeypatch.setattr(image, "getexif", lambda error=error: (_ for _ in ()).throw(error))
+        assert upright(image) is image
+        assert not is_turned(image)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scene_files import camera_pose, frame, write_image, write_json
 
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.segmentation import palette_image, pose_key, read_segmentation
@@ -74,3 +75,19 @@ def test_masks_are_written_with_a_palette() -> None:
     assert image.mode == "P" and image.getpixel((0, 0)) == 0
     colors = image.convert("RGB")
     assert colors.getpixel((0, 0)) == (0, 0, 0) and colors.getpixel((1, 0)) != colors.getpixel((0, 1))
+
+
+def test_labels_whose_name_several_frames_have_are_refused(tmp_path: Path) -> None:
+    entries = [frame(f"c{c}/{i:03d}", camera_pose(c), i / 2) for c in (0, 1) for i in (0, 1)]
+    entries[3]["file_path"] = "c1/002"
+    for entry in entries:
+        write_image(tmp_path / f"{entry['file_path']}.png")
+    write_json(tmp_path / "transforms_train.json", {"camera_angle_x": 0.8, "frames": entries})
+    labels = tmp_path / "ground_truth/object_id"
+    labels.mkdir(parents=True)
+    palette_image(np.zeros((12, 16), np.uint8)).save(labels / "001.png")
+    (found,) = read_segmentation(tmp_path / "ground_truth")
+    assert found.image == tmp_path / "c0/001.png"
+    (labels / "001.png").rename(labels / "000.png")
+    with pytest.raises(DamagedFileError, match="000.png may be of .*c0/000.png or of .*c1/000.png"):
+        read_segmentation(tmp_path / "ground_truth")

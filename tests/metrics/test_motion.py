@@ -1,11 +1,13 @@
 """Motion error against velocities known in closed form, and on the ground truth of a real scene."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from dyn3d_ns.geometry.world import World
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.ground_truth import (
     SurfaceSample,
@@ -46,6 +48,17 @@ def test_true_velocities_follow_the_twist(gt_path):
     gt = load_motion_ground_truth(gt_path)
     found = true_velocities(gt, np.array([[1.0, 3.0, 7.0]] * 2), np.array([1, 2]), 0.5)
     np.testing.assert_allclose(found, [[-2 * 3 + 0.5, 2.0, 0.0], [0, 0, 0]])
+
+
+def test_errors_are_in_the_units_of_the_data(gt_path):
+    gt, transform = load_motion_ground_truth(gt_path), np.eye(4)
+    transform[:3, 3] = [-5e6, 3e6, 1.0]
+    sample, world = make_sample(gt, 0.0), World(transform, 8.0)
+    sample = replace(sample, points=world.points_back(8 * sample.points))
+    exact = motion_error(lambda x, t: 8 * turning(x / 8, t), gt, [sample], 0.5, world)["observed"]["moving"]
+    assert exact["epe"] < 1e-5
+    half = motion_error(lambda x, t: 4 * turning(x / 8, t), gt, [sample], 0.5, world)["observed"]["moving"]
+    assert half["epe"] == pytest.approx(0.5 * half["speed"], rel=1e-4)
 
 
 def test_exact_field_has_no_error(gt_path):

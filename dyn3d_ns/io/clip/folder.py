@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
@@ -41,6 +41,7 @@ from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, SparsePoints, Tracks
 from dyn3d_ns.io.damage import ARRAY_ERRORS, CONTENT_ERRORS, IMAGE_ERRORS, JSON_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz
+from dyn3d_ns.io.frame_matching import ClipFrames
 from dyn3d_ns.io.fused_4d import FusedScene, read_fused
 from dyn3d_ns.io.recognised import Recognised, image_size, images_in
 from dyn3d_ns.io.shell import shell_word
@@ -77,14 +78,30 @@ class ClipFolder(ClipPaths):
         """Read when each frame was taken; only `dyn3d process` writes that."""
         values = self._json(self.clip_path, "frames")
         try:
-            lists = {"times": map(float, values["times"]), "source_frames": map(int, values["source_frames"])}
-            known = {**values, "fps": float(values["fps"]), **{n: tuple(found) for n, found in lists.items()}}
+            known = {
+                **values,
+                "fps": float(values["fps"]),
+                "times": tuple(map(float, values["times"])),
+                "source_frames": tuple(map(int, values["source_frames"])),
+                "source_names": tuple(map(str, values.get("source_names", ()))),
+            }
             clip = Clip(**known)
             if not (np.isfinite(clip.times).all() and 0 < clip.fps < np.inf and clip.times):
                 raise ValueError("its times and its fps must be finite")
             return clip
         except CONTENT_ERRORS as error:
             raise DamagedFileError(f"{self.clip_path} is not a clip's description ({error})") from error
+
+    def clip_frames(self) -> ClipFrames:
+        """Return what is known of each frame by which files of other tools may call it."""
+        clip, own = self.clip(), tuple(path.name for path in self.frames())
+        if len(clip.source_frames) != len(own):
+            raise DamagedFileError(
+                f"{self.clip_path} is of {len(clip.source_frames)} frames, but rgb/ holds {len(own)}; run "
+                "the stage `frames` again"
+            )
+        names = clip.source_names if len(clip.source_names) == len(own) else ()
+        return ClipFrames(np.array(clip.source_frames), names, own, clip.source, np.array(clip.times))
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
@@ -265,7 +282,7 @@ class ClipFolder(ClipPaths):
             )
         return points
 
-    def sparse_points(self) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
+    def sparse_points(self) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read places and colours of the static points that the cameras were found with, if there are any."""
         if not self.points_path.is_file():
             return None
@@ -275,7 +292,7 @@ class ClipFolder(ClipPaths):
             raise DamagedFileError(
                 f"{self.points_path} must hold places and colours [P, 3]; run the stage `cameras` again"
             )
-        return xyz.astype(np.float32), rgb.astype(np.uint8)
+        return xyz, rgb.astype(np.uint8)
 
     def fused(self) -> FusedScene | None:
         """Read the newest fused scene, if there is one."""

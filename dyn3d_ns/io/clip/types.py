@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Clip:
     """Focal length from EXIF in pixels of the extracted frames; None where the file says nothing."""
     source: str = ""
     """Name of the video or folder."""
+    source_names: tuple[str, ...] = ()
+    """Name of each image in the folder; none if it was a video."""
+    lens: str = ""
+    """What lens was undone in the frames; empty if none was."""
 
     @property
     def normalized_times(self) -> Float64[np.ndarray, "F"]:
@@ -85,7 +89,8 @@ class Cameras:
 class SparsePoints:
     """Static points in the cameras' world, with the frames that saw them."""
 
-    xyz: Float32[np.ndarray, "P 3"]
+    xyz: Float[np.ndarray, "P 3"]
+    """In float64 where float32 is too coarse."""
     rgb: UInt8[np.ndarray, "P 3"]
     frame_ids: Int32[np.ndarray, "M"]
     """Frame of each observation."""

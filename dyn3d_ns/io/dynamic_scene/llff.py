@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Float64
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_npz
 from dyn3d_ns.io.clip.types import Cameras, Flow
+from dyn3d_ns.io.colmap_models import colmap_folder, read_colmap
 from dyn3d_ns.io.damage import ARRAY_ERRORS
 from dyn3d_ns.io.dynamic_scene.base import Points, SceneFiles, View, name_of
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
@@ -25,7 +26,6 @@ from dyn3d_ns.io.recognised import image_sizes, images_in, number_of
 from dyn3d_ns.io.recordings.base import Calibration
 from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
 from dyn3d_ns.io.series import picture_series
-from dyn3d_ns.io.trajectories import colmap_folder, read_colmap
 
 
 def is_llff_scene(path: Path) -> bool:

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float64
+
+from dyn3d_ns.geometry.world import World
 
 NEAREST = 5.0
 """Percentile of the near bounds that counts as the nearest depth."""
 MARGIN = 0.9
 """Part of the nearest depth that becomes 1 unit, so that a near plane at 1 cuts nothing off."""
-
-
-class World(NamedTuple):
-    """From a scene's own world to that of training: ``scale * (transform @ point)``."""
-
-    transform: Float64[np.ndarray, "4 4"]
-    """Rigid."""
-    scale: float
-    """Units of training in one of the scene's own."""
-
-    def poses(self, camera_to_worlds: Float64[np.ndarray, "F 4 4"]) -> Float64[np.ndarray, "F 4 4"]:
-        """Bring poses over."""
-        moved = self.transform @ camera_to_worlds
-        moved[:, :3, 3] *= self.scale
-        return moved
-
-    def points(self, xyz: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "P 3"]:
-        """Bring places over."""
-        return (xyz @ self.transform[:3, :3].T + self.transform[:3, 3]) * self.scale
 
 
 def ndc_world(camera_to_worlds: Float64[np.ndarray, "F 4 4"], bounds: Float64[np.ndarray, "F 2"]) -> World:

@@ -9,15 +9,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
+from dyn3d_ns.geometry.lenses import Undistortion
+from dyn3d_ns.io.camera_file import brought_to, without_lens
 from dyn3d_ns.io.clip.types import Cameras
+from dyn3d_ns.io.colmap_models import colmap_folder, read_colmap
 from dyn3d_ns.io.errors import DatasetError, MissingFileError, UnsafePathError
 from dyn3d_ns.io.footage.base import Footage, Prior
-from dyn3d_ns.io.footage.files import check_aspect, checked_cameras, resized
+from dyn3d_ns.io.footage.files import check_aspect, checked_cameras
+from dyn3d_ns.io.footage.undistorted import undistorted_images
 from dyn3d_ns.io.masks import MaskFiles
-from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, images_in, natural_order
-from dyn3d_ns.io.trajectories import ColmapModel, colmap_folder, read_colmap
+from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, image_sizes, images_in, natural_order
 
-_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
 _MASKS = "masks"
 
 
@@ -39,17 +41,19 @@ class ColmapFootage(Footage):
 
         Raises:
             DatasetError: it is no usable model, fewer than two images are registered, an image is missing, a
-                lens is not undistorted, or only some images have masks.
+                lens cannot be undone, or only some images have masks.
         """
         self.root = root
-        model = read_colmap(root)
-        order = sorted(range(len(model.names)), key=lambda k: natural_order(Path(model.names[k])))
-        self._model = model.select(order)
-        _check_lenses(self._model)
+        self._model = read_colmap(root)
         self._folder = self._image_folder()
+        for note in self._model.cameras.notes:
+            print(f"{root}: {note}", file=sys.stderr)
         self._tell_left_out()
+        self._images = [self._folder / name for name in self._model.names]
         self._masks = self._find_masks()
         check_aspect(self._masks, self.size)
+        if undone := [str(undo.lens) for undo in self._pinholes[1] if undo is not None]:
+            print(f"{root}: the lens of {len(undone)} images is undone: {undone[0]}", file=sys.stderr)
         self.mask_source = _MASKS if self._masks else "none"
         self.advice = (
             f"masks come from {root / _MASKS}/NAME.png (0 moves, all else rests), one for each image; COLMAP "
@@ -58,15 +62,26 @@ class ColmapFootage(Footage):
 
     @cached_property
     def frames(self) -> list[Path]:  # type: ignore[override]
-        """Registered images."""
-        return [self._folder / name for name in self._model.names]
+        """Registered images, without their lens."""
+        return undistorted_images(self.root, self._images, self._pinholes[1])
+
+    @cached_property
+    def size(self) -> tuple[int, int]:  # type: ignore[override]
+        """Width and height that all images share."""
+        return image_sizes(self._images)
 
     def cameras(self) -> Cameras:
-        """Read the cameras, each image its own, brought to the size that the images have."""
-        found = self._model.cameras
-        assert found.Ks is not None and found.sizes is not None
-        Ks = resized(found.Ks, found.sizes, self.size)
-        return checked_cameras(self.root, Ks, found.camera_to_worlds, len(self.frames))
+        """Read the cameras, each image its own, of the size that the images have and without the lens."""
+        poses = self._model.cameras.camera_to_worlds
+        return checked_cameras(self.root, self._pinholes[0], poses, len(self._images))
+
+    @cached_property
+    def _pinholes(self) -> tuple[Float64[np.ndarray, "F 3 3"], list[Undistortion | None]]:
+        """Intrinsics without the lens, and what undoes it in each image."""
+        Ks, _ = brought_to(self._model.cameras, self.size)
+        Ks, undos = without_lens(self._model.cameras, Ks, self.size)
+        assert Ks is not None
+        return Ks, undos
 
     @property
     def names(self) -> frozenset[Prior]:  # type: ignore[override]
@@ -75,7 +90,8 @@ class ColmapFootage(Footage):
 
     def dynamic_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Read where the mask of image i is 0, or of black and white masks below half."""
-        return ~self._mask_files.on(i)
+        mask, undo = ~self._mask_files.on(i), self._pinholes[1][i]
+        return mask if undo is None else undo.nearest(mask)
 
     @cached_property
     def _mask_files(self) -> MaskFiles:
@@ -140,12 +156,3 @@ class ColmapFootage(Footage):
         plain = self.root / _MASKS / name
         tried = [p for s in IMAGE_SUFFIXES for p in (plain.with_name(plain.name + s), plain.with_suffix(s))]
         return next((path for path in tried if path.is_file()), None)
-
-
-def _check_lenses(model: ColmapModel) -> None:
-    for name, lens in zip(model.names, model.lenses, strict=True):
-        if lens not in _PINHOLES:
-            raise DatasetError(
-                f"the camera of {name} is of COLMAP's model {lens}, which has lens distortion; undistort the "
-                "images and the model with `colmap image_undistorter`"
-            )

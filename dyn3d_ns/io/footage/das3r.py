@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import re
+import sys
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
+from dyn3d_ns.io.camera_file import brought_to
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.footage.base import Footage, Prior
 from dyn3d_ns.io.footage.files import (
     array_size,
     by_number,
-    check_aspect,
     check_proportion,
     checked_cameras,
     one_a_frame,
     read_array,
     read_probability,
-    resized,
 )
+from dyn3d_ns.io.frame_matching import ClipFrames, match_frames
 from dyn3d_ns.io.masks import MaskFiles
-from dyn3d_ns.io.recognised import images_in, natural_order
+from dyn3d_ns.io.recognised import image_sizes, images_in, natural_order, number_of
 from dyn3d_ns.io.trajectories import read_cameras
 
 TRAJECTORY = "pred_traj.txt"
@@ -96,10 +98,12 @@ class Das3rFootage(Footage):
         self.camera_source = "DAS3R" if self._files["motion"] else "MonST3R"
         self.mask_source = self.camera_source if "dynamic_mask" in self.names else "none"
         self.advice = f"{root} is of DAS3R or MonST3R, which make neither; `dyn3d process` on its frames does"
-        check_aspect(self._files["masks"], self.size)
+        # The network's own size, which it crops to multiples, where frames are those of the video.
+        if self._files["masks"]:
+            check_proportion(self._files["masks"][0], image_sizes(self._files["masks"]), self.size, True)
         for kind in ("depth", "motion", "confidence"):
             for path in self._files[kind]:
-                check_proportion(path, array_size(path), self.size)
+                check_proportion(path, array_size(path), self.size, True)
 
     @property
     def frames(self) -> list[Path]:
@@ -115,8 +119,19 @@ class Das3rFootage(Footage):
         found = read_cameras(self.root / TRAJECTORY, "das3r")
         if found.Ks is None:
             raise DatasetError(f"{self.root} lacks pred_intrinsics.txt, which the predictor writes beside")
-        Ks = resized(found.Ks, self._map_size, self.size)
-        return checked_cameras(self.root, Ks, found.camera_to_worlds, len(self.frames))
+        # As many poses as frames are in their order, wherever the frames' numbers start.
+        numbers = [number_of(path) or 0 for path in self.frames]
+        same = found.labels.count == len(numbers)
+        frames = ClipFrames(np.arange(len(numbers)) if same else np.array(numbers))
+        match = match_frames(frames, found.labels, str(self.root / TRAJECTORY), "poses")
+        if not match.complete:
+            raise DatasetError(f"{self.root}: {match.note}; remove the frames without, or run it again")
+        if match.note:
+            print(f"{self.root}: {match.note}", file=sys.stderr)
+        chosen = replace(found.select(match.rows), sizes=self._map_sizes)
+        Ks, _ = brought_to(chosen, self.size)
+        assert Ks is not None
+        return checked_cameras(self.root, Ks, chosen.camera_to_worlds, len(self.frames))
 
     @cached_property
     def names(self) -> frozenset[Prior]:  # type: ignore[override]
@@ -156,9 +171,9 @@ class Das3rFootage(Footage):
         return MaskFiles(self._files["masks"])
 
     @property
-    def _map_size(self) -> tuple[int, int]:
-        """Width and height that the intrinsics are for."""
+    def _map_sizes(self) -> Float64[np.ndarray, "F 2"] | None:
+        """Width and height that the intrinsics are for, if there are maps to tell it."""
         for kind in ("depth", "motion"):
             if self._files[kind]:
-                return array_size(self._files[kind][0])
-        return self.size
+                return np.tile(np.array(array_size(self._files[kind][0]), np.float64), (len(self.frames), 1))
+        return None

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, focals, scale_intrinsics, shift_pixel_centers
 from dyn3d_ns.io.arrays import read_png
+from dyn3d_ns.io.camera_file import proportion_fits
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError, MissingFileError, PoseError
@@ -66,13 +67,22 @@ def check_aspect(images: list[Path], size: tuple[int, int]) -> None:
         check_proportion(images[0], image_sizes(images), size)
 
 
-def check_proportion(path: Path, found: tuple[int, int], size: tuple[int, int]) -> None:
+def check_proportion(
+    path: Path, found: tuple[int, int], size: tuple[int, int], networks: bool = False
+) -> None:
     """Check that a width and height are those of the frames, up to a scale and a pixel.
+
+    Args:
+        path: What has the width and height, for the message.
+        found: Width and height.
+        size: Those of the frames.
+        networks: Whether they may be rounded to multiples, as networks do.
 
     Raises:
         ImageSizeError: they are not.
     """
-    if abs(found[1] - size[1] * found[0] / size[0]) > 1 and abs(found[0] - size[0] * found[1] / size[1]) > 1:
+    off = abs(found[1] - size[1] * found[0] / size[0]), abs(found[0] - size[0] * found[1] / size[1])
+    if min(off) > 1 and not (networks and proportion_fits(found, size)):
         raise ImageSizeError(
             f"{path} is {found[0]}x{found[1]}, the frames {size[0]}x{size[1]}: that is another proportion of "
             "the sides; crop it as the frames are"

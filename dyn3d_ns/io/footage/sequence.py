@@ -16,6 +16,7 @@ from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.footage.base import Footage, Prior, Truth
 from dyn3d_ns.io.footage.clip import ClipFootage
 from dyn3d_ns.io.footage.files import check_aspect, check_proportion, resized
+from dyn3d_ns.io.frame_matching import ClipFrames, Labels, match_frames
 from dyn3d_ns.io.recognised import images_in
 from dyn3d_ns.io.sequences import Sequence
 from dyn3d_ns.io.shell import shell_word
@@ -126,8 +127,13 @@ class SequenceFootage(Footage):
         found = images_in(own) or (images_in(folder) if alone else [])
         if len(found) != len(self.frames):
             return []
+        names = tuple(path.name for path in self.frames)
+        plates = Labels(len(found), tuple(path.name for path in found))
+        match = match_frames(ClipFrames(np.arange(len(names)), names), plates, str(folder), "clean plates")
+        if not match.complete:
+            return []
         check_aspect(found, self.size)
-        return found
+        return [found[row] for row in match.rows]
 
     @property
     def truths(self) -> frozenset[Truth]:  # type: ignore[override]
@@ -135,5 +141,5 @@ class SequenceFootage(Footage):
         return frozenset({"clean"} if self._clean else ())
 
     def clean(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Read frame i as it were without anything that moves; plates and frames belong together by order."""
+        """Read frame i as it were without anything that moves."""
         return read_png(self._clean[i], "RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
+from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.arrays import read_png
 from dyn3d_ns.io.clip.types import Cameras
-from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError, TimeRangeError
+from dyn3d_ns.io.errors import DamagedFileError, DatasetError, TimeRangeError
 from dyn3d_ns.io.footage.base import Footage, Prior
 from dyn3d_ns.io.footage.files import (
     array_size,
@@ -21,18 +23,21 @@ from dyn3d_ns.io.footage.files import (
     checked_cameras,
     read_array,
     read_probability,
-    resized,
 )
+from dyn3d_ns.io.footage.undistorted import undistorted_images
+from dyn3d_ns.io.frame_times import Moments, stated_times
+from dyn3d_ns.io.intrinsics import matrix_of, merged, pinhole_of, read_intrinsics
 from dyn3d_ns.io.masks import MaskFiles
+from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.ply import read_points
-from dyn3d_ns.io.recognised import natural_order
-from dyn3d_ns.io.transforms_json import FileIndex, check_pose, check_time, load_json, read_intrinsics
+from dyn3d_ns.io.recognised import image_sizes, natural_order
+from dyn3d_ns.io.split_lists import LISTS
+from dyn3d_ns.io.transforms_json import FileIndex, check_pose, load_json
 
 NAME = "transforms.json"
-_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
-"""Camera models that are pinholes where all distortion is 0."""
 _MILLIMETRE = 1e-3
-"""Nerfstudio's `depth_unit_scale_factor`."""
+"""What a step of a depth image is where the file does not say; Nerfstudio's `depth_unit_scale_factor`."""
+_DEPTH_UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
 _SIDE_FILES = ("mask_path", "depth_file_path", "dynamic_prob_path")
 
 
@@ -45,7 +50,7 @@ class TransformsFootage(Footage):
     """Frames in the order of their `time`, or else of their names.
 
     `mask_path` has Nerfstudio's meaning: what is not 0 is used, so 0 is what moves. `dynamic_prob_path` is
-    ours: how likely each pixel moves.
+    ours: how likely each pixel moves. Lenses are undone in all that is read.
     """
 
     camera_source = NAME
@@ -55,7 +60,7 @@ class TransformsFootage(Footage):
 
         Raises:
             DatasetError: the file or one that it names is missing or damaged, leads out of the folder, has a
-                lens, or only some frames have a mask, a depth or a time.
+                lens that is not read, or only some frames have a mask, a depth or a time.
         """
         self.root, self._path = root, root / NAME
         content = load_json(self._path)
@@ -66,67 +71,77 @@ class TransformsFootage(Footage):
         # Places in the file stay with the entries, for messages.
         rows = [(f"{self._path}, frame {i}", entry) for i, entry in enumerate(entries)]
         images = {where: index.find(entry.get("file_path"), where) for where, entry in rows}
-        self._time = _times(self._path, rows)
-        time = self._time
-        rows.sort(key=lambda row: natural_order(images[row[0]]) if time is None else [(0, time[row[0]])])
+        moments = _times(self._path, rows)
+        if moments is None:
+            rows.sort(key=lambda row: natural_order(images[row[0]]))
+        else:
+            rows = [rows[i] for i in np.argsort(moments.times)]
+        self._moments = moments
         self._rows, self._content = rows, content
-        self._frames = [images[where] for where, _ in rows]
+        self._images = [images[where] for where, _ in rows]
         self._files = {key: _side_files(self._path, rows, key, index) for key in _SIDE_FILES}
+        lists = [f"`{key}`" for key in LISTS if key in content]
+        if lists:
+            tell(self._path, f"{', '.join(lists)} not used: --eval-interval says which frames are held out")
         ply = content.get("ply_file_path")
         self._ply = index.find_file(ply, str(self._path), "ply_file_path") if ply else None
+        stated = next((content[key] for key in _DEPTH_UNITS if key in content), _MILLIMETRE)
+        if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < np.inf:
+            raise DamagedFileError(f"{self._path}: `{_DEPTH_UNITS[0]}` must be above 0, got {stated!r:.80}")
+        self._depth_unit = stated
         self._check_sizes()
         _ = self._cameras
+        if undone := [str(undo.lens) for undo in self._pinholes[1] if undo is not None]:
+            print(f"{self._path}: the lens of {len(undone)} images is undone: {undone[0]}", file=sys.stderr)
         self.mask_source = NAME if "dynamic_mask" in self.names else "none"
         self.advice = (
             f"{self._path} may name them for each frame: `mask_path` (0 moves), `dynamic_prob_path`, "
             "`depth_file_path`; `dyn3d process` makes these, flow and tracks of the images"
         )
 
-    @property
-    def frames(self) -> list[Path]:
-        """Images in the order of time."""
-        return self._frames
+    @cached_property
+    def frames(self) -> list[Path]:  # type: ignore[override]
+        """Images in the order of time, without their lens."""
+        return undistorted_images(self.root, self._images, self._pinholes[1])
+
+    @cached_property
+    def size(self) -> tuple[int, int]:  # type: ignore[override]
+        """Width and height that all images share."""
+        return image_sizes(self._images)
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:
-        """Times as the file has them, else evenly spaced."""
-        if self._time is None:
+        """Times as the file has them, and how many a second if it says so; else evenly spaced."""
+        if self._moments is None:
             return super().times
-        return np.array([self._time[where] for where, _ in self._rows]), None
+        times, seconds = np.sort(self._moments.times), self._moments.seconds
+        return times, None if seconds is None else 1.0 / float(np.median(np.diff(times)) * seconds)
 
     def cameras(self) -> Cameras:
-        """Return the cameras, with the intrinsics of each frame brought to the size that its image has."""
+        """Return the cameras: pinholes, with the intrinsics of each frame brought to its image's size."""
         return self._cameras
 
     @cached_property
     def _cameras(self) -> Cameras:
-        width, height = self.size
-        Ks = np.tile(np.eye(3), (len(self._rows), 1, 1))
-        stated = np.empty((len(self._rows), 2))
-        poses = np.empty((len(self._rows), 4, 4))
-        for k, (where, entry) in enumerate(self._rows):
-            own = {**self._content, **entry}
-            model = own.get("camera_model", _PINHOLES[0])
-            if model not in _PINHOLES:
-                raise DatasetError(
-                    f"{where}: `camera_model` is {model}, but only pinhole cameras are read; undistort "
-                    "the images"
-                )
-            found = read_intrinsics(own, self._path)
-            stated[k] = found.w or width, found.h or height
-            fx, fy, cx, cy = found.resolve(*stated[k])
-            Ks[k] = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-            poses[k] = flip_axes(check_pose(entry.get("transform_matrix"), where))
-        wrong = np.flatnonzero(np.abs(stated[:, 1] - height * stated[:, 0] / width) > 1)
-        if len(wrong):
-            w, h = stated[wrong[0]].astype(int)
-            raise ImageSizeError(
-                f"{self._rows[wrong[0]][0]} states images of {w}x{h}, but they are {width}x{height}; correct "
-                "`w`, `h` and the intrinsics"
-            )
+        poses = [check_pose(entry.get("transform_matrix"), where) for where, entry in self._rows]
+        Ks = np.stack([matrix_of(*pinhole) for pinhole in self._pinholes[0]])
         # Nerfstudio's pixel centres are at one half.
-        Ks = resized(shift_pixel_centers(Ks, -HALF_PIXEL), stated, self.size)
-        return checked_cameras(self.root, Ks, poses, len(self._rows))
+        Ks = shift_pixel_centers(Ks, -HALF_PIXEL)
+        return checked_cameras(self.root, Ks, flip_axes(np.stack(poses)), len(self._rows))
+
+    @cached_property
+    def _pinholes(self) -> tuple[list[tuple[float, float, float, float]], list[Undistortion | None]]:
+        """fx, fy, cx, cy of each frame without its lens, and what undoes that."""
+        pinholes, undos = [], []
+        for (where, entry), image in zip(self._rows, self._images, strict=True):
+            stated = read_intrinsics(merged(self._content, entry), where)
+            try:
+                pinhole, undo = pinhole_of(stated, *self.size)
+            except DatasetError as error:
+                raise type(error)(f"{where}: {image.name} {error}") from error
+            pinholes.append(pinhole)
+            undos.append(undo)
+        return pinholes, undos
 
     @property
     def names(self) -> frozenset[Prior]:  # type: ignore[override]
@@ -145,7 +160,8 @@ class TransformsFootage(Footage):
         """
         if not self._files["mask_path"]:
             return self.motion(i) > 0.5
-        return ~self._masks.on(i)
+        mask, undo = ~self._masks.on(i), self._pinholes[1][i]
+        return mask if undo is None else undo.nearest(mask)
 
     @cached_property
     def _masks(self) -> MaskFiles:
@@ -153,25 +169,31 @@ class TransformsFootage(Footage):
 
     def motion(self, i: int) -> Float32[np.ndarray, "h w"]:
         """Read how likely each pixel of frame i moves."""
-        files = self._files["dynamic_prob_path"]
-        return read_probability(files[i]) if files else super().motion(i)
+        files, undo = self._files["dynamic_prob_path"], self._pinholes[1][i]
+        if not files:
+            return super().motion(i)
+        return read_probability(files[i]) if undo is None else undo.soft(read_probability(files[i]))
 
     def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
-        """Read planar z of frame i: images in thousandths of a unit, arrays as they are."""
+        """Read planar z of frame i: images in thousandths of a unit or as the file says, arrays in units."""
+        depth, undo = self._read_depth(i), self._pinholes[1][i]
+        return depth if undo is None else undo.nearest(depth)
+
+    def _read_depth(self, i: int) -> Float32[np.ndarray, "h w"]:
         path = self._files["depth_file_path"][i]
         if path.suffix.lower() == ".npy":
             return read_array(path)
         pixels = read_png(path, None, "depth")
         if pixels.ndim != 2 or pixels.dtype == np.uint8:
             raise DamagedFileError(f"{path} must be a grey image of 16 bits, in thousandths; write it so")
-        return pixels.astype(np.float32) * np.float32(_MILLIMETRE)
+        return pixels.astype(np.float32) * np.float32(self._depth_unit)
 
     def points(self, middle: int) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
         """Read the cloud of `ply_file_path`, which lies in the world of the poses as the file has them."""
         if self._ply is None:
             return None
         cloud = read_points(self._ply)
-        return cloud.xyz.astype(np.float64), cloud.rgb
+        return cloud.xyz, cloud.rgb
 
     def _check_sizes(self) -> None:
         for key, files in self._files.items():
@@ -182,21 +204,18 @@ class TransformsFootage(Footage):
                     check_proportion(path, array_size(path), self.size)
 
 
-def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> dict[str, float] | None:
+def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> Moments | None:
     """Return the time of each frame, None where no frame has one."""
-    without = [where for where, entry in rows if "time" not in entry]
-    if len(without) == len(rows):
+    found = stated_times(rows)
+    if found is None:
         return None
-    if without:
+    if len(set(found.times.tolist())) < len(rows):
         raise TimeRangeError(
-            f"{without[0]} has no `time`, but others have; give one to all frames or to none"
-        )
-    found = {where: check_time(entry["time"], where) for where, entry in rows}
-    if len(set(found.values())) < len(found):
-        raise TimeRangeError(
-            f"{path}: several frames have the same `time`, but a video has one camera; several cameras are "
+            f"{path}: several frames have the same time, but a video has one camera; several cameras are "
             "read by `dynamic-object-data`"
         )
+    for note in found.notes:
+        tell(path, note)
     return found
 
 

@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
+from dyn3d_ns.io.colmap_models import ColmapModel, read_colmap
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.recognised import images_in
 from dyn3d_ns.io.recordings.base import Calibration, PointCloud
 from dyn3d_ns.io.recordings.layout import Layout, counted, image_reader, in_natural_order, one_a_name
 from dyn3d_ns.io.recordings.poses_bounds import read_poses_bounds
 from dyn3d_ns.io.recordings.readers import ImageFrames
-from dyn3d_ns.io.trajectories import ColmapModel, read_colmap
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
 
@@ -92,9 +92,9 @@ class ColmapMoments(_MomentFolders):
             name = Path(image).stem
             if name in dropped:
                 continue
-            if model.lenses[k] not in _PINHOLES:
+            if model.models[k] not in _PINHOLES:
                 raise DatasetError(
-                    f"{self.poses_file}: {image} has a {model.lenses[k]} lens; 3DGStream's images are "
+                    f"{self.poses_file}: {image} has a {model.models[k]} lens; 3DGStream's images are "
                     "undistorted: run `colmap image_undistorter` and give what it writes"
                 )
             width, height = (round(float(value)) for value in self._sizes[k])

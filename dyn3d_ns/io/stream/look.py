@@ -1,4 +1,4 @@
-"""What a stream's header tells a viewer beside the frames: the colour behind them, and where to start."""
+"""What a stream's header tells beside the frames: the colour behind them, a camera, the data's world."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.stream.header import StreamHeader
 
-CAMERA, BACKGROUND = "camera", "background"
+CAMERA, BACKGROUND, WORLD = "camera", "background", "world"
 """Names in the header's `decoder`."""
 
 
@@ -74,6 +75,30 @@ def background_of(header: StreamHeader) -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     red, green, blue = _numbers(header, BACKGROUND, 3)
     return red, green, blue
+
+
+def world_entry(world: World) -> dict[str, str]:
+    """Return what a header says of the data's world: nothing where it is that of the stream."""
+    if world.same:
+        return {}
+    numbers = [*world.transform[:3].reshape(-1).tolist(), world.scale]
+    return {WORLD: " ".join(repr(float(n)) for n in numbers)}
+
+
+def world_of(header: StreamHeader) -> World:
+    """Return the data's world in that of the stream.
+
+    Raises:
+        DamagedFileError: what stands there is no rigid transform and scale.
+    """
+    if WORLD not in header.decoder:
+        return SAME
+    *rows, scale = _numbers(header, WORLD, 13)
+    transform = np.vstack([np.reshape(rows, (3, 4)), [0, 0, 0, 1]])
+    axes = transform[:3, :3]
+    if scale <= 0 or np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3:
+        raise DamagedFileError("the stream's header names a world that is no rigid transform and scale")
+    return World(transform, scale)
 
 
 def _numbers(header: StreamHeader, name: str, count: int) -> list[float]:

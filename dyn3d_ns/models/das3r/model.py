@@ -135,7 +135,13 @@ class Das3rModel(RefinedCamerasModel):
         """Lift pixels of all training images by their depth; without depth take points that come with the
         video, and without those what stereo finds."""
         dataset = self._dataset = datamanager.train_dataset
+        dataset.require_one_size("dyn3d-das3r")
         images = torch.stack([torch.from_numpy(dataset.get_numpy_image(i)) for i in range(len(dataset))])
+        if images.shape[-1] != 3:
+            raise UserError(
+                f"{datamanager.get_datapath()} has images that are transparent in places, and dyn3d-das3r "
+                "takes the frames of a video: put them on a background, or train dyn3d-velocity"
+            )
         self.eval_background.copy_(images.float().mean((0, 1, 2)) / 255.0)
         there = scene_of(dataset.metadata).priors.names
         asked: tuple[Prior, ...] = ("motion", "depth") if self.config.use_masks else ("depth",)

@@ -139,6 +139,8 @@ class Das3rPaperModel(Das3rModel):
     ) -> dict[str, Tensor]:
         """Return the paper's loss: both images times the weights, on black."""
         render, weight = outputs["render"], self.static_of(outputs["view"])
+        if "mask" in batch:
+            weight = weight * batch["mask"].to(weight)
         black = torch.zeros(3, device=render.device)
         truth = weight * composite(batch["image"].to(render.device), black)
         shown, share = weight * render, self.config.ssim_weight

@@ -28,6 +28,7 @@ from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.losses.photometric import composite
 from dyn3d_ns.metrics.evaluation import RegionError, region_errors
 from dyn3d_ns.metrics.image import quantize
+from dyn3d_ns.models.faces import is_pinhole, through_faces
 from dyn3d_ns.models.lazy_outputs import LazyOutputs
 from dyn3d_ns.models.mononerf.encoders import VideoEncoder
 from dyn3d_ns.models.mononerf.fields import COLORS, DEPTH_CUES, DynamicField, StaticField
@@ -439,6 +440,8 @@ class MonoNerfModel(DynamicMethod):
 
         A camera of an evaluation says itself which scene it belongs to.
         """
+        if not is_pinhole(camera):
+            return through_faces(self.get_outputs_for_camera, camera.to(self.device))
         scene = int((camera.metadata or {}).get("scene_id", self.scene_shown))
         chosen = self.background_scene.value
         background = scene if chosen == OWN else self.scene_names.index(chosen)

@@ -107,6 +107,8 @@ class Dyn3DVelocityPlanesModel(DynamicMethod):
     """Keyframe planes and a velocity field as a Nerfstudio model that renders rays."""
 
     config: Dyn3DVelocityPlanesModelConfig
+    renders_stereo = True
+    takes_masks = True
     scene: PlanesScene
 
     def populate_modules(self) -> None:
@@ -118,7 +120,8 @@ class Dyn3DVelocityPlanesModel(DynamicMethod):
         has_alpha = scene_of(self.kwargs["metadata"]).has_alpha
         self.set_up(torch.full((3,), float(has_alpha)), keep_background=False)
         observed = self.timeline.observed_times
-        count = c.keyframes or default_keyframes(len(observed))
+        # Images of one moment have no motion, and several keyframes at it no distance.
+        count = 1 if len(observed) == 1 else c.keyframes or default_keyframes(len(observed))
         bridge = KeyframeBridge(c.density_channels) if c.keyframe_net == "bridge" else None
         self.scene = PlanesScene(
             KeyframePlanes(
@@ -255,7 +258,10 @@ class Dyn3DVelocityPlanesModel(DynamicMethod):
         )
         truth = composite(image, background)
         rgb = outputs["rgb"] + background * (1 - outputs["accumulation"])
-        losses = {"image": (rgb - truth).square().mean()}
+        errors = (rgb - truth).square()
+        if "mask" in batch:
+            errors = errors * batch["mask"]
+        losses = {"image": errors.mean()}
         decay = self._decay()
         if c.bridge_weight and self.scene.bridge is not None:
             losses["bridge"] = c.bridge_weight * decay * outputs["samples"].bridge

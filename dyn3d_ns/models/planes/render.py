@@ -10,6 +10,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from dyn3d_ns.losses.physics import divergence
+from dyn3d_ns.models.faces import cast
 from dyn3d_ns.models.planes.observed import ObservedMatter
 from dyn3d_ns.models.planes.scene import MatterOverTime, PlanesScene, Samples, accumulate
 
@@ -37,7 +38,7 @@ class PlanesPictures:
     def view(self, camera: Cameras, obb_box: Any = None) -> Callable[[Kind], Float[Tensor, "H W D"]]:
         """Return what renders the pictures of a camera at its time."""
         time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
-        bundle = camera.generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box)
+        bundle = cast(camera, obb_box)
         shape, rays = bundle.origins.shape[:2], bundle.flatten()
         return lambda kind: self.render(rays, time, kind).view(*shape, -1)
 

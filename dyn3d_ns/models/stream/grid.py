@@ -33,6 +33,7 @@ from dyn3d_ns.io.stream.decoders import Planes
 from dyn3d_ns.io.stream.header import StreamHeader
 from dyn3d_ns.io.stream.look import BACKGROUND
 from dyn3d_ns.io.stream.player import StreamPlayer
+from dyn3d_ns.models.faces import is_pinhole, through_faces
 from dyn3d_ns.models.stream.grid_fit import (
     PassConfig,
     Values,
@@ -370,7 +371,12 @@ class StreamRFModel(StreamMethod):
         shot, truth = self.pixels.draw(count, generator, self.config.changed_share)
         found = render_rays(voxels, shot.rays, self._steps, density, colors, variation)
         rgb = found.colors + self.eval_background * (1 - found.accumulation[:, None])
-        return {"rgb": rgb, "truth": truth, "variation": found.variation}
+        return {
+            "rgb": rgb,
+            "accumulation": found.accumulation,
+            "truth": truth,
+            "variation": found.variation,
+        }
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
@@ -394,6 +400,8 @@ class StreamRFModel(StreamMethod):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Any]:
         """Render a camera at its time: colour, planar depth and accumulation."""
         camera = camera.to(self.device)
+        if not is_pinhole(camera):
+            return through_faces(self.get_outputs_for_camera, camera)
         time = 0.0 if camera.times is None else float(camera.times.flatten()[0])
         self._tell_of_gaps(time)
         chunk = self.config.eval_num_rays_per_chunk

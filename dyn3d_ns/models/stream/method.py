@@ -75,6 +75,7 @@ class StreamMethod(DynamicMethod):
     """
 
     config: StreamMethodConfig
+    takes_masks = False
     run: StreamRun | None = None
     """The stream on disk; None before a run's folder is known."""
     frame: int = 0
@@ -192,6 +193,7 @@ class StreamMethod(DynamicMethod):
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Keep the recording at hand, and wait for its first frame."""
+        datamanager.train_dataset.require_one_size("a stream")
         source = scene_of(datamanager.train_dataset.metadata).frames
         self._recording = _Recording(datamanager.images_at, datamanager.train_indices_at, source)
         if source is not None and not source.wait(0, 10 * self.config.stream.end_after):

@@ -34,7 +34,7 @@ from dyn3d_ns.gaussians.seeds.points import SeedPoints
 from dyn3d_ns.gaussians.streamed import StreamedScene
 from dyn3d_ns.geometry.cameras import pixel_sizes, project, to_camera, viewmats_of
 from dyn3d_ns.io.stream.header import StreamHeader
-from dyn3d_ns.io.stream.look import BACKGROUND, CAMERA
+from dyn3d_ns.io.stream.look import BACKGROUND, CAMERA, world_entry
 from dyn3d_ns.io.stream.player import StreamPlayer
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig
 from dyn3d_ns.models.stream.encoder import EncoderConfig, StreamEncoder
@@ -148,6 +148,7 @@ class StreamSplatModel(StreamMethod, GaussianModel):
         times = self.timeline.frame_times
         background = " ".join(repr(c) for c in self.eval_background.tolist())
         header = lattice.to_header() | {BACKGROUND: background, CAMERA: self.rig.start_camera().to_text()}
+        header |= world_entry(self.world)
         return StreamHeader(KIND, self.timeline.fps, times, header), planes
 
     def _start_encoder(self, decoder: GaussianDecoder, initial: LatticeGaussians, images: Images) -> None:

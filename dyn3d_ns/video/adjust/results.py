@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
+from dyn3d_ns.geometry.world import coordinates
 from dyn3d_ns.io.arrays import encode_png, write_npz
 from dyn3d_ns.io.atomic import atomic_open, write_bytes, write_text
 from dyn3d_ns.io.clip.types import Cameras
@@ -45,6 +46,8 @@ def write_results(
     The cameras come last: with them the adjustment counts as done.
     """
     folder = workspace.adjusted_dir
+    seen = np.concatenate([points.static, points.moving[points.moving_visible]])
+    kind = coordinates(seen).dtype
     write_npz(
         folder / "filtered_results.npz",
         tracks=data.tracks.xy,
@@ -53,9 +56,9 @@ def write_results(
     )
     write_npz(
         folder / "tracks_3d.npz",
-        static_points=points.static.astype(np.float32),
+        static_points=points.static.astype(kind),
         static_ids=points.static_ids,
-        traj=points.moving.transpose(1, 0, 2).astype(np.float32),
+        traj=points.moving.transpose(1, 0, 2).astype(kind),
         traj_vis=points.moving_visible.T,
         traj_ids=points.moving_ids,
         traj_instance=data.instances[points.moving_ids],

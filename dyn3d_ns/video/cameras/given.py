@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dyn3d_ns.geometry.cameras import HALF_PIXEL, focals, scale_intrinsics, shift_pixel_centers
+from dyn3d_ns.geometry.cameras import focals
 from dyn3d_ns.io.clip.types import Cameras, SparsePoints
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.trajectories import CameraFile, read_cameras
 from dyn3d_ns.video.cameras.colmap import locate_tracks
 from dyn3d_ns.video.cameras.completion import CameraSolution
 from dyn3d_ns.video.cameras.focal import DEFAULT_FOV, focal_of_fov
+from dyn3d_ns.video.cameras.matched import MatchedCameras, match_cameras
 from dyn3d_ns.video.cameras.settings import GivenCameras
 from dyn3d_ns.video.cameras.static_tracks import focal_guess, points_of, static_tracks
 from dyn3d_ns.video.stage import Report
@@ -25,7 +25,7 @@ def given_cameras(
     """Read cameras of another tool, match them to the frames, and locate the tracks with them.
 
     Raises:
-        StageError: their number is not that of the frames.
+        DatasetError: they do not fit the clip.
     """
     cameras = cameras_from_file(workspace, report, settings)
     return cameras, _points(workspace, report, cameras)
@@ -35,39 +35,30 @@ def cameras_from_file(workspace: Workspace, report: Report, settings: GivenCamer
     """Read cameras of another tool and match them to the frames.
 
     Raises:
-        StageError: none are named, or their number is not that of the frames.
+        DatasetError: none are named, they cannot be read, or they belong to other frames.
+        StageError: the frames do not have the lens undone that the cameras have.
     """
-    if settings.poses is None:
-        raise StageError("--cameras.poses is not given")
-    clip, count = workspace.clip(), workspace.num_frames
-    given = read_cameras(settings.poses, settings.poses_format)
-    if len(given.camera_to_worlds) != count:
-        sources = np.array(clip.source_frames)
-        if len(sources) != count or sources.max() >= len(given.camera_to_worlds):
-            raise StageError(
-                f"{settings.poses} holds {len(given.camera_to_worlds)} poses, but the clip has {count} frames"
-            )
-        report.note(
-            f"{len(given.camera_to_worlds)} poses are given for {count} frames: those of the frames kept are "
-            "taken"
+    clip = workspace.clip()
+    given = match_cameras(workspace.clip_frames(), (clip.width, clip.height), settings)
+    if given.lens != clip.lens:
+        raise StageError(
+            f"{settings.poses} has {given.lens or 'no lens'}, but in the frames "
+            f"{f'another one is undone: {clip.lens}' if clip.lens else 'no lens is undone'}; run the stage "
+            "frames too, with the same --cameras.poses"
         )
-        given = given.select(sources)
+    for note in given.notes:
+        report.note(note)
     poses = given.camera_to_worlds
-    static = bool(np.ptp(poses.reshape(count, -1), axis=0).max() < _STILL)
-    return Cameras(_intrinsics(workspace, report, settings, given), poses, np.ones(count, bool), static)
+    static = bool(np.ptp(poses.reshape(len(poses), -1), axis=0).max() < _STILL)
+    return Cameras(_intrinsics(workspace, report, settings, given), poses, given.known, static)
 
 
 def _intrinsics(
-    workspace: Workspace, report: Report, settings: GivenCameras, given: CameraFile
+    workspace: Workspace, report: Report, settings: GivenCameras, given: MatchedCameras
 ) -> np.ndarray:
     clip, count = workspace.clip(), workspace.num_frames
     if given.Ks is not None and settings.focal is None and settings.fov is None:
-        if given.sizes is None:
-            return given.Ks
-        scale = np.array([clip.width, clip.height]) / given.sizes
-        # Pixel centres are at whole numbers: a scale acts about the corner of the image, at -0.5.
-        from_corner = shift_pixel_centers(given.Ks, HALF_PIXEL)
-        return shift_pixel_centers(scale_intrinsics(from_corner, *scale.T), -HALF_PIXEL)
+        return given.Ks
     guess = focal_guess(workspace, settings)
     focal = guess.focal if guess is not None else focal_of_fov(DEFAULT_FOV, clip.width)
     if guess is None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.trajectories import CameraFormat
+from dyn3d_ns.io.trajectories import CameraFormat, camera_files
 from dyn3d_ns.video.settings import StageSettings
 
 
@@ -18,13 +18,17 @@ class GivenCameras:
     """What is known of the cameras before."""
 
     poses: Path | None = None
-    """Poses of another tool instead: a COLMAP model's folder, TUM file, pred_traj.txt or transforms.json."""
+    """Poses of another tool instead: a COLMAP model, TUM, KITTI, pred_traj.txt, transforms.json or .npz."""
     poses_format: CameraFormat = "auto"
     """Format of the poses; auto tells it from name and content."""
     focal: float | None = None
     """Focal length in pixels of the extracted frames, if known; it is then not adjusted."""
     fov: float | None = None
     """Horizontal field of view in degrees, if known; it is then not adjusted."""
+
+    def files(self) -> list[Path]:
+        """List the files that poses are read from."""
+        return [] if self.poses is None else camera_files(self.poses, self.poses_format)
 
     def check(self) -> None:
         """Raise a StageError for values that make no sense."""

@@ -22,8 +22,8 @@ class CamerasStage(Stage):
     settings: CamerasSettings
 
     def external_inputs(self) -> list[Path]:
-        """Return the poses of another tool."""
-        return [self.settings.given.poses] if self.settings.given.poses is not None else []
+        """Return the files with poses of another tool."""
+        return self.settings.given.files()
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the two files."""

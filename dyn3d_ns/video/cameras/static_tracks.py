@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dyn3d_ns.geometry.world import coordinates
 from dyn3d_ns.io.clip.types import SparsePoints
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
@@ -77,7 +78,7 @@ def points_of(solution: CameraSolution, tracks: StaticTracks, workspace: Workspa
     count = np.maximum(np.bincount(compact, minlength=len(ids)), 1)
     rgb: Any = sum_rows(colors, compact, len(ids)) / count[:, None]
     return SparsePoints(
-        xyz=solution.points[ids].astype(np.float32),
+        xyz=coordinates(solution.points[ids]),
         rgb=np.rint(rgb).astype(np.uint8),
         frame_ids=seen.frames.astype(np.int32),
         point_ids=compact.astype(np.int32),

@@ -18,7 +18,7 @@ from dyn3d_ns.geometry.triangulation import (
 from dyn3d_ns.io.clip.folder import TRIANGULATED
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras
+from dyn3d_ns.video.depth.given import DepthFiles, match_to_cameras, sized_map
 from dyn3d_ns.video.depth.moving import StaticFrame, place_objects
 from dyn3d_ns.video.depth.settings import DepthSettings
 from dyn3d_ns.video.depth.views import PointsByFrame, grown, matching_frames
@@ -27,6 +27,8 @@ from dyn3d_ns.video.parts import DepthEstimator
 from dyn3d_ns.video.registry import make_part
 from dyn3d_ns.video.stage import Report
 
+_FARTHEST = 1e-3
+"""Least inverse depth, where the scene lies up to ten units away."""
 _POINT_WEIGHT = 4.0
 """What a located track counts for, where a pixel's median weight is 1."""
 _MATCHED = 10
@@ -48,7 +50,11 @@ def estimate_depth(
         StageError: the settings name files, a model or an estimator that cannot be used.
     """
     if settings.files is not None:
-        files = DepthFiles(settings.files, workspace.num_frames, settings.png_scale)
+        files = DepthFiles(settings.files, workspace.clip_frames(), settings.png_scale)
+        if files.note:
+            report.note(files.note)
+        if workspace.clip().lens:
+            report.note("depth is expected of the frames in rgb/, in which the lens is undone")
         return given_depth(workspace, report, settings, files.__getitem__, "files")
     if settings.method == "triangulate":
         return triangulated_depth(workspace, report, settings)
@@ -67,17 +73,12 @@ def given_depth(
     source: str,
 ) -> Iterator[Float32[np.ndarray, "H W"]]:
     """Yield depth from elsewhere at the size of the frames and the scale of the cameras."""
-    import cv2
-
     cameras = workspace.cameras(adjusted=False)
     count = len(cameras.Ks)
     height, width = workspace.image(0).shape[:2]
 
     def sized(frame: int) -> Float32[np.ndarray, "H W"]:
-        depth = maps(frame)
-        return (
-            depth if depth.shape == (height, width) else cv2.resize(depth, (width, height), interpolation=0)
-        )
+        return sized_map(maps(frame), (width, height), f"the depth of frame {frame}")
 
     seen = PointsByFrame(workspace.points(), count)
     truth = []
@@ -107,8 +108,18 @@ def triangulated_depth(
     if len(workspace.points().xyz) == 0:
         report.note("the camera's motion does not tell depth: a floor and a wall are assumed")
     frames = _static_disparity(workspace, report, settings, cameras)
+    least = _FARTHEST * min(1.0, 10.0 / _typical_depth(workspace, cameras))
     for disparity in place_objects(frames):
-        yield (1.0 / np.maximum(disparity, 1e-3)).astype(np.float32)
+        yield (1.0 / np.maximum(disparity, least)).astype(np.float32)
+
+
+def _typical_depth(workspace: Workspace, cameras: Cameras) -> float:
+    """Return the median depth of the located points, 1 where there are none: given cameras have any unit."""
+    seen = PointsByFrame(workspace.points(), len(cameras.Ks))
+    found = [depths_in(seen[i][0], pose) for i, pose in enumerate(cameras.camera_to_worlds)]
+    depths = np.concatenate(found)
+    depths = depths[depths > 0]
+    return float(np.median(depths)) if len(depths) else 1.0
 
 
 def _static_disparity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,48 +10,60 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dyn3d_ns.io.camera_file import proportion_fits
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.io.frame_matching import ClipFrames, Labels, match_frames
+from dyn3d_ns.io.recognised import files_in, natural_order
+from dyn3d_ns.io.resampling import nearest_to
 from dyn3d_ns.video.depth.matching import IDENTITY, DepthMatch, Model, best_match, fit_match
 from dyn3d_ns.video.parts import Configured
 
 _SUFFIXES = (".npy", ".npz", ".png", ".dpt")
+_NAMES = ("depth", "depths", "depth_maps")
+"""What the depth is called in an archive that holds other arrays too, such as MegaSaM's."""
 
 
 class DepthFiles:
     """Depth maps of a clip from one array file, or from a folder with a file a frame."""
 
-    def __init__(self, path: Path, num_frames: int, png_scale: float = 1000.0) -> None:
-        """Open the files.
+    def __init__(self, path: Path, frames: ClipFrames, png_scale: float = 1000.0) -> None:
+        """Open the files and match them to the frames, by their names or by the maps' places in an array.
 
         Raises:
-            StageError: there is nothing of the kind, or not one map a frame.
+            StageError: there is nothing of the kind.
+            DatasetError: not every frame has a map, or it is not known which.
         """
         if not png_scale > 0:
             raise StageError(f"--depth.png-scale must be positive, got {png_scale}")
         self.path, self._scale = path, png_scale
         self._array: np.ndarray | None = None
+        left_out = ""
         self._files: list[Path] = []
         if path.is_dir():
-            self._files = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-            count = len(self._files)
+            self._files, left_out = depth_series(path)
+            labels = Labels(len(self._files), tuple(file.name for file in self._files))
         elif path.is_file():
             self._array = _stack(path)
-            count = len(self._array)
+            labels = Labels(len(self._array))
         else:
             raise StageError(f"--depth.files {path} does not exist")
-        if count != num_frames:
-            raise StageError(
-                f"--depth.files {path} holds {count} depth maps, but the clip has {num_frames} frames; "
-                "give one for each"
-            )
+        match = match_frames(frames, labels, f"--depth.files {path}", "depth maps")
+        if not match.complete:
+            raise StageError(f"--depth.files {path}: {match.note}; give one for each")
+        self._rows = match.rows.tolist()
+        # A stack of as many maps as frames has them in the frames' order, as everybody expects.
+        ordered = self._array is not None and len(self._array) == len(frames)
+        self.note = "; ".join(text for text in (left_out, "" if ordered else match.note) if text)
+        """What was left out, and how maps were matched, where names do not say it."""
 
     def __getitem__(self, frame: int) -> Float32[np.ndarray, "H W"]:
         """Return the depth of a frame as the file has it; 0 where it is not finite or not positive."""
+        row = self._rows[frame]
         if self._array is not None:
-            depth = np.array(self._array[frame], dtype=np.float32)
+            depth = np.array(self._array[row], dtype=np.float32)
         else:
-            depth = _read_one(self._files[frame], self._scale)
+            depth = _read_one(self._files[row], self._scale)
         depth = np.squeeze(depth)
         if depth.ndim != 2:
             raise StageError(f"{self.path}: depth of frame {frame} has the shape {depth.shape}, not (H, W)")
@@ -64,18 +77,56 @@ def _stack(path: Path) -> np.ndarray:
             stack = np.load(path, mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as content:
-                name = "depth" if "depth" in content else content.files[0]
-                stack = content[name]
+                stack = content[_depth_name(path, content.files)]
         else:
             raise StageError(f"--depth.files {path}: expected .npy, .npz or a folder")
+    except StageError:
+        raise
     except ARRAY_ERRORS as error:
-        if isinstance(error, StageError):
-            raise
         raise StageError(f"--depth.files {path} is not a readable array ({error})") from error
     numbers(stack, path)
     if stack.ndim not in (3, 4):
         raise StageError(f"--depth.files {path} has the shape {stack.shape}; expected (F,H,W) or (F,1,H,W)")
     return stack
+
+
+def depth_series(folder: Path) -> tuple[list[Path], str]:
+    """List the depth maps of a folder in natural order, and tell what else lies there.
+
+    Of several series (names that differ by numbers alone) that which is called depth is taken; in a folder
+    of DAS3R's or MonST3R's that is `frame_0000.npy`.
+
+    Raises:
+        StageError: it is not plain which one is meant.
+    """
+    series: dict[str, list[Path]] = {}
+    for path in files_in(folder, _SUFFIXES):
+        series.setdefault(re.sub(r"\d+", "#", path.name.lower()), []).append(path)
+    if len(series) < 2:
+        return next(iter(series.values()), []), ""
+    named = [name for name in series if "depth" in name]
+    if (folder / "pred_traj.txt").is_file() and "frame_#.npy" in series:
+        named = ["frame_#.npy"]
+    shown = {name: f"{files[0].name} … ({len(files)})" for name, files in series.items()}
+    if len(named) == 1:
+        left = ", ".join(text for name, text in shown.items() if name != named[0])
+        return series[named[0]], f"{shown[named[0]]} are taken for depth, left out: {left}"
+    if max(len(files) for files in series.values()) == 1:
+        # Names that follow no pattern are one series.
+        return sorted((files[0] for files in series.values()), key=natural_order), ""
+    raise StageError(
+        f"--depth.files {folder} holds several series: {', '.join(shown.values())}; put the depth into a "
+        "folder of its own, or call it depth"
+    )
+
+
+def _depth_name(path: Path, names: list[str]) -> str:
+    """Return which array of an .npz is the depth: one of the usual names, or the only one."""
+    known = [name for name in _NAMES if name in names]
+    if not known and len(names) != 1:
+        held = ", ".join(names) or "nothing"
+        raise StageError(f"{path} holds {held}; the depth must be called {' or '.join(_NAMES)}")
+    return known[0] if known else names[0]
 
 
 def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
@@ -91,10 +142,10 @@ def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
         return (image / scale).astype(np.float32)
     try:
         content = np.load(path, allow_pickle=False)
-        values = content if isinstance(content, np.ndarray) else content[content.files[0]]
+        values = content if isinstance(content, np.ndarray) else content[_depth_name(path, content.files)]
+    except StageError:
+        raise
     except ARRAY_ERRORS as error:
-        if isinstance(error, StageError):
-            raise
         raise StageError(f"{path} is not a readable array ({error})") from error
     return numbers(values, path).astype(np.float32)
 
@@ -147,6 +198,23 @@ class HuggingFaceDepth(Configured):
             answer = answer[:, None]
         sized = torch.nn.functional.interpolate(answer, image.shape[:2], mode="bicubic", align_corners=False)
         return sized[0, 0].float().cpu().numpy()
+
+
+def sized_map(
+    depth: Float32[np.ndarray, "h w"], size: tuple[int, int], what: str
+) -> Float32[np.ndarray, "H W"]:
+    """Bring depth to the frames' width and height by the nearest pixel; no value is mixed with others.
+
+    Raises:
+        StageError: it has another proportion of the sides.
+    """
+    height, width = depth.shape
+    if not proportion_fits((width, height), size):
+        raise StageError(
+            f"{what} is {width}x{height}, the frames {size[0]}x{size[1]}: that is another proportion of the "
+            "sides; crop it as the frames are"
+        )
+    return nearest_to(depth, size)
 
 
 def match_to_cameras(

@@ -15,7 +15,9 @@ from dyn3d_ns.io.arrays import encode_png
 from dyn3d_ns.io.clip.types import Clip
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.video.cameras.settings import GivenCameras
 from dyn3d_ns.video.frames.decode import Frame, Source, focal_in_pixels
+from dyn3d_ns.video.frames.lens import bent_lenses, undo_lens
 from dyn3d_ns.video.frames.settings import SMALLEST_SIDE, FramesSettings
 from dyn3d_ns.video.stage import Report, Stage
 
@@ -25,6 +27,7 @@ class Stamp(NamedTuple):
 
     number: int
     seconds: float
+    name: str = ""
 
 
 class FramesStage(Stage):
@@ -32,15 +35,21 @@ class FramesStage(Stage):
 
     name = "frames"
     accepts_given = False
+    version = 2
     settings: FramesSettings
 
-    def __init__(self, settings: FramesSettings, source: Path) -> None:
+    def __init__(self, settings: FramesSettings, source: Path, cameras: GivenCameras | None = None) -> None:
+        """Take a video or folder, and the cameras of another tool whose lens is to be undone."""
         super().__init__(settings)
-        self.source = source
+        self.source, self.cameras = source, cameras or GivenCameras()
 
     def external_inputs(self) -> list[Path]:
         """Return the video or folder."""
         return [self.source]
+
+    def other_inputs(self) -> object:
+        """Return the lens; poses and all else that the cameras' file holds change no frame."""
+        return bent_lenses(self.cameras)
 
     def outputs(self, workspace: Workspace) -> list[Path]:
         """Return the list of times and the frames."""
@@ -67,11 +76,19 @@ class FramesStage(Stage):
         if repeated:
             what = "all frames are the same" if repeated == len(kept) - 1 else f"{repeated} frame(s) repeat"
             report.note(f"{what}: nothing moves between them")
+        clip = _clip(kept, size, source)
+        if self.other_inputs() is not None:
+            if in_place:
+                raise StageError(
+                    f"{self.cameras.poses} has a lens, which cannot be undone in {self.source}, the result's "
+                    "own folder; give another OUT"
+                )
+            clip = undo_lens(clip, part, self.cameras, report)
         if not in_place:
             if workspace.rgb_dir.is_dir():
                 workspace.rgb_dir.rmdir()
             part.rename(workspace.rgb_dir)
-        workspace.write_clip(_clip(kept, size, source))
+        workspace.write_clip(clip)
 
     def _check_folder(self, workspace: Workspace, in_place: bool) -> None:
         if in_place and (self.settings.fps is not None or self.settings.max_frames is not None):
@@ -108,7 +125,7 @@ class FramesStage(Stage):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / f"{len(kept):05d}.png").write_bytes(encode_png(image))
-            kept.append(Stamp(frame.number, frame.seconds))
+            kept.append(Stamp(frame.number, frame.seconds, frame.name))
         # What is to be said is complete once the source is closed, before its end as well.
         frames.close()
         size = (previous.shape[1], previous.shape[0]) if previous is not None else (0, 0)
@@ -161,4 +178,5 @@ def _clip(stamps: list[Stamp], size: tuple[int, int], source: Source) -> Clip:
         fps=float((len(seconds) - 1) / seconds[-1]),
         focal_px=focal_in_pixels(source.focal_35mm, *size),
         source=source.path.name,
+        source_names=tuple(stamp.name for stamp in stamps if stamp.name),
     )

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from dyn3d_ns.io.damage import IMAGE_ERRORS
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.images import deep_grey, is_deep_grey, to_8_bits
+from dyn3d_ns.io.images import deep_grey, exif_of, is_deep_grey, to_8_bits, upright
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, files_in, images_in, videos_in
 from dyn3d_ns.io.series import picture_series
 
@@ -69,7 +69,7 @@ class Stills:
         """
         if self.focal_35mm is None:
             self.focal_35mm = _exif_focal(image)
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
         profile = image.info.get("icc_profile")
         if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
             rgba = to_8_bits(image, "RGBA")
@@ -232,8 +232,8 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
 
 
 def _exif_focal(image: Image.Image) -> float | None:
-    value = image.getexif().get_ifd(_EXIF_IFD).get(_FOCAL_TAG)
+    value = exif_of(image, _FOCAL_TAG, _EXIF_IFD)
     try:
-        return float(value) or None if value is not None else None
+        return float(value) or None if value is not None else None  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 
+from dyn3d_ns.geometry.world import COARSE
 from dyn3d_ns.io.clip.types import Tracks
 from dyn3d_ns.video.fuse.points import average_voxels, lift, majority, pick, reliable, track_points
 
@@ -40,6 +41,7 @@ class Gatherer:
         self._static: list[tuple[np.ndarray, np.ndarray]] = []
         self._moving: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._depths: list[float] = []
+        self._origin: Float64[np.ndarray, "3"] | None = None
         self._xy, self._visible = _longest(tracks, num_frames, limits.max_tracks)
         count = self._visible.shape[1]
         self._traj = np.zeros((num_frames, count, 3), np.float32)
@@ -58,6 +60,11 @@ class Gatherer:
         """Take in frame i."""
         import cv2
 
+        if self._origin is None:
+            # What is kept in float32 counts from here where the scene's own origin is too far away.
+            far = np.abs(camera_to_world[:3, 3]).max() > COARSE * float(depth.max())
+            self._origin = camera_to_world[:3, 3] * far
+
         good = reliable(depth, self.limits.edge_percentile)
         # A mask may lie a pixel beside its object: what borders it belongs to neither side for sure.
         near = cv2.dilate((labels > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -74,14 +81,17 @@ class Gatherer:
             )
             if moving:
                 # Half the size: long clips hold many.
-                self._moving.append((points.astype(np.float32), colors, labels[at[:, 1], at[:, 0]]))
+                self._moving.append(
+                    ((points - self._origin).astype(np.float32), colors, labels[at[:, 1], at[:, 0]])
+                )
             else:
                 self._static.append((points, colors))
                 self._depths.extend([float(np.median(z))] if len(z) else [])
         self.num_instances = max(self.num_instances, int(labels.max(initial=0)))
-        self._traj[i], self._seen[i], self._under[i] = track_points(
+        local, self._seen[i], self._under[i] = track_points(
             self._xy, self._visible, i, depth, labels, K, camera_to_world
         )
+        self._traj[i] = np.where(self._seen[i][:, None], local - self._origin, 0)
 
     def static(self, focal: float) -> tuple[Float64[np.ndarray, "S 3"], UInt8[np.ndarray, "S 3"]]:
         """Return the static points, averaged where several frames see the same surface."""
@@ -98,7 +108,8 @@ class Gatherer:
     def moving(self) -> dict[str, np.ndarray]:
         """Return the moving points by the names that a fused scene has for them."""
         return {
-            "dyn_points": np.concatenate([item[0] for item in self._moving], dtype=np.float64),
+            "dyn_points": np.concatenate([item[0] for item in self._moving], dtype=np.float64)
+            + (0 if self._origin is None else self._origin),
             "dyn_rgbs": np.concatenate([item[1] for item in self._moving]),
             "dyn_instances": np.concatenate([item[2] for item in self._moving]).astype(np.int32),
             "dyn_offsets": np.cumsum([0, *(len(item[0]) for item in self._moving)]).astype(np.int64),
@@ -106,11 +117,14 @@ class Gatherer:
 
     def trajectories(
         self,
-    ) -> tuple[Float32[np.ndarray, "N F 3"], Bool[np.ndarray, "N F"], Int32[np.ndarray, "N"]]:
+    ) -> tuple[Float[np.ndarray, "N F 3"], Bool[np.ndarray, "N F"], Int32[np.ndarray, "N"]]:
         """Return the lifted tracks that were seen at least twice, and the object that each lies on."""
         kept = self._seen.sum(0) >= 2
         instance = majority(self._under[:, kept], self._seen[:, kept])
-        return self._traj[:, kept].transpose(1, 0, 2), self._seen[:, kept].T, instance
+        traj, seen = self._traj[:, kept], self._seen[:, kept]
+        if self._origin is not None and self._origin.any():
+            traj = np.where(seen[..., None], traj + self._origin, 0)
+        return traj.transpose(1, 0, 2), seen.T, instance
 
 
 def _longest(

@@ -83,9 +83,9 @@ class FuseStage(Stage):
         from dyn3d_ns.io.ply import write_points
 
         folder = workspace.adjusted_dir / "ply"
-        write_points(folder / "static.ply", scene.static_points.astype(np.float32), scene.static_rgbs)
+        write_points(folder / "static.ply", scene.static_points, scene.static_rgbs)
         for i in report.track(range(scene.num_frames), "PLY files"):
             points, rgbs, instances = scene.moving(i)
             if self.settings.ply_colors == "instance":
                 rgbs = scene.instance_colors[instances]
-            write_points(folder / f"moving_{i:05d}.ply", points.astype(np.float32), rgbs)
+            write_points(folder / f"moving_{i:05d}.ply", points, rgbs)

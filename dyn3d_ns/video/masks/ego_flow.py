@@ -13,7 +13,7 @@ from dyn3d_ns.geometry.triangulation import FlowView, relative_transform, triang
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.depth.given import DepthFiles
+from dyn3d_ns.video.depth.given import DepthFiles, sized_map
 from dyn3d_ns.video.masks.motion import NeighbourFlows
 from dyn3d_ns.video.masks.residuals import PairResidual, robust_scale
 from dyn3d_ns.video.masks.settings import EgoSettings
@@ -57,7 +57,8 @@ class EgoMotion:
 
     def depth(self, frame: int, shape: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
         """Return the depth of a frame at the cameras' scale and the frame's size."""
-        return self.scale * _sized(self.depths[frame], shape)
+        size = shape[1], shape[0]
+        return self.scale * sized_map(self.depths[frame], size, f"the depth of frame {frame}")
 
     def residuals(self, frame: int, flows: Sequence[tuple[int, Flow]]) -> list[PairResidual]:
         """Measure how far flows to other frames are from the ego-flow, in pixels."""
@@ -96,7 +97,9 @@ def open_ego_motion(
     if settings.given.poses is None or settings.depth is None:
         raise StageError("ego-flow needs cameras and depth: give --masks.ego.poses and --masks.ego.depth")
     cameras = cameras_from_file(workspace, report, settings.given)
-    depths = DepthFiles(settings.depth, len(cameras.Ks), settings.png_scale)
+    depths = DepthFiles(settings.depth, workspace.clip_frames(), settings.png_scale)
+    if depths.note:
+        report.note(depths.note)
     ego = EgoMotion(cameras, depths, 1.0)
     ratios = _ratios(ego, flows, span)
     if len(ratios) == 0:
@@ -125,15 +128,8 @@ def _ratios(ego: EgoMotion, flows: NeighbourFlows, span: int) -> Float64[np.ndar
         if not any(np.linalg.norm(view.transform[:3, 3]) > 1e-9 for view in views):
             continue
         measured = triangulate_flow(ego.cameras.Ks[frame], views)
-        given = _sized(ego.depths[frame], measured.value.shape)
+        height, width = measured.value.shape
+        given = ego.depth(frame, (height, width))
         both = (measured.weight > 0) & (given > 0)
         found.append(1.0 / (measured.value[both].astype(np.float64) * given[both]))
     return np.concatenate(found)
-
-
-def _sized(depth: Float32[np.ndarray, "h w"], shape: tuple[int, ...]) -> Float32[np.ndarray, "H W"]:
-    import cv2
-
-    if depth.shape == shape:
-        return depth
-    return cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)

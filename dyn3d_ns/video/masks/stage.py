@@ -36,7 +36,7 @@ class MasksStage(Stage):
     def external_inputs(self) -> list[Path]:
         """Return the user's masks, boxes, names and network."""
         s = self.settings
-        given = (s.masks, s.boxes, s.objects, s.segmenter_path, s.ego.given.poses, s.ego.depth)
+        given = (s.masks, s.boxes, s.objects, s.segmenter_path, *s.ego.given.files(), s.ego.depth)
         return [path for path in given if path is not None]
 
     def outputs(self, workspace: Workspace) -> list[Path]:
@@ -64,8 +64,10 @@ class MasksStage(Stage):
 
         assert self.settings.masks is not None
         clip = workspace.clip()
-        folder, count = self.settings.masks, workspace.num_frames
-        frames, codes = read_given(folder, count, clip.width, clip.height, report.note)
+        folder, frames = self.settings.masks, workspace.clip_frames()
+        frames, codes = read_given(folder, frames, clip.width, clip.height, report.note)
+        if clip.lens:
+            report.note("masks are expected of the frames in rgb/, in which the lens is undone")
         return frames, [f"object {k}" for k in range(1, len(codes) + 1)]
 
     def _boxes(self, workspace: Workspace) -> list[Prompt]:

@@ -20,6 +20,8 @@ from footage_files import (
 )
 from PIL import Image, ImageFilter
 
+from dyn3d_ns.geometry.cameras import HALF_PIXEL, shift_pixel_centers
+from dyn3d_ns.geometry.lenses import Lens, undistortion
 from dyn3d_ns.io.errors import (
     DamagedFileError,
     DatasetError,
@@ -90,7 +92,13 @@ def test_monst3r_has_masks_of_its_own(tmp_path: Path, truth: CardClip) -> None:
     ("break_it", "error", "message"),
     [
         (lambda r: (r / "pred_intrinsics.txt").unlink(), DatasetError, "lacks pred_intrinsics"),
-        (lambda r: (r / "images/frame_0004.png").unlink(), DatasetError, "10 frames, but 11 poses"),
+        (
+            lambda r: [
+                p.write_text("".join(p.read_text().splitlines(True)[:8])) for p in r.glob("pred_*.txt")
+            ],
+            DatasetError,
+            "holds 8 poses, but the clip has 11 frames",
+        ),
         (lambda r: (r / "depth_maps/frame_0004.npy").unlink(), DatasetError, "10 of 11 frames"),
         (lambda r: (r / "depth_maps/frame_0004.npy").write_bytes(b"\x93NUMPY"), DamagedFileError, "npy"),
         (
@@ -193,9 +201,56 @@ def test_damaged_colmap(
         open_footage(root)
 
 
-def test_lenses_are_to_be_undistorted(tmp_path: Path, truth: CardClip) -> None:
-    with pytest.raises(DatasetError, match="model OPENCV.*colmap image_undistorter"):
-        open_footage(write_colmap(tmp_path, truth, lens="OPENCV"))
+def test_das3r_poses_go_by_number(tmp_path: Path, truth: CardClip) -> None:
+    root = write_das3r(tmp_path, truth, rearranged=True)
+    for path in root.glob("*/*_0004.*"):
+        path.unlink()
+    footage = open_footage(root)
+    check_cameras(footage, truth, [i for i in range(11) if i != 4])
+
+
+def test_das3r_maps_that_a_network_cropped(tmp_path: Path, truth: CardClip) -> None:
+    """The video is 128x96; a network with 112 pixels' width crops 112x84 to multiples of 16."""
+    root = write_das3r(tmp_path, truth, rearranged=True)
+    for path in root.glob("d*_maps/*.npy"):
+        np.save(path, np.ones((80, 112), np.float32))
+    Ks = truth.K * np.array([[112 / 128], [112 / 128], [1]])
+    Ks[:2, 2] = 55.5, 39.5
+    np.savetxt(root / "pred_intrinsics.txt", np.tile(Ks.ravel(), (11, 1)))
+    found = open_footage(root).cameras().Ks
+    np.testing.assert_allclose(found[3], truth.K, atol=1e-6)
+
+
+def test_the_lens_of_colmap_is_undone_once(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture
+) -> None:
+    root = write_colmap(tmp_path, truth, lens="OPENCV")
+    footage = open_footage(root)
+    assert "the lens of 11 images is undone: OPENCV (k1 0.1)" in capsys.readouterr().err
+    K = shift_pixel_centers(truth.K, HALF_PIXEL)
+    undo = undistortion(Lens.named("OPENCV", {"k1": 0.1}), K, (truth.width, truth.height))
+    assert undo is not None
+    np.testing.assert_allclose(shift_pixel_centers(footage.cameras().Ks[2], HALF_PIXEL), undo.K)
+    bent = np.array(Image.open(root / "images/f3.jpg"))
+    straight = np.array(Image.open(footage.frames[2]))
+    assert np.array_equal(straight, undo.colors(bent)) and not np.array_equal(straight, bent)
+    assert np.array_equal(footage.dynamic_mask(2), undo.nearest(moving(truth, 2)))
+    assert footage.size == (truth.width, truth.height)
+    # It is kept, and made anew where the image is another one.
+    before = {path: path.stat().st_mtime_ns for path in footage.frames}
+    save(truth.images[0], root / "images/f3.jpg")
+    again = open_footage(root).frames
+    assert [a == b for a, b in zip(again, footage.frames, strict=True)] == [i != 2 for i in range(11)]
+    assert all(path.stat().st_mtime_ns == before[path] for path in again if path in before)
+
+
+def test_a_lens_that_cannot_be_undone_is_named(tmp_path: Path, truth: CardClip) -> None:
+    root = write_colmap(tmp_path, truth)
+    cameras = root / "sparse/0/cameras.txt"
+    rows = [f"{line} 0.01" for line in cameras.read_text().replace("PINHOLE", "FOV").splitlines()]
+    cameras.write_text("\n".join(rows) + "\n")
+    with pytest.raises(DatasetError, match="model FOV.*colmap image_undistorter"):
+        open_footage(root)
 
 
 @pytest.mark.parametrize("name", ["cameras.bin", "points3D.bin", "images.bin"])
@@ -211,6 +266,10 @@ def test_a_binary_model_that_is_cut_off(tmp_path: Path, truth: CardClip, name: s
     (model / name).write_bytes((model / name).read_bytes()[:-20])
     with pytest.raises(DamagedFileError):
         open_footage(root)
+
+
+HALF = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+"""From a first pixel centre at 0 to one at 0.5."""
 
 
 def test_transforms(tmp_path: Path, truth: CardClip) -> None:
@@ -245,12 +304,53 @@ def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardCl
     assert np.array_equal(footage.depth(0), truth.depths[10])
 
 
+def test_the_lens_of_transforms_is_undone_in_all_that_is_read(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lens of one frame: its image, mask, depth and probability stay together, the others as they are."""
+    root = write_transforms(tmp_path, truth)
+    content = json.loads((root / "transforms.json").read_text())
+    entry = next(frame for frame in content["frames"] if frame["file_path"] == "images/4.png")
+    entry |= {"camera_model": "OPENCV_FISHEYE", "k1": 0.05}
+    (root / "transforms.json").write_text(json.dumps(content))
+    footage, size = open_footage(root), (truth.width, truth.height)
+    assert "the lens of 1 images is undone: OPENCV_FISHEYE (k1 0.05)" in capsys.readouterr().err
+    undo = undistortion(Lens.named("OPENCV_FISHEYE", {"k1": 0.05}), truth.K + HALF, size)
+    assert undo is not None and footage.size == size
+    assert np.allclose(footage.cameras().Ks[4], undo.K - HALF)
+    assert np.allclose(footage.cameras().Ks[5], truth.K)
+    assert np.array_equal(np.array(Image.open(footage.frames[4])), undo.colors(truth.images[4]))
+    assert footage.frames[5] == root / "images/5.png"
+    assert np.array_equal(footage.dynamic_mask(4), undo.nearest(moving(truth, 4)))
+    assert np.allclose(footage.depth(4), undo.nearest(truth.depths[4]), atol=1e-3)
+    likely = np.where(moving(truth, 4), 0.9, 0.2).astype(np.float32)
+    assert np.allclose(footage.motion(4), undo.soft(likely), atol=1e-6)
+
+
+def test_transforms_with_timestamps_and_a_unit_of_depth(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_transforms(tmp_path, truth)
+    content = json.loads((root / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["timestamp"] = 7.0 - int(Path(frame["file_path"]).stem) / 20
+    content |= {"depth_unit_scale_factor": 2e-3, "train_filenames": []}
+    (root / "transforms.json").write_text(json.dumps(content))
+    footage = open_footage(root)
+    assert [path.stem for path in footage.frames] == [str(10 - i) for i in range(11)]
+    times, fps = footage.times
+    assert np.allclose(times, np.linspace(0, 1, 11)) and fps == pytest.approx(20)
+    assert np.allclose(footage.depth(0), 2 * truth.depths[10], atol=2e-3)
+    told = capsys.readouterr().err
+    assert "times are those of `timestamp`" in told and "`train_filenames` not used" in told
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda c: c.update(k1=0.1), DatasetError, "lens distortion"),
-        (lambda c: c["frames"][3].update(k1=0.1), DatasetError, "lens distortion"),
-        (lambda c: c.update(camera_model="OPENCV_FISHEYE"), DatasetError, "only pinhole"),
+        (lambda c: c.update(depth_unit_scale_factor=-1), DamagedFileError, "must be above 0, got -1"),
+        (lambda c: c.update(camera_model="EQUIRECTANGULAR"), DatasetError, "frame 10: .*EQUIRECTANGULAR"),
+        (lambda c: c["frames"][3].update(k4=0.1), DatasetError, "frame 3: .*no coefficients k4"),
         (
             lambda c: c["frames"][3].update(mask_path="../masks/0.png"),
             UnsafePathError,
@@ -264,15 +364,15 @@ def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardCl
         (lambda c: c.update(ply_file_path="../cloud.ply"), UnsafePathError, "`ply_file_path`"),
         (lambda c: c["frames"][3].update(mask_path="masks/99.png"), MissingFileError, "frame 3: `mask_path`"),
         (lambda c: c["frames"][3].pop("mask_path"), DatasetError, "10 of 11 frames have a `mask_path`"),
-        (lambda c: c["frames"][3].update(time=0.5), TimeRangeError, "frame 0 has no `time`"),
-        (lambda c: [f.update(time=0.5) for f in c["frames"]], TimeRangeError, "the same `time`"),
+        (lambda c: c["frames"][3].update(time=0.5), TimeRangeError, "10 of 11 frames have no `time`"),
+        (lambda c: [f.update(time=0.5) for f in c["frames"]], TimeRangeError, "the same time"),
         (lambda c: c["frames"][3].pop("transform_matrix"), PoseError, "frame 3"),
         (
             lambda c: c["frames"][3]["transform_matrix"][0].__setitem__(0, float("nan")),
             PoseError,
             "frame 3: .* NaN",
         ),
-        (lambda c: c.update(w=96), ImageSizeError, "states images of 96x96"),
+        (lambda c: c.update(w=96), ImageSizeError, "frame 10: 0.png is .* expects 96x96"),
         (lambda c: c.update(frames=[]), DamagedFileError, "`frames` must be"),
     ],
 )

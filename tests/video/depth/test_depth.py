@@ -8,8 +8,9 @@ import pytest
 from dyn3d_ns.geometry.densify import densify
 from dyn3d_ns.geometry.triangulation import FlowView, relative_transform, triangulate_flow
 from dyn3d_ns.io.arrays import encode_png
-from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.video.depth.given import DepthFiles, HuggingFaceDepth, match_to_cameras
+from dyn3d_ns.io.errors import DatasetError, StageError
+from dyn3d_ns.io.frame_matching import ClipFrames
+from dyn3d_ns.video.depth.given import DepthFiles, HuggingFaceDepth, match_to_cameras, sized_map
 from dyn3d_ns.video.depth.matching import best_match, fit_match
 from dyn3d_ns.video.depth.moving import StaticFrame, object_disparity, place_objects
 
@@ -129,10 +130,10 @@ def test_depth_files_of_all_kinds(tmp_path: Path) -> None:
     bad[0, 0] = np.nan
     np.save(folder / "1.npy", bad)
     for path in (tmp_path / "stack.npy", tmp_path / "stack.npz", folder):
-        files = DepthFiles(path, 2)
+        files = DepthFiles(path, ClipFrames.counted(2))
         np.testing.assert_allclose(files[0], depth, atol=1e-3)
         assert files[1].shape == depth.shape and files[1].dtype == np.float32
-    assert DepthFiles(folder, 2)[1][0, 0] == 0
+    assert DepthFiles(folder, ClipFrames.counted(2))[1][0, 0] == 0
 
 
 @pytest.mark.parametrize(
@@ -147,13 +148,45 @@ def test_depth_files_that_cannot_be_used(tmp_path: Path, name: str, content: byt
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(StageError, match=says):
-        DepthFiles(tmp_path / name, 2)
+        DepthFiles(tmp_path / name, ClipFrames.counted(2))
 
 
 def test_depth_files_must_be_one_a_frame(tmp_path: Path) -> None:
-    np.save(tmp_path / "stack.npy", np.ones((3, 4, 4), np.float32))
-    with pytest.raises(StageError, match="3 depth maps, but the clip has 2 frames"):
-        DepthFiles(tmp_path / "stack.npy", 2)
+    np.save(tmp_path / "stack.npy", np.arange(1, 4, dtype=np.float32)[:, None, None] * np.ones((3, 4, 4)))
+    with pytest.raises(DatasetError, match="3 depth maps, but the clip has 4 frames"):
+        DepthFiles(tmp_path / "stack.npy", ClipFrames.counted(4))
+    # A clip that was thinned out takes its frames' from those of the whole video.
+    thinned = DepthFiles(tmp_path / "stack.npy", ClipFrames(np.array([0, 2])))
+    assert thinned[1][0, 0] == 3 and "3 depth maps are given for 2 frames" in thinned.note
+
+
+def test_depth_among_other_files_of_a_network(tmp_path: Path) -> None:
+    for i in (10, 9):
+        np.save(tmp_path / f"frame_{i:04d}.npy", np.full((4, 4), float(i)))
+        np.save(tmp_path / f"conf_{i}.npy", np.ones((4, 4)))
+    with pytest.raises(StageError, match=r"several series: conf_9.npy … \(2\), frame_0009.npy … \(2\)"):
+        DepthFiles(tmp_path, ClipFrames(np.array([9, 10])))
+    (tmp_path / "pred_traj.txt").write_text("")
+    found = DepthFiles(tmp_path, ClipFrames(np.array([9, 10])))
+    assert found[0][0, 0] == 9 and found[1][0, 0] == 10
+    assert found.note == "frame_0009.npy … (2) are taken for depth, left out: conf_9.npy … (2)"
+
+
+def test_the_depth_of_an_archive_goes_by_its_name(tmp_path: Path) -> None:
+    depths = np.arange(1, 3, dtype=np.float16)[:, None, None] * np.ones((2, 4, 4), np.float16)
+    np.savez(tmp_path / "megasam.npz", images=np.zeros((2, 4, 4, 3), np.uint8), depths=depths)
+    assert DepthFiles(tmp_path / "megasam.npz", ClipFrames.counted(2))[1][0, 0] == 2
+    np.savez(tmp_path / "other.npz", images=np.zeros((2, 4, 4)), disps=depths)
+    with pytest.raises(StageError, match="holds images, disps; the depth must be called depth or depths"):
+        DepthFiles(tmp_path / "other.npz", ClipFrames.counted(2))
+
+
+def test_depth_of_another_proportion_is_refused(tmp_path: Path) -> None:
+    assert sized_map(np.ones((288, 512), np.float32), (640, 368), "it").shape == (368, 640), (
+        "a network's crop"
+    )
+    with pytest.raises(StageError, match="it is 512x384, the frames 640x368"):
+        sized_map(np.ones((384, 512), np.float32), (640, 368), "it")
 
 
 def test_hugging_face_model_from_a_folder(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dyn3d_ns.io.clip.workspace import Workspace
 from dyn3d_ns.io.errors import DatasetError
+from dyn3d_ns.io.frame_matching import ClipFrames
 from dyn3d_ns.video.masks.given import read_given
 from dyn3d_ns.video.masks.pictures import SegmentationWriter, instance_colors, overlay
 
@@ -40,7 +41,7 @@ def write_codes(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["npy", "color", "16 bits", "palette", "binary"])
 def test_formats_of_given_masks(tmp_path: Path, kind: str) -> None:
     write_codes(tmp_path / "masks", kind)
-    frames, codes = read_given(tmp_path / "masks", 2, 8, 6)
+    frames, codes = read_given(tmp_path / "masks", ClipFrames.counted(2), 8, 6)
     first, second = list(frames)
     assert codes == [3, 300 if kind not in ("binary", "palette") else 255]
     assert first[2, 2] == 1
@@ -52,7 +53,7 @@ def test_formats_of_given_masks(tmp_path: Path, kind: str) -> None:
 
 def test_given_masks_take_the_size_of_the_frames(tmp_path: Path) -> None:
     write_codes(tmp_path / "masks", "npy")
-    first, _ = read_given(tmp_path / "masks", 2, 16, 12)[0]
+    first, _ = read_given(tmp_path / "masks", ClipFrames.counted(2), 16, 12)[0]
     assert first.shape == (12, 16)
     assert (first == 1).sum() == 4 * 6
 
@@ -60,7 +61,7 @@ def test_given_masks_take_the_size_of_the_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda f: (f / "m1.npy").unlink(), "holds 1 masks.*has 2 frames"),
+        (lambda f: (f / "m1.npy").unlink(), "holds 1 masks, but the clip has 2 frames"),
         (lambda f: (f / "m1.npy").write_bytes(b"junk"), "m1.npy is not a readable array"),
         (lambda f: np.save(f / "m1.npy", np.zeros((2, 3, 4, 5))), r"m1.npy has the shape \(2, 3, 4, 5\)"),
         (lambda f: np.save(f / "m1.npy", np.full((6, 8), -1)), "negative ids"),
@@ -71,9 +72,9 @@ def test_damaged_masks_are_named(tmp_path: Path, break_it, message: str) -> None
     write_codes(tmp_path / "masks", "npy")
     break_it(tmp_path / "masks")
     with pytest.raises(DatasetError, match=message):
-        read_given(tmp_path / "masks", 2, 8, 6)
+        read_given(tmp_path / "masks", ClipFrames.counted(2), 8, 6)
     with pytest.raises(DatasetError, match="is not a folder"):
-        read_given(tmp_path / "nothing", 2, 8, 6)
+        read_given(tmp_path / "nothing", ClipFrames.counted(2), 8, 6)
 
 
 def test_colours_are_distinct_and_stable() -> None:
