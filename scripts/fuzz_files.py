@@ -116,6 +116,11 @@ def make_trajectory(folder: Path) -> None:
     text_file(folder / "pred_intrinsics.txt", "100 0 8 0 100 6 0 0 1\n" * 3)
 
 
+def make_camera_arrays(folder: Path) -> None:
+    names = np.array([f"{i}.png" for i in range(3)])
+    np.savez(folder / "c.npz", poses=POSES, intrinsics=np.tile(np.eye(3), (3, 1, 1)), names=names)
+
+
 def make_davis(folder: Path) -> None:
     write_sintel(folder, cards())
     write_davis(folder, cards(), "alley_1")

@@ -184,6 +184,13 @@ READERS: list[Reader] = [
         reads.read_transforms_cameras,
         _P,
     ),
+    Reader(
+        "cameras npz",
+        "c.npz",
+        files.make_camera_arrays,
+        _call("io.trajectories", "read_cameras", "c.npz"),
+        _Z,
+    ),
     _clip_reader("clip.json", _J),
     _clip_reader("cameras/poses.npz", _Z),
     _clip_reader("cameras/points.npz", _Z),

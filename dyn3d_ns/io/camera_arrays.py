@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
 from dyn3d_ns.io.camera_file import CameraFile
+from dyn3d_ns.io.damage import ARRAY_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.frame_matching import Labels
 from dyn3d_ns.io.recognised import natural_order
@@ -76,7 +76,7 @@ def _read_one(path: Path) -> CameraFile:
     count, Ks = len(whole), _first(arrays, _INTRINSICS)
     if Ks is not None:
         Ks = _without_batch(Ks, 3)
-        if Ks.shape not in ((1, 3, 3), (count, 3, 3)):
+        if Ks.shape not in ((1, 3, 3), (count, 3, 3)) or Ks.dtype.kind not in "fiu":
             raise wrong
         Ks = np.broadcast_to(Ks, (count, 3, 3)).astype(np.float64)
     if inverse:
@@ -104,7 +104,7 @@ def npz_shapes(path: Path, expected: str) -> dict[str, tuple[int, ...]]:
                 if kind.hasobject or math.prod(shape) * kind.itemsize > info.file_size:
                     raise ValueError(f"{info.filename} is pickled, or shorter than it says")
                 shapes[info.filename.removesuffix(".npy")] = shape
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); {expected}") from error
     return shapes
 
@@ -116,7 +116,7 @@ def _load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in names}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); {FORMATS}") from error
 
 

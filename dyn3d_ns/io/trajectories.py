@@ -272,5 +272,5 @@ def _lens(path: Path, values: dict[str, Any]) -> Lens:
     model = str(values.get("camera_model", "OPENCV"))
     try:
         return Lens.named(model, {name: float(values[name]) for name in COEFFICIENTS if name in values})
-    except ValueError as error:
+    except CONTENT_ERRORS as error:
         raise DatasetError(f"{path}: {error}; undistort the images, and leave the lens out") from error
