@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from tyro.conf import Suppress
 
 from dyn3d_ns.data.dataset import DynamicDataset
-from dyn3d_ns.data.described import described, explaining_failures
+from dyn3d_ns.data.described import Asked, described, explaining_failures
 from dyn3d_ns.data.priors import Priors
 from dyn3d_ns.data.sampling import Sampling, TimeWindowSampler
 from dyn3d_ns.data.summary import DataSummary, summary_of
@@ -115,7 +115,7 @@ class DynamicDataManager(FullImageDatamanager[DynamicDataset]):
     def create_eval_dataset(self) -> DynamicDataset:
         """Make the evaluation images of the split that is asked for."""
         return self.dataset_type(
-            dataparser_outputs=described(self.dataparser, self.test_split),
+            dataparser_outputs=described(self.dataparser, cast(Asked, self.test_split)),
             scale_factor=self.config.camera_res_scale_factor,
         )
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 from nerfstudio.cameras.cameras import Cameras, CameraType
-from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
 from nerfstudio.utils.rich_utils import CONSOLE
-from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
-from dyn3d_ns.io.errors import DamagedFileError, DatasetError, UserError
+from dyn3d_ns.io.errors import DatasetError, UserError
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints, knows_scene, our_dataparsers
+from dyn3d_ns.io.transparency import first_transparent
 from dyn3d_ns.timeline import TIME_EPS, Timeline
 
 Asked = Literal["train", "val", "test"]
-_OPAQUE = 250
-"""Alpha from which on a pixel counts as opaque."""
 
 
 def described(
@@ -65,20 +61,20 @@ def described(
     timeline = Timeline.from_times(np.concatenate(times).tolist(), seen)
     cameras = replace_times(found.cameras, mine)
     groups = group_poses(np.concatenate([_poses(part.cameras) for part in (train, *others, found)]))
-    points = found.metadata.get("points3D_xyz"), found.metadata.get("points3D_rgb")
+    xyz, rgb = found.metadata.get("points3D_xyz"), found.metadata.get("points3D_rgb")
     scene = SceneMetadata(
         timeline=timeline,
         splits=timeline.split_of(mine.tolist(), [asked == "train"] * len(mine)),
         source_files=[path.parent.name for path in found.image_filenames],
         camera_ids=torch.from_numpy(groups[len(groups) - len(mine) :]),
-        has_alpha=any(_is_transparent(path) for path in train.image_filenames),
-        points=None if points[0] is None or points[1] is None else ScenePoints(*points),
+        has_alpha=first_transparent(train.image_filenames) is not None,
+        points=None if xyz is None or rgb is None else ScenePoints(xyz, rgb),
     )
     return replace(found, cameras=cameras, metadata={**found.metadata, **scene.to_metadata()})
 
 
 @contextmanager
-def explaining_failures(config: DataManagerConfig) -> Iterator[None]:
+def explaining_failures(config: Any) -> Iterator[None]:
     """Run what reads a dataset; say in one sentence what a dataparser that is not ours fails at.
 
     Raises:
@@ -132,14 +128,3 @@ def _refuse_lenses(name: str, cameras: Cameras) -> None:
             "dynamic-object-data at the end of the command, which read the same files and undo lenses, or "
             "undistort the images first (`colmap image_undistorter`)"
         )
-
-
-def _is_transparent(path: Path) -> bool:
-    """Return whether an image has pixels that are not opaque; one without an alpha channel is not decoded."""
-    try:
-        with Image.open(path) as image:
-            if "A" not in image.getbands() and "transparency" not in image.info:
-                return False
-            return image.convert("RGBA").getextrema()[3][0] < _OPAQUE  # type: ignore[operator,index]
-    except OSError as error:
-        raise DamagedFileError(f"cannot read image {path} ({error}); restore it from the original") from error

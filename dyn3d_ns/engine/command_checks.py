@@ -170,7 +170,7 @@ def _wrong_in_camera(camera: Any, kind: str) -> str | None:
     pose = camera.get("camera_to_world")
     if not isinstance(pose, list) or len(pose) != 16 or not all(map(_is_number, pose)):
         return "has no camera_to_world of 16 finite numbers"
-    fov = camera.get("fov")
+    fov: Any = camera.get("fov")
     if kind in PROJECTIONS[:2] and not (_is_number(fov) and 0 < fov < 180):
         return f"must have a fov between 0 and 180 degrees, and has {fov!r}"
     if "render_time" in camera and not _is_number(camera["render_time"]):

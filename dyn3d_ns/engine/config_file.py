@@ -183,7 +183,7 @@ class _Loader(yaml.Loader):
     """Nerfstudio's loader; paths of another system become paths of this one."""
 
 
-def _construct_path(loader: yaml.Loader, node: yaml.Node) -> Path:
+def _construct_path(loader: yaml.Loader, node: yaml.SequenceNode) -> Path:
     return Path(*loader.construct_sequence(node))
 
 

@@ -68,11 +68,11 @@ def read_npz(
     try:
         with np.load(path, allow_pickle=False) as content:
             held = content.files
-            names = held if names is None else names
-            values = {name: content[name] for name in (*names, *optional) if name in held}
+            wanted = held if names is None else list(names)
+            values = {name: content[name] for name in (*wanted, *optional) if name in held}
     except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); delete it and run again") from error
-    missing = [name for name in names if name not in values]
+    missing = [name for name in wanted if name not in values]
     if missing:
         raise DamagedFileError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
     return {name: numbers(value, f"{path}, {name}") for name, value in values.items()}
