@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from dyn3d_ns.io.clip.folder import ClipFolder
 from dyn3d_ns.io.errors import UserError
 
@@ -112,9 +114,10 @@ def read_clip(folder: Path) -> None:
 
 
 def read_given(folder: Path) -> None:
+    from dyn3d_ns.io.frame_matching import ClipFrames
     from dyn3d_ns.video.masks.given import read_given
 
-    frames, _ = read_given(folder / "masks", 1, 16, 12)
+    frames, _ = read_given(folder / "masks", ClipFrames(np.arange(1)), 16, 12, note=lambda text: None)
     list(frames)
 
 
@@ -125,9 +128,10 @@ def read_boxes(folder: Path) -> None:
 
 
 def read_depth_files(folder: Path, name: str = "", count: int = 2) -> None:
+    from dyn3d_ns.io.frame_matching import ClipFrames
     from dyn3d_ns.video.depth.given import DepthFiles
 
-    maps = DepthFiles(folder / name, count)
+    maps = DepthFiles(folder / name, ClipFrames(np.arange(count)))
     for i in range(count):
         maps[i]
 
@@ -153,9 +157,9 @@ def read_recording_video(folder: Path) -> None:
 
 def read_image(folder: Path, name: str) -> None:
     from dyn3d_ns.io.arrays import read_png
-    from dyn3d_ns.io.frames import is_transparent
     from dyn3d_ns.io.images import read_image
     from dyn3d_ns.io.recognised import image_sizes
+    from dyn3d_ns.io.transparency import is_transparent
 
     path = folder / name
     each(
@@ -169,14 +173,9 @@ def read_image(folder: Path, name: str) -> None:
 
 def read_scene(folder: Path) -> None:
     from dyn3d_ns.io.frames import assemble_scene
-    from dyn3d_ns.io.transforms_json import find_transforms, read_transforms
+    from dyn3d_ns.io.transforms_scene import read_scene as read_all
 
-    each(
-        partial(read_describe, folder),
-        lambda: assemble_scene(
-            [read_transforms(path, folder, label) for label, path in find_transforms(folder)]
-        ),
-    )
+    each(partial(read_describe, folder), lambda: assemble_scene(read_all(folder)))
 
 
 def read_transforms_cameras(folder: Path) -> None:
@@ -226,9 +225,11 @@ def read_segmentation(folder: Path) -> None:
 
 
 def read_path(folder: Path) -> None:
-    from dyn3d_ns.engine.commands import check_camera_path
+    from dyn3d_ns.engine.command_checks import check_camera_path
+    from dyn3d_ns.engine.method import DynamicMethod
 
-    check_camera_path(["ns-render", "camera-path", "--camera-path-filename", str(folder / "path.json")])
+    words = ["ns-render", "camera-path", "--camera-path-filename", str(folder / "path.json")]
+    check_camera_path(words, DynamicMethod)
 
 
 def read_stream(folder: Path) -> None:

@@ -148,7 +148,9 @@ def _check_complete(rows: Sequence[tuple[str, Mapping[str, Any]]], keys: list[st
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Whole numbers in JSON know no bound, but floats do.
+    whole = type(value) is int and abs(value) < 1 << 1000
+    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 def _values(rows: Sequence[tuple[str, Mapping[str, Any]]], key: str) -> Float64[np.ndarray, "N"] | None:

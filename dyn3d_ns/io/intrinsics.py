@@ -214,4 +214,5 @@ def _read_lens(content: Mapping[str, Any], values: Mapping[str, float | None], w
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Whole numbers in JSON know no bound, but floats do.
+    return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 1000)

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from scene_files import write_scene
 
-from dyn3d_ns.engine.commands import check_camera_path
+from dyn3d_ns.engine.command_checks import check_camera_path
+from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.engine.stream_run import RECORDS_NAME, StreamRun
 from dyn3d_ns.io.arrays import read_npz, read_png
 from dyn3d_ns.io.clip.folder import ClipFolder
@@ -23,21 +24,27 @@ from dyn3d_ns.io.dynamic_scene.splits import read_splits
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, PoseError, StageError, UserError
 from dyn3d_ns.io.flow_files import read_flow_npz
 from dyn3d_ns.io.footage.files import read_array
-from dyn3d_ns.io.frames import is_transparent
+from dyn3d_ns.io.frame_matching import ClipFrames
 from dyn3d_ns.io.fused_4d import read_fused
 from dyn3d_ns.io.images import read_image
 from dyn3d_ns.io.layouts import describe
+from dyn3d_ns.io.masks import MaskFiles
 from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import image_size, image_sizes
 from dyn3d_ns.io.recordings.readers import VideoFrames
 from dyn3d_ns.io.segmentation import LabelledFrame
 from dyn3d_ns.io.trajectories import read_cameras
-from dyn3d_ns.io.transforms_json import read_transforms
+from dyn3d_ns.io.transforms_scene import read_scene
+from dyn3d_ns.io.transparency import is_transparent
 from dyn3d_ns.io.video_file import VideoWriter
 from dyn3d_ns.video.depth.given import DepthFiles
 from dyn3d_ns.video.frames.decode import Source
-from dyn3d_ns.video.masks.given import read_codes
 from dyn3d_ns.video.masks.prompts import read_boxes
+
+
+def read_mask(path: Path) -> np.ndarray:
+    return MaskFiles([path]).ids(0)
+
 
 DEEP = "[" * 100_000 + "]" * 100_000
 HUGE = "1" + "0" * 400
@@ -80,7 +87,7 @@ def test_archives_that_zipfile_cannot_read(tmp_path: Path, damage: Callable[[byt
         with pytest.raises(DamagedFileError, match="is not a readable"):
             read(path)
     with pytest.raises(DatasetError):
-        DepthFiles(path, 1)[0]
+        DepthFiles(path, ClipFrames(np.arange(1)))[0]
 
 
 def header(text: str) -> bytes:
@@ -108,9 +115,9 @@ def test_arrays_whose_header_states_what_cannot_be(tmp_path: Path, content: byte
     path.write_bytes(content)
     for read in (
         read_array,
-        read_codes,
+        read_mask,
         LabelledFrame(path, np.eye(4), 0.0).labels,
-        lambda p: DepthFiles(p, 2)[0],
+        lambda p: DepthFiles(p, ClipFrames(np.arange(2)))[0],
     ):
         with pytest.raises(DatasetError):
             read(path) if read.__name__ != "labels" else read()  # type: ignore[call-arg]
@@ -127,14 +134,14 @@ def test_an_archive_where_an_array_belongs_and_the_other_way_round(tmp_path: Pat
     np.save(tmp_path / "y.npy", np.ones((2, 3, 4)))
     (tmp_path / "x.npz").rename(tmp_path / "x.npy")
     (tmp_path / "y.npy").rename(tmp_path / "y.npz")
-    for read in (read_array, read_codes, LabelledFrame(tmp_path / "x.npy", np.eye(4), 0.0).labels):
+    for read in (read_array, read_mask, LabelledFrame(tmp_path / "x.npy", np.eye(4), 0.0).labels):
         with pytest.raises(DatasetError):
             read(tmp_path / "x.npy") if read.__name__ != "labels" else read()  # type: ignore[call-arg]
     with pytest.raises(DatasetError):
         read_npz(tmp_path / "y.npz", ("depth",))
     for name in ("x.npy", "y.npz"):
         with pytest.raises(DatasetError):
-            DepthFiles(tmp_path / name, 2)[0]
+            DepthFiles(tmp_path / name, ClipFrames(np.arange(2)))[0]
 
 
 def test_images_that_state_more_pixels_than_anybody_has(tmp_path: Path) -> None:
@@ -163,7 +170,7 @@ def test_json_of_any_depth_and_numbers_of_any_size(tmp_path: Path, value: str) -
         (content["frames"][0] if key == "time" else content)[key] = "here"
         (tmp_path / "transforms_test.json").write_text(json.dumps(content).replace('"here"', value))
         with pytest.raises(DatasetError, match="transforms_test.json"):
-            read_transforms(tmp_path / "transforms_test.json", tmp_path, "test")
+            read_scene(tmp_path)
         assert describe(tmp_path).missing
     for name, text, read in (
         (
@@ -184,7 +191,9 @@ def test_json_of_any_depth_and_numbers_of_any_size(tmp_path: Path, value: str) -
         (
             "path.json",
             "here",
-            lambda p: check_camera_path(["x", "camera-path", "--camera-path-filename", str(p)]),
+            lambda p: check_camera_path(
+                ["x", "camera-path", "--camera-path-filename", str(p)], DynamicMethod
+            ),
         ),
         (
             "clip.json",
