@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def _is_number(value: Any) -> bool:
 def value_of(option: str, arguments: Sequence[str]) -> str | None:
     """Return an option's value or None; as in tyro with dashes or underscores, an equals sign or none."""
     found = None
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, value = word.partition("=")
         if name.replace("_", "-") == option:
             found = value if equals else following

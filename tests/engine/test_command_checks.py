@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dyn3d_ns.engine.command_checks import check
+from dyn3d_ns.engine.command_checks import check, value_of
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
 
@@ -123,3 +123,11 @@ def test_a_camera_path_without_times_is_said_to_show_time_0(
         path.write_text(json.dumps(PATH | {"camera_type": "fisheye", "camera_path": cameras}))
         check("ns-render", arguments, OfGaussians)
         assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [("", None), ("--load-config a --other b", "a"), ("--load_config=c", "c"), ("x --load-config", "")],
+)
+def test_an_option_is_found_however_it_is_written(words: str, value: str | None) -> None:
+    assert value_of("--load-config", words.split()) == value
