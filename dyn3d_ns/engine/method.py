@@ -72,6 +72,8 @@ class DynamicMethod(Model):
     """Whether the scene consists of Gaussians."""
     renders_stereo: bool = False
     """Whether the rays of a picture may start at different places, as those of omnidirectional stereo do."""
+    resumes_with: str = ""
+    """What else than its data a training needs to go on from a checkpoint, or may do with other data."""
     takes_masks: bool = False
     """Whether pixels that the dataset's masks leave out do not count in its training."""
     scene_names: tuple[str, ...] = ()

@@ -329,8 +329,8 @@ class DynamicTrainer(Trainer):
         if differs is not None:
             raise CheckpointError(
                 f"{path} is of a training on {before['place']}, and this one is on {now.place}, where "
-                f"{differs}: go on with --data {shell_word(before['place'])}, or begin anew without the "
-                "checkpoint"
+                f"{differs}: go on with --data {shell_word(before['place'])}{self.method.resumes_with}, or "
+                "begin anew without the checkpoint"
             )
 
     def _go_on_at(self, step: int) -> None:

@@ -11,6 +11,7 @@ a thread that does nothing holds a team of them.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from functools import cache
@@ -87,7 +88,7 @@ def _watch() -> None:
         before = thread_times()
         time.sleep(_SECONDS)
         share = share_waited(before, thread_times())
-        if team is None and share > _HOLD:
+        if team is None and share > _HOLD and "torch" in sys.modules:
             team = HeldTeam()
         elif team is not None and share < _RELEASE:
             team.release()

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped, UInt8
 
@@ -84,6 +83,8 @@ class Lens:
 
     def distort(self, places: Float64[np.ndarray, "P 2"]) -> Float64[np.ndarray, "P 2"]:
         """Bring places in the picture of a pinhole camera, both of focal length 1, to where they are seen."""
+        import cv2
+
         places = np.ascontiguousarray(places, dtype=np.float64)
         with np.errstate(all="ignore"):
             if self.is_fisheye:
@@ -148,6 +149,8 @@ class Undistortion:
         return values[rows.clip(0, values.shape[0] - 1), columns.clip(0, values.shape[1] - 1)]
 
     def _linear(self, values: np.ndarray) -> np.ndarray:
+        import cv2
+
         maps = _maps(self, (values.shape[1], values.shape[0]))
         return cv2.remap(values, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
@@ -233,6 +236,8 @@ def _maps(
     undo: Undistortion, size: tuple[int, int]
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Return the column and row, first centre at 0, that each pixel of an undistorted map is taken from."""
+    import cv2
+
     x, y = size[0] / undo.size[0], size[1] / undo.size[1]
     of_lens, of_pinhole = (
         shift_pixel_centers(scale_intrinsics(K, x, y), -HALF_PIXEL)

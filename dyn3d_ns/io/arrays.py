@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from dyn3d_ns.io.atomic import atomic_open
-from dyn3d_ns.io.damage import ARRAY_ERRORS, IMAGE_ERRORS, numbers
+from dyn3d_ns.io.damage import ARRAY_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 
@@ -31,7 +31,7 @@ def read_png(path: Path, mode: str | None, stage: str = "frames") -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.array(image) if mode is None else to_8_bits(image, mode)
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); delete it and run again"
         ) from error

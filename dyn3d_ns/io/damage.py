@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dyn3d_ns.io.errors import DamagedFileError
 
@@ -27,8 +26,13 @@ ARRAY_ERRORS = (
     MemoryError, ArithmeticError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """Of ``numpy.load`` and of zipfile; NotImplementedError and RecursionError are RuntimeErrors."""
-IMAGE_ERRORS = (*ARRAY_ERRORS, Image.DecompressionBombError)
-"""Of Pillow; an image of more than 179 million pixels is one of them."""
+
+
+def image_errors() -> tuple[type[Exception], ...]:
+    """Return what Pillow raises; an image of more than 179 million pixels is an error of its own."""
+    from PIL import Image
+
+    return (*ARRAY_ERRORS, Image.DecompressionBombError)
 
 
 def numbers(array: Any, where: Path | str) -> np.ndarray:

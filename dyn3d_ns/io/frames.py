@@ -15,7 +15,7 @@ from PIL import Image
 
 from dyn3d_ns.geometry.bounds import group_poses
 from dyn3d_ns.geometry.lenses import Undistortion
-from dyn3d_ns.io.damage import IMAGE_ERRORS
+from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
 from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of, same_proportion
 from dyn3d_ns.io.loss_masks import check_mask_sizes
@@ -200,7 +200,7 @@ def _image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); restore it from the original"
         ) from error

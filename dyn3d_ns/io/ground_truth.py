@@ -17,7 +17,7 @@ from PIL import Image
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, centers, flip_axes, to_world, unproject
 from dyn3d_ns.io.arrays import read_png
-from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
+from dyn3d_ns.io.damage import CONTENT_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.flow_files import read_file, read_flo
 from dyn3d_ns.io.intrinsics import matrix_of, pinhole_of
@@ -339,7 +339,7 @@ def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, 
             depth = numbers(archive["depth"], depth_path).astype(np.float64)
         with Image.open(label_path) as image:
             labels = np.asarray(image)
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(f"{depth_path} or {label_path} cannot be read: {error}") from error
     if depth.shape != labels.shape or not np.isfinite(depth).all():
         raise DamagedFileError(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from dyn3d_ns.io.damage import IMAGE_ERRORS
+from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 _DEEP = 1 << 16
@@ -35,7 +35,7 @@ def read_image(path: Path, alpha: bool) -> UInt8[np.ndarray, "H W C"]:
     try:
         with Image.open(path) as image:
             return to_8_bits(image, "RGBA" if alpha else "RGB")
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(f"{path} cannot be decoded ({error}); restore it from the original") from error
 
 

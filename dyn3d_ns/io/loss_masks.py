@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from dyn3d_ns.io.damage import IMAGE_ERRORS
+from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.footage.files import check_proportion
 from dyn3d_ns.io.recognised import image_sizes
@@ -75,7 +75,7 @@ def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
             mode = image.mode
             plain = mode in ("1", "L", "P") or mode.startswith(("I", "F"))
             values = np.asarray(image if plain else image.convert("L")).astype(np.float32)
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(f"{path} is not a readable mask ({error}); restore it") from error
     white = 65535 if mode.startswith("I") else 1 if mode in ("1", "F") else 255
     bright = values >= 0.5 * white

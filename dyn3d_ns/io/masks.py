@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
 from dyn3d_ns.io.arrays import ids_of, read_png
-from dyn3d_ns.io.damage import ARRAY_ERRORS, IMAGE_ERRORS, numbers
+from dyn3d_ns.io.damage import ARRAY_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 
 SUFFIXES = (".png", ".npy", ".webp", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -208,7 +208,7 @@ def _is_indexed(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode == "P"
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(f"{path} is not a readable image ({error}); write it again") from error
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dyn3d_ns.io.damage import IMAGE_ERRORS, JSON_ERRORS
+from dyn3d_ns.io.damage import JSON_ERRORS, image_errors
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -72,7 +72,7 @@ def image_size(image: Path) -> str:
     try:
         with Image.open(image) as file:
             return f"{file.size[0]}x{file.size[1]}"
-    except IMAGE_ERRORS:
+    except image_errors():
         return f"unknown ({image.name} cannot be read)"
 
 
@@ -97,7 +97,7 @@ def image_sizes(images: list[Path]) -> tuple[int, int]:
                 size = file.size
                 if is_turned(file):
                     turned.append(path)
-        except IMAGE_ERRORS as error:
+        except image_errors() as error:
             raise DamagedFileError(
                 f"{path} is not a readable image ({error}); restore it from the original"
             ) from error

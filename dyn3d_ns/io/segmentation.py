@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
-from dyn3d_ns.io.damage import CONTENT_ERRORS, IMAGE_ERRORS, numbers
+from dyn3d_ns.io.damage import CONTENT_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of
 from dyn3d_ns.io.recognised import files_in
@@ -42,7 +42,7 @@ class LabelledFrame:
             else:
                 with Image.open(self.labels_path) as image:
                     labels = np.asarray(image)
-        except IMAGE_ERRORS as error:
+        except image_errors() as error:
             raise DamagedFileError(f"{self.labels_path} cannot be read: {error}") from error
         labels = numbers(labels, self.labels_path)
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):

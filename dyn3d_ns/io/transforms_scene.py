@@ -117,6 +117,11 @@ def _fps(stated: Any, path: Path) -> float:
 
 def _times(entries: Sequence[Entry]) -> Moments:
     rows = [(entry.where, entry.stated) for entry in entries]
+    by_camera = [entry for entry in entries if entry.camera is not None]
+    others = [entry for entry in entries if entry.camera is None]
+    if by_camera and others and not any("time" in entry.stated for entry in by_camera):
+        # Training cameras whose order is their time, beside frames to evaluate on that state it.
+        return _joined(entries, _times(by_camera), _times(others))
     stated = stated_times(rows, [entry.pose for entry in entries])
     if stated is not None:
         return stated
@@ -127,6 +132,14 @@ def _times(entries: Sequence[Entry]) -> Moments:
         file = entry.where.rpartition(", frame ")[0]
         cameras.setdefault(file, []).append(str(entry.stated.get("file_path")))
     return times_by_order(list(cameras.values()))
+
+
+def _joined(entries: Sequence[Entry], by_camera: Moments, others: Moments) -> Moments:
+    """Return the times of entries of both forms, in their order."""
+    times = np.empty(len(entries))
+    has_camera = np.array([entry.camera is not None for entry in entries])
+    times[has_camera], times[~has_camera] = by_camera.times, others.times
+    return Moments(times, others.seconds, (*by_camera.notes, *others.notes))
 
 
 def _read_file(

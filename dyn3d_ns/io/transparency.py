@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import Progress
 
-from dyn3d_ns.io.damage import IMAGE_ERRORS
+from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError
 
 _SILENT = 64
@@ -67,7 +67,7 @@ def _look(path: Path, decode: bool) -> bool:
             if "A" not in image.getbands() and "transparency" not in image.info:
                 return False
             return not decode or image.convert("RGBA").getextrema()[3][0] < _OPAQUE
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); restore it from the original"
         ) from error

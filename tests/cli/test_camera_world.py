@@ -17,7 +17,13 @@ from dyn3d_ns.timeline import Timeline
 UP, MIDDLE = np.array([0.0, 0.0, 1.0]), np.zeros(3)
 ANGLES = np.radians(np.arange(0, 360, 30))
 EYES = 4 * np.stack((np.cos(ANGLES), np.sin(ANGLES), 0.5 * np.ones(12)), axis=1)
-RIG = CameraRig(look_at(EYES, MIDDLE, UP), np.arange(12), 40.0, (64, 48), Timeline((0.0, 0.5, 1.0), 1.0, 1.0))
+RIG = CameraRig(
+    look_at(EYES, MIDDLE, UP),
+    np.arange(12),
+    np.full(12, 40.0),
+    np.tile([64, 48], (12, 1)),
+    Timeline((0.0, 0.5, 1.0), 1.0, 1.0),
+)
 FAR = np.array([448000.0, 5411000.0, 120.0])
 
 

@@ -10,6 +10,7 @@ from dyn3d_ns.cli import path as presets
 from dyn3d_ns.cli.camera_paths import look_at
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.rig import CameraRig
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.timeline import Timeline
 
 TIMELINE = Timeline(tuple(i / 60 for i in range(60)), t_obs=0.75, fps=60.0)
@@ -176,7 +177,7 @@ def test_spiral_returns_to_the_camera_side_and_moves_in_depth() -> None:
     ],
 )
 def test_mistakes_are_named(options: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(UserError, match=message):
         presets.Orbit(output=tmp_path / "x.json", **options).run()
     assert not (tmp_path / "x.json").exists()
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from PIL import Image
 from scene_files import write_masks, write_scene
 
@@ -13,7 +12,7 @@ from dyn3d_ns.data import dataset as dataset_module
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
 from dyn3d_ns.data.sampling import Sampling
 from dyn3d_ns.dataparsers.dynamic_object import DynamicObjectDataParserConfig
-from dyn3d_ns.io.errors import DamagedFileError, DatasetError
+from dyn3d_ns.io.errors import DamagedFileError
 from dyn3d_ns.io.images import resize_area
 
 
@@ -185,12 +184,6 @@ def test_damaged_image_is_named_before_the_first_step(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DamagedFileError, match="c01_f005.png cannot be decoded"):
         make(tmp_path).next_train(0)
-
-
-def test_a_dataparser_without_times_and_splits_is_named(scene):
-    config = DynamicDataManagerConfig(data=scene, dataparser=BlenderDataParserConfig())
-    with pytest.raises(DatasetError, match="end of the command: davis-data, dynamic-object-data"):
-        config.setup(device="cpu", test_mode="val")
 
 
 def test_masks_stand_in_the_batch_and_carve_nothing(tmp_path):

@@ -38,7 +38,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
 from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, SparsePoints, Tracks
-from dyn3d_ns.io.damage import ARRAY_ERRORS, CONTENT_ERRORS, IMAGE_ERRORS, JSON_ERRORS, numbers
+from dyn3d_ns.io.damage import ARRAY_ERRORS, CONTENT_ERRORS, JSON_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.flow_files import read_flow_npz
 from dyn3d_ns.io.frame_matching import ClipFrames
@@ -71,7 +71,7 @@ class ClipFolder(ClipPaths):
         try:
             with Image.open(first) as image:
                 return image.size
-        except IMAGE_ERRORS as error:
+        except image_errors() as error:
             raise DamagedFileError(f"{first} is not a readable image ({error})") from error
 
     def clip(self) -> Clip:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dyn3d_ns.io.damage import IMAGE_ERRORS
+from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError, ImageSizeError, MissingFileError
 from dyn3d_ns.io.images import read_image
 from dyn3d_ns.io.recordings.base import Decode
@@ -162,7 +162,7 @@ class ImageFrames:
         try:
             with Image.open(first) as image:
                 self.size: tuple[int, int] = image.size
-        except IMAGE_ERRORS as error:
+        except image_errors() as error:
             raise DamagedFileError(f"{first} is not a readable image ({error}); {_MEND}") from error
 
     def frames_from(self, start: int) -> Generator[Decode, None, None]:

@@ -136,6 +136,7 @@ class MonoNerfModel(DynamicMethod):
 
     config: MonoNerfModelConfig
     takes_many_scenes = True
+    resumes_with = " (--adapt-steps N takes its networks to new ones)"
     scene: MonoNerfScene
 
     def populate_modules(self) -> None:

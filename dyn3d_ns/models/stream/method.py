@@ -75,6 +75,7 @@ class StreamMethod(DynamicMethod):
     """
 
     config: StreamMethodConfig
+    resumes_with = " and the same --scale, --frame-start, --test-camera, --drop-cameras and --undistort"
     takes_masks = False
     run: StreamRun | None = None
     """The stream on disk; None before a run's folder is known."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms
 
-from dyn3d_ns.io.damage import IMAGE_ERRORS
+from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import StageError
 from dyn3d_ns.io.images import deep_grey, exif_of, is_deep_grey, to_8_bits, upright
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, files_in, images_in, videos_in
@@ -56,7 +56,7 @@ class Stills:
                 if getattr(image, "is_animated", False) and image.format != "MPO":
                     self._several.append(path.name)
                 return self.decode(image, path.name)
-        except IMAGE_ERRORS as error:
+        except image_errors() as error:
             self._unreadable.append(path.name)
             self._reason = self._reason or str(error)
             return None
@@ -175,7 +175,7 @@ def frames_of_file(
                     yield (shown / 1000 if shown else None), picture
             finally:
                 notes.extend(stills.notes(len(pages), path))
-    except IMAGE_ERRORS as error:
+    except image_errors() as error:
         if isinstance(error, StageError):
             raise
         raise StageError(f"{path} cannot be read ({error}); write it again") from error
@@ -195,7 +195,7 @@ def _deep_ones(paths: list[Path]) -> Iterator[Image.Image]:
                     image.load()
                     deep_grey(image)
                     yield image
-        except IMAGE_ERRORS:
+        except image_errors():
             # Told when it is decoded.
             continue
 
