@@ -46,14 +46,7 @@ for k in range(int(sys.argv[3])):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork: run on Linux or macOS")
-@pytest.mark.parametrize(
-    ("kind", "times"),
-    [
-        ("daemon", 6),
-        pytest.param("daemon", 20, marks=pytest.mark.slow),
-        pytest.param("plain", 20, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("kind", "times"), [("daemon", 8), ("plain", 6)])
 def test_no_exit_beside_rasterising_threads_is_aborted(kind, times):
     """Without the wait at exit most children are aborted."""
     command = [sys.executable, "-W", "ignore", "-c", CODE, str(Path(__file__).parents[1]), kind, str(times)]

@@ -180,6 +180,17 @@ def test_networks_of_other_sizes_are_refused(scenes: Path, both: Path, tmp_path:
         trainer.setup()
 
 
+def test_choices_of_a_scene_show_where_there_are_several(scenes: Path, tmp_path: Path) -> None:
+    for names in (("A",), ("A", "B")):
+        trainer = config_of(scenes, tmp_path / str(len(names)), scenes=names).setup(
+            local_rank=0, world_size=1
+        )
+        trainer.setup()
+        model = trainer.pipeline.model
+        assert isinstance(model, MonoNerfModel)
+        assert model.shown_scene.visible == model.background_scene.visible == (len(names) > 1)
+
+
 def test_a_number_of_steps_below_0_is_refused(scenes: Path, tmp_path: Path) -> None:
     trainer = config_of(scenes, tmp_path, scenes=("A",), adapt_steps=-3).setup(local_rank=0, world_size=1)
     with pytest.raises(UserError, match="--adapt-steps must be at least 1, .*got -3"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dyn3d_ns.io.clip.workspace import Workspace
-from dyn3d_ns.io.errors import StageError
+from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.video.masks.settings import MasksSettings
 from dyn3d_ns.video.masks.stage import MasksStage
 from tests.video.cards import MOVER, PILLAR, WALL, Card, CardClip, QuietReport
@@ -87,5 +87,5 @@ def test_masks_that_cover_everything_are_told(tmp_path: Path) -> None:
 def test_too_few_given_masks(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     np.save(tmp_path / "mine/0.npy", np.zeros((96, 128), np.int32))
-    with pytest.raises(StageError, match="holds 1 masks"):
+    with pytest.raises(DatasetError, match="holds 1 masks"):
         run(CardClip(frames=3), tmp_path / "clip", masks=tmp_path / "mine")
