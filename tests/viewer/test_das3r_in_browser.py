@@ -14,7 +14,7 @@ from tests.video.cards import PILLAR, WALL, Card, CardClip
 
 BIN = Path(sys.executable).parent
 WALKER = Card((-1.2, 0.2, 4), (0.9, 1.4), (0.16, 0, 0), label=1, seed=2)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.mononerf_runs import config_of, trained, write_two_scenes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 OUTPUTS = {"rgb", "static", "dynamic", "depth", "blending", "flow", "velocity"}
 
 

@@ -211,6 +211,7 @@ def shows_frame(opened: Any, frame: int) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_in_two_browsers(tmp_path: Path, page, viewer_page_type) -> None:
     """Seek, scrub backwards, follow a stream that grows, play; another browser looks on and leaves."""
     stream = BallStream(tmp_path / "stream").grow(4)

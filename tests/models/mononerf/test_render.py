@@ -15,7 +15,7 @@ from dyn3d_ns.cli.rig import rig_of_config
 from tests.mononerf_runs import config_of, trained, write_two_scenes
 
 BIN = Path(sys.executable).parent
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

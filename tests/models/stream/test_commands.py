@@ -15,7 +15,7 @@ from tests.recording_files import Rig, write_camera_folders
 
 BIN = Path(sys.executable).parent
 FRAMES = 3
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def run(*command: object) -> str:
