@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -153,12 +153,7 @@ def read_intrinsics(content: Mapping[str, Any], where: object) -> Intrinsics:
         DamagedFileError: there is no focal length, or one of the values is none.
         DatasetError: the lens is of a kind that is not read.
     """
-    values: dict[str, float | None] = {}
-    for key in _NUMBERS:
-        value = content.get(key)
-        if value is not None and not (_is_number(value) and math.isfinite(value)):
-            raise DamagedFileError(f"{where}: `{key}` must be a finite number, got {value!r}")
-        values[key] = value
+    values = _numbers(content, _NUMBERS, where)
     focals = {key: value for key in _FOCALS if (value := values[key]) is not None}
     if not focals:
         raise DamagedFileError(
@@ -173,7 +168,7 @@ def read_intrinsics(content: Mapping[str, Any], where: object) -> Intrinsics:
     w, h = (None if values[k] is None else round(values[k] or 0) for k in ("w", "h"))
     if (w is not None and w < 1) or (h is not None and h < 1):
         raise DamagedFileError(f"{where}: `w` and `h` must be at least 1 pixel, got {w} and {h}")
-    lens = _read_lens(content, values, where)
+    lens = read_lens(content, where)
     return Intrinsics(
         **{key: values[key] for key in (*_FOCALS, "cx", "cy")},
         w=w,
@@ -183,7 +178,19 @@ def read_intrinsics(content: Mapping[str, Any], where: object) -> Intrinsics:
     )
 
 
-def _read_lens(content: Mapping[str, Any], values: Mapping[str, float | None], where: object) -> Lens:
+def _numbers(content: Mapping[str, Any], keys: Sequence[str], where: object) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for key in keys:
+        value = content.get(key)
+        if value is not None and not (_is_number(value) and math.isfinite(value)):
+            raise DamagedFileError(f"{where}: `{key}` must be a finite number, got {value!r}")
+        values[key] = value
+    return values
+
+
+def read_lens(content: Mapping[str, Any], where: object) -> Lens:
+    """Read the lens that holds for a frame; arguments and errors are those of :func:`read_intrinsics`."""
+    values = _numbers(content, COEFFICIENTS, where)
     other = [key for key in _OTHER_LENSES if content.get(key)]
     if other:
         raise DatasetError(f"{where}: `{other[0]}` is a lens that is not read; make pinhole images of it")

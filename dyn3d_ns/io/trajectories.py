@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, shift_pixel_centers
-from dyn3d_ns.geometry.lenses import COEFFICIENTS, Lens
 from dyn3d_ns.io.camera_arrays import camera_archives, read_camera_arrays
 from dyn3d_ns.io.camera_file import CameraFile
 from dyn3d_ns.io.colmap_models import colmap_files, colmap_folder, read_colmap
 from dyn3d_ns.io.damage import CONTENT_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.frame_matching import Labels
+from dyn3d_ns.io.intrinsics import merged, read_lens
 from dyn3d_ns.io.recognised import natural_order
 from dyn3d_ns.io.transforms_json import check_pose
 
@@ -215,8 +215,12 @@ def _read_transforms(path: Path) -> CameraFile:
         pairs = list(zip(frames, names, strict=True))
         pairs.sort(key=lambda p: [(0, float(p[0]["time"]))] if by_time else natural_order(p[1]))
         poses = [check_pose(frame["transform_matrix"], f"{path}, {name}") for frame, name in pairs]
-        lenses = tuple(_lens(path, {**content, **frame}) for frame, _ in pairs)
-        found = [_intrinsics(path, {**content, **frame}) for frame, _ in pairs]
+        stated = [merged({k: v for k, v in content.items() if k != "frames"}, frame) for frame, _ in pairs]
+        lenses = tuple(
+            read_lens(values, f"{path}, {name}")
+            for values, name in zip(stated, (n for _, n in pairs), strict=True)
+        )
+        found = [_intrinsics(path, values) for values in stated]
     except DatasetError:
         raise
     except (OSError, ArithmeticError, *CONTENT_ERRORS) as error:
@@ -229,11 +233,11 @@ def _read_transforms(path: Path) -> CameraFile:
     cameras = CameraFile(path, labels, flip_axes(np.stack(poses)), lenses=lenses)
     known = [pair for pair in found if pair is not None]
     if len(known) < len(found):
-        angles = [{**content, **frame}.get("camera_angle_x") for frame, _ in pairs]
+        angles = [values.get("camera_angle_x") for values in stated]
         return cameras if None in angles else replace(cameras, angles=np.array(angles, dtype=np.float64))
     sizes = [size for _, size in known if size is not None]
-    stated = np.array(sizes, dtype=np.float64) if len(sizes) == len(known) else None
-    return replace(cameras, Ks=np.stack([K for K, _ in known]), sizes=stated)
+    together = np.array(sizes, dtype=np.float64) if len(sizes) == len(known) else None
+    return replace(cameras, Ks=np.stack([K for K, _ in known]), sizes=together)
 
 
 def _intrinsics(path: Path, values: dict[str, Any]) -> tuple[np.ndarray, tuple[float, float] | None] | None:
@@ -265,12 +269,3 @@ def _intrinsics(path: Path, values: dict[str, Any]) -> tuple[np.ndarray, tuple[f
             "add w and h"
         )
     return shift_pixel_centers(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), -HALF_PIXEL), size
-
-
-def _lens(path: Path, values: dict[str, Any]) -> Lens:
-    """Return the lens of a frame; Nerfstudio's model is OPENCV where none is named."""
-    model = str(values.get("camera_model", "OPENCV"))
-    try:
-        return Lens.named(model, {name: float(values[name]) for name in COEFFICIENTS if name in values})
-    except CONTENT_ERRORS as error:
-        raise DatasetError(f"{path}: {error}; undistort the images, and leave the lens out") from error
