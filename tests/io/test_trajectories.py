@@ -295,3 +295,18 @@ def test_numpy_comes_before_pycolmap() -> None:
         top = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
         assert any(line.startswith("import numpy") for line in top), path
         assert not any(line.split()[1] == "pycolmap" for line in top), f"{path}: import it where it is used"
+
+
+def test_the_lens_of_a_transforms_json_is_read_as_that_of_a_dataset(tmp_path: Path) -> None:
+    frames = [{"file_path": f"{i}.png", "transform_matrix": np.eye(4).tolist()} for i in range(2)]
+    frames[1]["distortion_params"] = [0.1, 0.0, 0.0, 0.0, 0.0, 0.0]
+    content = {"fl_x": 50.0, "w": 64, "h": 48, "is_fisheye": True, "k1": 0.02, "frames": frames[:1]}
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps(content))
+    assert read_cameras(path).lenses[0].is_fisheye
+    path.write_text(json.dumps({"fl_x": 50.0, "w": 64, "h": 48, "frames": frames}))
+    plain, bent = read_cameras(path).lenses
+    assert plain.model == "PINHOLE" and bent.model == "OPENCV" and bent.coefficients[0] == 0.1
+    path.write_text(json.dumps({**content, "latlong": True}))
+    with pytest.raises(DatasetError, match="`latlong` is a lens that is not read"):
+        read_cameras(path)
