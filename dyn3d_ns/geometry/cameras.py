@@ -184,7 +184,10 @@ def depths_in(
 
 def pixel_grid(height: int, width: int) -> Float[np.ndarray, "H W 2"]:
     """Return x and y of all pixels, the first centre at 0."""
-    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+    grid = np.empty((height, width, 2))
+    grid[..., 0] = np.arange(width)
+    grid[..., 1] = np.arange(height)[:, None]
+    return grid
 
 
 def scale_intrinsics(

@@ -65,11 +65,14 @@ def _ties(
     image: Float32[np.ndarray, "H W 3"], smoothness: float
 ) -> tuple[Float32[np.ndarray, "H W1"], Float32[np.ndarray, "H1 W"]]:
     """Return how strongly neighbours are tied, to the right and downwards."""
-    across = np.abs(np.diff(image, axis=1)).max(-1)
-    along = np.abs(np.diff(image, axis=0)).max(-1)
-    right = smoothness * np.maximum(np.exp(-across / _EDGE), _LEAST_TIE)
-    down = smoothness * np.maximum(np.exp(-along / _EDGE), _LEAST_TIE)
-    return right.astype(np.float32), down.astype(np.float32)
+    red, green, blue = (np.ascontiguousarray(image[..., channel]) for channel in range(3))
+
+    def tie(axis: int) -> Float32[np.ndarray, "H W"]:
+        steps = [np.abs(np.diff(channel, axis=axis)) for channel in (red, green, blue)]
+        most = np.maximum(np.maximum(steps[0], steps[1]), steps[2])
+        return np.float32(smoothness) * np.maximum(np.exp(-most / np.float32(_EDGE)), np.float32(_LEAST_TIE))
+
+    return tie(1), tie(0)
 
 
 def _conjugate_gradients(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 
 def fundamental_matrix(
@@ -19,8 +19,8 @@ def fundamental_matrix(
 
 
 def sampson_distance(
-    fundamental: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> Float64[np.ndarray, "*n"]:
+    fundamental: Float64[np.ndarray, "3 3"], a: Float[np.ndarray, "*n 2"], b: Float[np.ndarray, "*n 2"]
+) -> Float[np.ndarray, "*n"]:
     """Return the first-order distance in pixels of matches a, b from b' F a = 0.
 
     Hartley & Zisserman, Multiple View Geometry, equation 11.9 (its square root).
@@ -30,10 +30,11 @@ def sampson_distance(
 
 
 def algebraic_error(
-    f: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> tuple[Float64[np.ndarray, "*n"], Float64[np.ndarray, "*n"]]:
-    """Return b' F a, and the length of its gradient."""
+    f: Float64[np.ndarray, "3 3"], a: Float[np.ndarray, "*n 2"], b: Float[np.ndarray, "*n 2"]
+) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
+    """Return b' F a, and the length of its gradient, in the precision of a."""
     # Coordinate by coordinate: products of matrices with rows of two are slow.
+    f = f.astype(a.dtype)
     ax, ay, bx, by = a[..., 0], a[..., 1], b[..., 0], b[..., 1]
     x, y, z = (row[0] * ax + row[1] * ay + row[2] for row in f)
     product = bx * x + by * y + z

@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float32, UInt8
 
 DisPreset = Literal["fast", "medium", "fine"]
 
+_DESCENT = 12
+"""Steps in which the preset `fine` moves a patch; OpenCV's 25 are a tenth slower and no truer."""
+
 
 def dis_flow(
     a: UInt8[np.ndarray, "H W 3"],
@@ -28,6 +31,7 @@ def dis_flow(
     if preset == "fine":
         dis.setFinestScale(0)
         dis.setPatchStride(3)
+        dis.setGradientDescentIterations(_DESCENT)
         dis.setVariationalRefinementIterations(refinements)
     return dis.calc(to_gray(a), to_gray(b), None)  # type: ignore[call-overload]
 

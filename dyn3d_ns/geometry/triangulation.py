@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-from dyn3d_ns.geometry.cameras import pixel_grid, unproject
-
 _NEAR = 1e-3
 _MAX_RELATIVE = 1e3
 """Depth in units of the longest baseline from which a point counts as infinitely far."""
@@ -61,12 +59,14 @@ def triangulate_flow(
     for end, view in zip(ends, views, strict=True):
         np.add(view.flow[..., 0], xs, out=end[0])
         np.add(view.flow[..., 1], ys, out=end[1])
+    rays = np.empty((2, height, width), np.float32)
+    rays[0], rays[1] = (xs - K[0, 2]) / K[0, 0], (ys - K[1, 2]) / K[1, 1]
     far = np.stack([view.K @ view.transform[:3, :3] for view in views]).astype(np.float32)
     near = np.stack([view.K @ view.transform[:3, 3] for view in views]).astype(np.float32)
     seen = np.stack([view.valid for view in views]).astype(np.float32)
     value, information, error = np.zeros((3, height, width), np.float32)
     triangulate_pixels(
-        np.ascontiguousarray(_rays(K, height, width)[..., :2].reshape(-1, 2).T),
+        rays.reshape(2, -1),
         ends.reshape(len(views), 2, -1),
         seen.reshape(len(views), -1),
         far.reshape(-1, 9),
@@ -80,11 +80,6 @@ def triangulate_flow(
         error.reshape(-1),
     )
     return _accepted(value, information / np.float32(noise**2), error < max_error, views)
-
-
-def _rays(K: Float64[np.ndarray, "3 3"], height: int, width: int) -> Float32[np.ndarray, "H W 3"]:
-    """Return the points at depth 1 of all pixels."""
-    return unproject(pixel_grid(height, width), np.ones((height, width)), K).astype(np.float32)
 
 
 def _accepted(

@@ -103,7 +103,12 @@ STATED = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}\n"
         header("{'descr': '<f4', (\n"),
         header(STATED.format("<f4", (2**53, 2))),
         header(STATED.format("<f4", (2**63, 2**63))),
-        header(STATED.format("<f4", (-1, 2))),
+        pytest.param(
+            header(STATED.format("<f4", (-1, 2))),
+            marks=pytest.mark.skipif(
+                int(np.__version__.split(".")[0]) < 2, reason="NumPy 1 takes -1 for what is there"
+            ),
+        ),
         header(STATED.format("<U3", (2, 2))),
         header(STATED.format("|V4", (2, 2))),
         header(STATED.format("<c16", (2, 2))),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64
 
 from dyn3d_ns.geometry.cameras import unproject
 
 _NEIGHBOURS = 3
 _CHECKED = 8
 """Control points around each that its ratio is compared with."""
+_BLOCK = 2
+"""Side in pixels of what shares the search for control points."""
+_SAME_SURFACE = 0.01
+"""Relative difference of depth up to which pixels of a block do."""
 
 
 def propagate_depth(
@@ -49,16 +53,40 @@ def propagate_depth(
     if not keep.any():
         return depth
     control, ratio = control[keep], ratio[keep]
-    wanted = region & (depth > 0)
-    ys, xs = np.nonzero(wanted)
-    count = min(_NEIGHBOURS, len(ratio))
-    distance, index = KDTree(control).query(_cloud(depth, ys, xs, K), k=count)
-    distance, index = distance.reshape(len(ys), count), index.reshape(len(ys), count)
-    weight = 1.0 / (distance**2 + 1e-8)
-    factor = np.exp((weight * ratio[index]).sum(1) / weight.sum(1))
+    ys, xs = np.nonzero(region & (depth > 0))
+    places = _cloud(depth, ys, xs, K)
+    searching, searched = _searches(depth, ys, xs)
+    _, near = KDTree(control).query(places[searching], k=min(_NEIGHBOURS, len(ratio)))
+    # One neighbour after the other, all pixels at once: arrays with short last axes are slow.
+    weighted = total = np.zeros(len(ys))
+    for neighbour in near.reshape(len(searching), -1).T:
+        index = neighbour[searched]
+        x, y, z = (places - control[index]).T
+        weight = 1.0 / (x * x + y * y + z * z + 1e-8)
+        weighted, total = weighted + weight * ratio[index], total + weight
+    factor = np.exp(weighted / total)
     out = depth.copy()
     out[ys, xs] *= factor.astype(np.float32)
     return out
+
+
+def _searches(
+    depth: Float32[np.ndarray, "H W"], ys: Int64[np.ndarray, "M"], xs: Int64[np.ndarray, "M"]
+) -> tuple[Int64[np.ndarray, "S"], Int64[np.ndarray, "M"]]:
+    """Return which pixels search for their neighbours, and whose search each pixel takes.
+
+    The first pixel of a block does so for those of the block that are as far away.
+    """
+    columns = -(-depth.shape[1] // _BLOCK)
+    block = ys // _BLOCK * columns + xs // _BLOCK
+    _, first, member = np.unique(block, return_index=True, return_inverse=True)
+    mine = depth[ys, xs]
+    leader = first[member]
+    alone = np.abs(mine - mine[leader]) > _SAME_SURFACE * mine
+    searching = np.concatenate((first, np.flatnonzero(alone)))
+    searched = member.copy()
+    searched[alone] = len(first) + np.arange(int(alone.sum()))
+    return searching, searched
 
 
 def _cloud(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 
 from dyn3d_ns.geometry.epipolar import algebraic_error, sampson_distance
 
@@ -19,9 +19,9 @@ _SCALES = (0.4, 0.4, 0.4, 0.4, 0.15, 0.15, 0.15, 0.15)
 
 
 def homography_distance(
-    homography: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "*n 2"]
-) -> Float64[np.ndarray, "*n"]:
-    """Return the distance in pixels of b from where a homography takes a."""
+    homography: Float64[np.ndarray, "3 3"], a: Float[np.ndarray, "*n 2"], b: Float[np.ndarray, "*n 2"]
+) -> Float[np.ndarray, "*n"]:
+    """Return the distance in pixels of b from where a homography takes a, in the precision of a."""
     moved = _project(homography, a)
     return np.sqrt((moved[..., 0] - b[..., 0]) ** 2 + (moved[..., 1] - b[..., 1]) ** 2)
 
@@ -112,8 +112,8 @@ def _cost(
     return float(np.minimum(np.square(sampson_distance(fundamental, a, b)), _TIGHT**2).mean())
 
 
-def _project(h: Float64[np.ndarray, "3 3"], a: Float64[np.ndarray, "*n 2"]) -> Float64[np.ndarray, "*n 2"]:
-    x, y, z = (row[0] * a[..., 0] + row[1] * a[..., 1] + row[2] for row in h)
+def _project(h: Float64[np.ndarray, "3 3"], a: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+    x, y, z = (row[0] * a[..., 0] + row[1] * a[..., 1] + row[2] for row in h.astype(a.dtype))
     depth = np.where(np.abs(z) < 1e-9, 1e-9, z)
     return np.stack((x / depth, y / depth), axis=-1)
 

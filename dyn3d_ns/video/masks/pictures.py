@@ -32,8 +32,9 @@ def overlay(
     image: UInt8[np.ndarray, "H W 3"], labels: Int32[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Tint the objects of a picture in their colours."""
-    tinted = (1 - OVERLAY) * image + OVERLAY * colors[labels]
-    return np.where((labels > 0)[..., None], np.rint(tinted), image).astype(np.uint8)
+    tinted, inside = image.copy(), labels > 0
+    tinted[inside] = np.rint((1 - OVERLAY) * image[inside] + OVERLAY * colors[labels[inside]])
+    return tinted
 
 
 class SegmentationWriter:

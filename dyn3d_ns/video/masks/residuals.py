@@ -61,15 +61,15 @@ def pair_residual(
         background: Where the scene is believed to be static; the camera's motion is fitted there alone.
     """
     height, width = valid.shape
-    start = pixel_grid(height, width)
+    start = pixel_grid(height, width).astype(np.float32)
     end = start + flow
     usable = valid if background is None else valid & background
     a, b = _matches(start, end, usable)
-    speed = np.linalg.norm(flow, axis=-1).astype(np.float32)
     if len(a) < 16 or np.median(np.linalg.norm(b - a, axis=-1)) < STILL_FLOW:
+        speed = np.linalg.norm(flow, axis=-1)
         return PairResidual("still", speed, robust_scale(speed[usable]), None, 0.0, valid)
     homography, on_plane = fit_homography(a, b)
-    planar = homography_distance(homography, start, end).astype(np.float32)
+    planar = homography_distance(homography, start, end)
     planar_scale = robust_scale(planar[usable])
     fundamental = fit_fundamental(a, b, homography)
     if fundamental is None:
@@ -77,16 +77,16 @@ def pair_residual(
     inliers = sampson_distance(fundamental, a, b) < INLIER
     if not inliers.any() or on_plane[inliers].mean() >= PLANAR_SHARE:
         return PairResidual("planar", planar, planar_scale, None, 0.0, valid)
-    epipolar = sampson_distance(fundamental, start, end).astype(np.float32)
+    epipolar = sampson_distance(fundamental, start, end)
     return PairResidual("parallax", planar, planar_scale, epipolar, robust_scale(epipolar[usable]), valid)
 
 
 def _matches(
-    start: Float64[np.ndarray, "H W 2"], end: Float64[np.ndarray, "H W 2"], usable: Bool[np.ndarray, "H W"]
+    start: Float32[np.ndarray, "H W 2"], end: Float32[np.ndarray, "H W 2"], usable: Bool[np.ndarray, "H W"]
 ) -> tuple[Float64[np.ndarray, "n 2"], Float64[np.ndarray, "n 2"]]:
     """Pick about `_SAMPLES` matches on a regular grid."""
     step = max(1, round(np.sqrt(usable.size / _SAMPLES)))
     grid = np.zeros_like(usable)
     grid[step // 2 :: step, step // 2 :: step] = True
     grid &= usable
-    return start[grid], end[grid]
+    return start[grid].astype(np.float64), end[grid].astype(np.float64)
