@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -188,6 +188,14 @@ def pixel_grid(height: int, width: int) -> Float[np.ndarray, "H W 2"]:
     grid[..., 0] = np.arange(width)
     grid[..., 1] = np.arange(height)[:, None]
     return grid
+
+
+def at_depth_one(K: Float[np.ndarray, "3 3"], height: int, width: int) -> Float32[np.ndarray, "2 H W"]:
+    """Return x and y of the points at depth 1 of all pixels, the first centre at 0."""
+    places = np.empty((2, height, width), np.float32)
+    places[0] = (np.arange(width) - K[0, 2]) / K[0, 0]
+    places[1] = (np.arange(height)[:, None] - K[1, 2]) / K[1, 1]
+    return places
 
 
 def scale_intrinsics(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
+from dyn3d_ns.geometry.cameras import at_depth_one
+
 _NEAR = 1e-3
 _MAX_RELATIVE = 1e3
 """Depth in units of the longest baseline from which a point counts as infinitely far."""
@@ -59,14 +61,12 @@ def triangulate_flow(
     for end, view in zip(ends, views, strict=True):
         np.add(view.flow[..., 0], xs, out=end[0])
         np.add(view.flow[..., 1], ys, out=end[1])
-    rays = np.empty((2, height, width), np.float32)
-    rays[0], rays[1] = (xs - K[0, 2]) / K[0, 0], (ys - K[1, 2]) / K[1, 1]
     far = np.stack([view.K @ view.transform[:3, :3] for view in views]).astype(np.float32)
     near = np.stack([view.K @ view.transform[:3, 3] for view in views]).astype(np.float32)
     seen = np.stack([view.valid for view in views]).astype(np.float32)
     value, information, error = np.zeros((3, height, width), np.float32)
     triangulate_pixels(
-        rays.reshape(2, -1),
+        at_depth_one(K, height, width).reshape(2, -1),
         ends.reshape(len(views), 2, -1),
         seen.reshape(len(views), -1),
         far.reshape(-1, 9),
