@@ -242,6 +242,19 @@ def test_alpha_counts_wherever_it_stands(tmp_path, capsys):
     assert "c01_f003.png, …): alpha counts" in capsys.readouterr().err
 
 
+def test_images_that_exif_turns_are_told(tmp_path, capsys):
+    content = write_single(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / content["frames"][3]["file_path"]
+    Image.open(path).save(path.with_suffix(".jpg"), exif=exif)
+    content["frames"][3]["file_path"] = "images/c1_1.jpg"
+    write_json(tmp_path / "transforms.json", content)
+    outputs = parse(tmp_path, hold_out_cameras=(0,))
+    assert outputs.cameras.width.unique().tolist() == [16]
+    assert "1 images (c1_1.jpg, …) are turned by their EXIF data" in capsys.readouterr().err
+
+
 def test_stated_points_are_taken_before_those_by_name(tmp_path):
     write_single(tmp_path, ply_file_path="cloud.ply")
     rng, grey = np.random.default_rng(0), np.full((50, 3), 7, np.uint8)
