@@ -18,6 +18,8 @@ from dyn3d_ns.geometry.bounds import bounds_of_points, object_bounds, surroundin
 from dyn3d_ns.geometry.world import World, training_world
 from dyn3d_ns.io.errors import DatasetError
 from dyn3d_ns.io.frames import SceneFrames, assemble_scene, points_of
+from dyn3d_ns.io.images import bits_note, bits_used
+from dyn3d_ns.io.loss_masks import check_not_black
 from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.ply import PointCloud, read_points
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
@@ -82,6 +84,7 @@ class DynamicObjectDataParser(DataParser):
             source_files=[frames.sources[i] for i in chosen],
             camera_ids=torch.from_numpy(frames.camera_ids[chosen]),
             has_alpha=self._has_alpha,
+            bits=self._bits,
             points=self._scene_points,
             world=world,
             true_poses=torch.from_numpy(frames.poses[chosen]),
@@ -131,6 +134,9 @@ class DynamicObjectDataParser(DataParser):
         if lens := frames.lens_note():
             tell(Path(c.data), f"lens {lens}")
         if any(frames.masks):
+            if c.load_masks:
+                train = zip(frames.masks, frames.splits, strict=True)
+                check_not_black(mask for mask, split in train if mask is not None and split == "train")
             told = "what `mask_path` blackens is left out of the loss"
             tell(Path(c.data), told if c.load_masks else "masks are not used (--load-masks False)")
         return frames, timeline
@@ -149,6 +155,14 @@ class DynamicObjectDataParser(DataParser):
         if found not in (None, images[0]):
             tell(Path(self.config.data), f"some images have transparent pixels ({found}, …): alpha counts")
         return found is not None
+
+    @cached_property
+    def _bits(self) -> int:
+        """Bits in use of images of 16 a channel, all splits together."""
+        bits = bits_used(self._scene[0].images)
+        if note := bits_note(bits):
+            tell(Path(self.config.data), note)
+        return bits
 
     @cached_property
     def _world(self) -> World:

@@ -21,6 +21,7 @@ from dyn3d_ns.io.clip import types as clip_types
 from dyn3d_ns.io.errors import DatasetError, EmptySplitError
 from dyn3d_ns.io.footage.base import Footage
 from dyn3d_ns.io.footage.layouts import open_footage
+from dyn3d_ns.io.images import bits_note
 from dyn3d_ns.io.notes import tell
 from dyn3d_ns.io.priors import FootagePriors
 from dyn3d_ns.io.scene_metadata import SceneMetadata, ScenePoints
@@ -80,6 +81,7 @@ class VideoDataParser(DataParser):
             splits=[splits[i] for i in chosen],
             source_files=["rgb"] * len(chosen),
             camera_ids=torch.from_numpy(group_poses(self._poses)[chosen]),
+            bits=footage.bits,
             points=self._scene_points,
             world=world,
             priors=FootagePriors(footage, tuple(chosen), world.scale),
@@ -126,6 +128,8 @@ class VideoDataParser(DataParser):
             tell(
                 footage.root, f"frames have transparent pixels ({clear.name}, …): colours are taken as stored"
             )
+        if note := bits_note(footage.bits):
+            tell(footage.root, note)
         return footage
 
     @cached_property

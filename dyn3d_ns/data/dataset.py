@@ -47,7 +47,7 @@ class DynamicDataset(InputDataset):
             replace(dataparser_outputs, image_filenames=names, mask_filenames=None), scale_factor
         )
         scene = scene_of(dataparser_outputs.metadata)
-        self.has_alpha, self.frames = scene.has_alpha, scene.frames
+        self.has_alpha, self.frames, self._bits = scene.has_alpha, scene.frames, scene.bits
         self._mask_files = list(scene.masks) or [None] * len(self)
         self._undistortions = scene.undistortions or [None] * len(self)
         self._sizes = [(int(w), int(h)) for w, h in zip(self.cameras.width, self.cameras.height, strict=True)]
@@ -81,7 +81,7 @@ class DynamicDataset(InputDataset):
             return resize_area(self.frames.image(image_idx), *self._sizes[image_idx])
         image = self._decoded.get(image_idx)
         if image is None:
-            image = read_image(self._image_files[image_idx], self.has_alpha)
+            image = read_image(self._image_files[image_idx], self.has_alpha, self._bits)
             undo = self._undistortions[image_idx]
             image = resize_area(image if undo is None else undo.colors(image), *self._sizes[image_idx])
             if self.may_keep(image.nbytes):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, Int64
 
+_ROUNDING = 1e-12
+"""Part of their coordinates by which places may differ and still are one."""
+
 
 def focus_point(camera_to_worlds: Float64[np.ndarray, "C 4 4"]) -> Float64[np.ndarray, "3"]:
     """Return the point nearest to all optical axes in the least-squares sense.
@@ -16,7 +19,9 @@ def focus_point(camera_to_worlds: Float64[np.ndarray, "C 4 4"]) -> Float64[np.nd
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
     mean_axis = axes.mean(axis=0)
     spread = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
-    prior = centres.mean(axis=0) + mean_axis * (4 * spread if spread > 0 else 1.0)
+    # The mean of equal places is off by its rounding.
+    apart = spread > _ROUNDING * np.abs(centres).max()
+    prior = centres.mean(axis=0) + mean_axis * (4 * spread if apart else 1.0)
     # A weak pull to the prior decides only the directions that the axes leave open.
     weight = 1e-3 * len(centres)
     normal = across.sum(axis=0) + weight * np.eye(3)

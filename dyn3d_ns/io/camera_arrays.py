@@ -83,7 +83,11 @@ def _read_one(path: Path) -> CameraFile:
         if not np.isfinite(whole).all() or (np.abs(np.linalg.det(whole)) < 1e-9).any():
             raise DamagedFileError(f"{path}: a pose is not finite or cannot be inverted; write it again")
         whole = np.linalg.inv(whole)
-    return CameraFile(path, _labels(arrays, count), whole, Ks, _sizes(shapes, Ks))
+    others = ", ".join(name for name in shapes if name not in (*_READ, *_MAPS))
+    unread = (
+        (f"{path} has no {' or '.join(_INTRINSICS)}; not read: {others}",) if others and Ks is None else ()
+    )
+    return CameraFile(path, _labels(arrays, count), whole, Ks, _sizes(shapes, Ks), notes=unread)
 
 
 def npz_shapes(path: Path, expected: str) -> dict[str, tuple[int, ...]]:

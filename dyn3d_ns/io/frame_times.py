@@ -120,6 +120,11 @@ def no_times(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Moments:
     )
 
 
+def is_time_key(key: str) -> bool:
+    """Tell whether a key is one of those whose numbers are times, or count them."""
+    return _plain(key) in (*MOMENTS, *COUNTS)
+
+
 def _plain(key: str) -> str:
     return key.lower().replace("_", "").replace("-", "")
 

@@ -17,6 +17,7 @@ from dyn3d_ns.geometry.bounds import group_poses
 from dyn3d_ns.geometry.lenses import Undistortion
 from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, EmptySplitError, ImageSizeError
+from dyn3d_ns.io.images import is_turned
 from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of, same_proportion
 from dyn3d_ns.io.loss_masks import check_mask_sizes
 from dyn3d_ns.io.recognised import Recognised, read_object
@@ -93,7 +94,13 @@ def assemble_scene(
     splits = timeline.split_of(times.tolist(), training.tolist())
     keep, notes = _first_of_each_view(camera_ids, times, [frame.image for _, frame in entries], sources)
     _check_splits([splits[i] for i in keep], files)
-    intrinsics, undistortions = _full_intrinsics([entries[i] for i in keep])
+    stored, turned = _image_sizes([entries[i][1].image for i in keep])
+    if turned:
+        notes.append(
+            f"{len(turned)} images ({turned[0].name}, …) are turned by their EXIF data; pixels are taken as "
+            "they are stored, as Nerfstudio takes them"
+        )
+    intrinsics, undistortions = _full_intrinsics([entries[i] for i in keep], stored)
     masks = [entries[i][1].mask for i in keep]
     sizes = [(int(w), int(h)) for w, h in intrinsics[:, 4:]]
     check_mask_sizes((m, size) for m, size in zip(masks, sizes, strict=True) if m is not None)
@@ -171,11 +178,9 @@ def _check_splits(splits: list[Split], files: Sequence[TransformsFile]) -> None:
 
 
 def _full_intrinsics(
-    entries: list[tuple[TransformsFile, Frame]],
+    entries: list[tuple[TransformsFile, Frame]], sizes: Sequence[tuple[int, int]]
 ) -> tuple[Float64[np.ndarray, "N 6"], list[Undistortion | None]]:
     """Return fx, fy, cx, cy, width, height of every frame, and how its lens is undone."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        sizes = list(pool.map(lambda entry: _image_size(entry[1].image), entries))
     first: dict[tuple[Path, Intrinsics], tuple[int, int]] = {}
     rows, undistortions = [], []
     for (file, frame), (w, h) in zip(entries, sizes, strict=True):
@@ -196,10 +201,18 @@ def _full_intrinsics(
     return np.array(rows, dtype=np.float64), undistortions
 
 
-def _image_size(path: Path) -> tuple[int, int]:
+def _image_sizes(images: Sequence[Path]) -> tuple[list[tuple[int, int]], list[Path]]:
+    """Return width and height of images, and which of them EXIF data turn; only headers are read."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(_header, images))
+    turned = [path for path, (_, is_so) in zip(images, found, strict=True) if is_so]
+    return [size for size, _ in found], turned
+
+
+def _header(path: Path) -> tuple[tuple[int, int], bool]:
     try:
         with Image.open(path) as image:
-            return image.size
+            return image.size, is_turned(image)
     except image_errors() as error:
         raise DamagedFileError(
             f"{path} is not a readable image ({error}); restore it from the original"

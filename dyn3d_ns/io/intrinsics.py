@@ -19,6 +19,8 @@ _FOCALS = ("camera_angle_x", "camera_angle_y", "fl_x", "fl_y")
 _NUMBERS = (*_FOCALS, "cx", "cy", "w", "h", "fisheye_crop_radius", *COEFFICIENTS)
 _OTHER_LENSES = ("ftheta_p0", "latlong", "equirectangular", "orthographic")
 """Keys of instant-ngp that mean a lens of another kind."""
+KEYS = (*_NUMBERS, *_OTHER_LENSES, "camera_model", "is_fisheye", "distortion_params")
+"""All that is read of them."""
 _BROWN = ("k1", "k2", "k3", "k4", "p1", "p2")
 """Nerfstudio's order in `distortion_params`."""
 

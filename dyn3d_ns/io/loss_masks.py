@@ -15,6 +15,7 @@ from PIL import Image
 from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.footage.files import check_proportion
+from dyn3d_ns.io.images import in_black_and_white
 from dyn3d_ns.io.recognised import image_sizes
 from dyn3d_ns.io.transforms_json import FileIndex
 
@@ -65,19 +66,43 @@ def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
     """Read which pixels count: those of at least half of white.
 
     Where nothing is that bright (masks of 0 and 1, numbers of objects, palettes), those that are not 0, as
-    in Nerfstudio; but not in JPEGs, whose black is not quite.
+    in Nerfstudio; but not in JPEGs, whose black is not quite. What is transparent does not count; nothing but
+    transparency tells where all of an image has one colour.
 
     Raises:
         DamagedFileError: it cannot be read.
     """
     try:
         with Image.open(path) as image:
-            mode = image.mode
+            found = in_black_and_white(image)
+            mode = found.mode
+            alpha = np.asarray(found.getchannel("A")) if mode in ("LA", "RGBA") else None
             plain = mode in ("1", "L", "P") or mode.startswith(("I", "F"))
-            values = np.asarray(image if plain else image.convert("L")).astype(np.float32)
+            values = np.asarray(found if plain else found.convert("L")).astype(np.float32)
     except image_errors() as error:
         raise DamagedFileError(f"{path} is not a readable mask ({error}); restore it") from error
+    if alpha is not None and alpha.min(initial=255) < 255:
+        values = alpha.astype(np.float32) if (values == values[:1, :1]).all() else np.minimum(values, alpha)
     white = 65535 if mode.startswith("I") else 1 if mode in ("1", "F") else 255
     bright = values >= 0.5 * white
     numbers = mode == "P" or not bright.any()
     return values > 0 if numbers and path.suffix.lower() not in _LOSSY else bright
+
+
+def check_not_black(masks: Iterable[Path]) -> None:
+    """Check that masks leave something to train on; they are read up to the first that does.
+
+    Raises:
+        DatasetError: none does.
+        DamagedFileError: one cannot be read.
+    """
+    first = None
+    for path in masks:
+        if read_mask(path).any():
+            return
+        first = first or path
+    if first is not None:
+        raise DatasetError(
+            f"{first} and all other masks are black, so that nothing counts: `mask_path` is white where an "
+            "image counts; write them so, or give --load-masks False to dynamic-object-data"
+        )

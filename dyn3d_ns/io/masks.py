@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int32, Shaped
 from dyn3d_ns.io.arrays import ids_of, read_png
 from dyn3d_ns.io.damage import ARRAY_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
+from dyn3d_ns.io.images import in_black_and_white
 
 SUFFIXES = (".png", ".npy", ".webp", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 _LOSSY = (".jpg", ".jpeg", ".webp")
@@ -35,6 +36,8 @@ _SOLID, _MANY, _REACH = 0.25, 16, 8
 """Share of pixels amid others of their value below which values are transitions; values that are many; pixels
 from white within which also a few values are transitions."""
 _MOST_IDS = 1000
+_MOST_MARKED = 0.6
+"""Share of the pixels of a clip above which what moves may be taken for what stands still."""
 
 
 class _Values(NamedTuple):
@@ -89,14 +92,29 @@ class MaskFiles:
 
     @property
     def note(self) -> str | None:
-        """What was decided, where that is more than to take the values as ids."""
+        """What was decided, where that is more than to take the values as ids, and whether most is marked."""
         where = f"the masks of {self.paths[0].parent}" if self.paths else ""
+        told = []
         if self.kind == "soft":
             half = f"they were cut at half of {self.codes[0]}"
-            return f"{where} have soft edges or noise: {half}, and are one object"
+            told.append(f"{where} have soft edges or noise: {half}, and are one object")
         if self.kind == "edges":
-            return f"{where} have soft edges: values between its {len(self.codes)} ids became the nearest id"
-        return None
+            ids = len(self.codes)
+            told.append(f"{where} have soft edges: values between its {ids} ids became the nearest id")
+        marked = self._marked
+        if marked > _MOST_MARKED:
+            told.append(
+                f"{where} mark {marked:.0%} of the pixels as moving: 0, black, is what stands still; invert "
+                "them if it is the other way round"
+            )
+        return "; ".join(told) or None
+
+    @property
+    def _marked(self) -> float:
+        """Share of the pixels that are no background."""
+        counts = self._values.counts
+        least = self.codes[0] / 2 if self.kind == "soft" else 0
+        return sum(n for value, n in counts.items() if value > least) / max(counts.total(), 1)
 
     @cached_property
     def _decided(self) -> tuple[str, list[int]]:
@@ -119,13 +137,13 @@ class MaskFiles:
                 f"{folder}: JPEG does not keep ids, and these masks are not black and white; write PNG"
             )
         firm = [v for v in codes if solid[v] >= _SOLID * counts[v]]
+        marked = sum(counts[v] for v in codes)
         if firm and len(codes) - len(firm) > max(_MANY, 4 * len(firm)):
-            return "edges", firm
-        if len(codes) > _MOST_IDS:
-            raise DatasetError(
-                f"{folder} holds {len(codes)} different values, so no masks: neither ids of objects nor "
-                "black and white; give one of the two"
-            )
+            if sum(counts[v] for v in firm) > _SOLID * marked:
+                return "edges", firm
+            raise DatasetError(_no_masks(folder, len(codes)))
+        if len(codes) > _MOST_IDS or (len(codes) > _MANY and sum(solid[v] for v in codes) < _SOLID * marked):
+            raise DatasetError(_no_masks(folder, len(codes)))
         return "ids", codes
 
     @cached_property
@@ -159,6 +177,13 @@ class MaskFiles:
         return ids_of(pixels)
 
 
+def _no_masks(folder: Path, values: int) -> str:
+    return (
+        f"{folder} holds {values} different values, as pictures do, so no masks: neither ids of objects nor "
+        "black and white; give one of the two (of cut-outs their alpha)"
+    )
+
+
 def _pixels(path: Path) -> Shaped[np.ndarray, "h w *c"]:
     """Read indices, grey values or RGB; what is transparent is background.
 
@@ -171,7 +196,7 @@ def _pixels(path: Path) -> Shaped[np.ndarray, "h w *c"]:
         except ARRAY_ERRORS as error:
             raise DamagedFileError(f"{path} is not a readable array ({error}); write it again") from error
     else:
-        values = read_png(path, None, "masks")
+        values = read_png(path, "L" if _palette(path) == "grey" else None, "masks")
     values = numbers(values, path)
     if values.ndim == 4 or (values.ndim == 3 and 1 in (values.shape[0], values.shape[2])):
         values = np.squeeze(values)
@@ -200,14 +225,19 @@ def _of_floats(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _is_indexed(path: Path) -> bool:
-    """Tell whether an image has a palette."""
+    """Tell whether an image has a palette whose numbers are ids."""
+    return _palette(path) == "ids"
+
+
+def _palette(path: Path) -> Literal["ids", "grey"] | None:
+    """Return what an image's palette holds, None where it has none: ids, or nothing but black and white."""
     from PIL import Image
 
     if path.suffix.lower() == ".npy":
-        return False
+        return None
     try:
         with Image.open(path) as image:
-            return image.mode == "P"
+            return None if image.mode != "P" else "ids" if in_black_and_white(image).mode == "P" else "grey"
     except image_errors() as error:
         raise DamagedFileError(f"{path} is not a readable image ({error}); write it again") from error
 

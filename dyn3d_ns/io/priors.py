@@ -152,7 +152,7 @@ class FootagePriors(PriorSource):
 
     def image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
         """Read the frame."""
-        return read_image(self.footage.frames[self.frames[image]], alpha=False)
+        return read_image(self.footage.frames[self.frames[image]], alpha=False, bits=self.footage.bits)
 
     def dynamic_mask(self, image: int) -> Bool[np.ndarray, "H W"]:
         """Read where something moves."""

@@ -48,6 +48,8 @@ class SceneMetadata:
     """Images of one camera at one place share a number."""
     has_alpha: bool = False
     """Whether images say where the scene ends."""
+    bits: int = 16
+    """Bits in use of images with 16 a channel."""
     points: ScenePoints | None = None
     """Points to start from."""
     priors: PriorSource = PriorSource()

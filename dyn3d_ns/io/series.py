@@ -64,7 +64,10 @@ def picture_series(folder: Path) -> Series:
     other = any(_words(name) & _OTHERS for name in groups)
     if len(groups) < 2 or (not other and len(files) < 2 * len(groups)):
         # Names that follow no pattern tell nothing.
-        return Series(files, None)
+        if len(groups) < 2:
+            return Series(files, None)
+        odd = f"the names in {folder} follow no pattern: its images are taken in their order, {_shown(files)}"
+        return Series(files, odd)
     chosen = _chosen(groups)
     if chosen is None:
         raise DatasetError(

@@ -112,7 +112,7 @@ def _read_trajectory(path: Path, scalar_first: bool) -> CameraFile:
     stamped = _COLUMNS[rows.shape[1]]
     numbers = rows[:, 0] if stamped else None
     if rows.shape[1] == 8:
-        named = [re.findall(r"\bq_?[xyzw]\b", line.lower()) for _, line in lines if "q" in line.lower()]
+        named = [re.findall(r"\bq\w*[xyzw]\b", line.lower()) for _, line in lines if "q" in line.lower()]
         order = next(("".join(w[-1] for w in words) for words in named if len(words) == 4), "")
         scalar_first = order == "wxyz" if order in ("wxyz", "xyzw") else scalar_first
         poses = _poses(path, rows[:, [5, 6, 7, 4]] if scalar_first else rows[:, 4:8], rows[:, 1:4])
@@ -247,18 +247,12 @@ def _intrinsics(path: Path, values: dict[str, Any]) -> tuple[np.ndarray, tuple[f
         DamagedFileError: one is, but neither a size of the images nor a principal point is stated.
     """
     size = (float(values["w"]), float(values["h"])) if "w" in values and "h" in values else None
-    if "fl_x" in values:
-        fx = float(values["fl_x"])
-    elif "camera_angle_x" in values and size is not None:
-        fx = size[0] / 2.0 / float(np.tan(float(values["camera_angle_x"]) / 2.0))
-    else:
+    fx, fy = (_focal(values, axis, size) for axis in (0, 1))
+    if fx is None and fy is None:
+        if "camera_angle_y" in values and "camera_angle_x" not in values:
+            raise DamagedFileError(f"{path} states camera_angle_y without w and h; add them")
         return None
-    if "fl_y" in values:
-        fy = float(values["fl_y"])
-    elif "fl_x" not in values and "camera_angle_y" in values and size is not None:
-        fy = size[1] / 2.0 / float(np.tan(float(values["camera_angle_y"]) / 2.0))
-    else:
-        fy = fx
+    fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
     if "cx" in values and "cy" in values:
         cx, cy = float(values["cx"]), float(values["cy"])
     elif size is not None:
@@ -269,3 +263,13 @@ def _intrinsics(path: Path, values: dict[str, Any]) -> tuple[np.ndarray, tuple[f
             "add w and h"
         )
     return shift_pixel_centers(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), -HALF_PIXEL), size
+
+
+def _focal(values: dict[str, Any], axis: int, size: tuple[float, float] | None) -> float | None:
+    """Return the focal length along an axis in pixels, None where it is not stated."""
+    focal, angle = f"fl_{'xy'[axis]}", f"camera_angle_{'xy'[axis]}"
+    if focal in values:
+        return float(values[focal])
+    if angle in values and size is not None and (axis == 0 or "fl_x" not in values):
+        return size[axis] / 2.0 / float(np.tan(float(values[angle]) / 2.0))
+    return None

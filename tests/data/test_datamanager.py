@@ -52,7 +52,7 @@ def test_training_pairs_belong_together(scene):
 def test_images_are_decoded_once(scene, monkeypatch):
     decoded = []
     read = dataset_module.read_image
-    monkeypatch.setattr(dataset_module, "read_image", lambda p, alpha: decoded.append(p) or read(p, alpha))
+    monkeypatch.setattr(dataset_module, "read_image", lambda p, *a: decoded.append(p) or read(p, *a))
     manager = make(scene)
     assert decoded == []
     for step in range(100):
@@ -66,7 +66,7 @@ def test_images_are_decoded_once(scene, monkeypatch):
 def test_a_small_cache_still_gives_every_image(scene, monkeypatch):
     decoded = []
     read = dataset_module.read_image
-    monkeypatch.setattr(dataset_module, "read_image", lambda p, alpha: decoded.append(p) or read(p, alpha))
+    monkeypatch.setattr(dataset_module, "read_image", lambda p, *a: decoded.append(p) or read(p, *a))
     manager = make(scene, max_cache_gb=5.5 * 16 * 12 * 4 / 1e9)
     for step in range(72):
         camera, batch = manager.next_train(step)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -189,6 +190,32 @@ def test_masks_come_at_the_size_of_the_images(tmp_path, size, values, suffix):
     assert DynamicDataset(without).get_mask(0) is None
 
 
+@pytest.mark.parametrize("kind", ["alpha", "picture", "palette"])
+def test_masks_that_are_more_than_grey(tmp_path, kind):
+    """The left half is transparent, or has the second colour of a palette that begins with white."""
+    write_single(tmp_path)
+    write_masks(tmp_path)
+    for path in (tmp_path / "masks").iterdir():
+        mask = np.asarray(Image.open(path))
+        colors = np.full((*mask.shape, 3), 0 if kind == "alpha" else 200, np.uint8)
+        colors[0, 0] += kind == "picture"
+        image = Image.fromarray(np.dstack((colors, mask)))
+        if kind == "palette":
+            image = Image.fromarray((mask == 0).astype(np.uint8))
+            image.putpalette([255, 255, 255, 0, 0, 0])
+        image.save(path)
+    mask = DynamicDataset(parse(tmp_path, hold_out_cameras=(0,))).get_mask(0)
+    assert not mask[:, :8].any() and mask[:, 8:].all()
+
+
+def test_masks_that_leave_nothing_are_refused(tmp_path):
+    write_single(tmp_path)
+    write_masks(tmp_path, values=(0, 0))
+    with pytest.raises(DatasetError, match=r"masks/\d.png and all other masks are black"):
+        parse(tmp_path, hold_out_cameras=(0,))
+    parse(tmp_path, hold_out_cameras=(0,), load_masks=False)
+
+
 def test_masks_that_do_not_fit_are_refused(tmp_path):
     write_single(tmp_path)
     write_masks(tmp_path, missing=4)
@@ -215,6 +242,19 @@ def test_alpha_counts_wherever_it_stands(tmp_path, capsys):
     assert "c01_f003.png, …): alpha counts" in capsys.readouterr().err
 
 
+def test_images_that_exif_turns_are_told(tmp_path, capsys):
+    content = write_single(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / content["frames"][3]["file_path"]
+    Image.open(path).save(path.with_suffix(".jpg"), exif=exif)
+    content["frames"][3]["file_path"] = "images/c1_1.jpg"
+    write_json(tmp_path / "transforms.json", content)
+    outputs = parse(tmp_path, hold_out_cameras=(0,))
+    assert outputs.cameras.width.unique().tolist() == [16]
+    assert "1 images (c1_1.jpg, …) are turned by their EXIF data" in capsys.readouterr().err
+
+
 def test_stated_points_are_taken_before_those_by_name(tmp_path):
     write_single(tmp_path, ply_file_path="cloud.ply")
     rng, grey = np.random.default_rng(0), np.full((50, 3), 7, np.uint8)
@@ -235,13 +275,16 @@ def test_what_is_not_used_is_told_in_one_line(tmp_path):
             "colmap_im_id": 1,
             "depth_file_path": "d.png",
             "flame_param_path": "x.npz",
+            "mask": "m.png",
+            "skew": 0.0,
         }
+    content["projection"] = "equirectangular"
     content["test_filenames"] = ["images/c0_0.png", "images/c0_1.png"]
     write_json(tmp_path / "transforms.json", content)
     (line,) = [note for note in describe(tmp_path).notes if note.startswith("not used")]
-    for key in ("applied_scale", "depth_file_path", "flame_param_path"):
+    for key in ("applied_scale", "depth_file_path", "flame_param_path", "mask", "projection"):
         assert f"`{key}`" in line
-    for key in ("aabb_scale", "offset", "sharpness", "colmap_im_id", "k1"):
+    for key in ("aabb_scale", "offset", "sharpness", "colmap_im_id", "k1", "skew", "time", "test_filenames"):
         assert f"`{key}`" not in line
 
 
@@ -258,3 +301,18 @@ def test_one_name_for_two_images_is_told(tmp_path):
         write_image(tmp_path / f"train/{name}.jpg", mode="RGB")
     (note,) = [note for note in describe(tmp_path).notes if "`file_path`" in note]
     assert "c00_f000.png is taken, and so with 1 other names" in note
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_that_use_12_of_16_bits_are_scaled_and_told(tmp_path, capsys, channels):
+    write_single(tmp_path)
+    for path in sorted((tmp_path / "images").iterdir()):
+        pixels = np.asarray(Image.open(path))[..., :channels].squeeze()
+        cv2.imwrite(str(path), (pixels // 2).astype(np.uint16) * 16)
+    # All splits together: one frame to evaluate on tells how many bits there are.
+    cv2.imwrite(str(tmp_path / "images/c2_1.png"), np.full((12, 16), 4095, np.uint16))
+    outputs = parse(tmp_path, hold_out_cameras=(2,))
+    image = DynamicDataset(outputs).get_numpy_image(0)
+    expected = cv2.imread(str(outputs.image_filenames[0]), cv2.IMREAD_UNCHANGED).reshape(12, 16, channels)
+    np.testing.assert_array_equal(image[..., ::-1], np.broadcast_to(expected // 16, (12, 16, 3)))
+    assert "of images of 16 bits 12 are used" in capsys.readouterr().err

@@ -50,6 +50,15 @@ def test_single_camera():
     assert (box[1] > box[0]).all()
 
 
+def test_a_camera_at_rest_is_one_camera():
+    """The mean of equal places is off by its rounding, which is no spread of the cameras."""
+    one = ring()[3:4]
+    one[0, :3, 3] = [2.7314159, -1.1, 1.6]
+    tangents = np.full((14, 2), 0.4)
+    expected = surrounding_bounds(one, tangents[:1])
+    np.testing.assert_allclose(surrounding_bounds(np.repeat(one, 14, 0), tangents), expected)
+
+
 def test_points_bound_without_stray_ones():
     points = np.random.default_rng(0).uniform(-1, 1, (10_000, 3))
     points[:5] = 1e4

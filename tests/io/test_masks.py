@@ -33,6 +33,12 @@ def soft(image: np.ndarray, size: int = 5) -> np.ndarray:
     return np.asarray(cv2.GaussianBlur(image, (size, size), 0))
 
 
+def cutout(i: int) -> np.ndarray:
+    """A picture of few colours whose background is transparent."""
+    colors = np.random.default_rng(i).integers(100, 104, (96, 128, 3), dtype=np.uint8)
+    return np.dstack((colors, disk(i)))
+
+
 def write(folder: Path, make: Make, ending: str = "png", count: int = 4, **options: int) -> MaskFiles:
     folder.mkdir(exist_ok=True)
     for i in range(count):
@@ -102,6 +108,20 @@ def test_a_palette_is_ids_whatever_its_colours(tmp_path: Path) -> None:
     assert np.array_equal(masks.on(0), two(0, 1, 200) > 0)
 
 
+def test_a_palette_of_black_and_white_is_these(tmp_path: Path) -> None:
+    """Programs that reduce colours number them as they please; here black is 1."""
+    (tmp_path / "m").mkdir()
+    image = Image.fromarray((disk(0) == 0).astype(np.uint8))
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "m/0.png")
+    masks = MaskFiles([tmp_path / "m/0.png"])
+    assert np.array_equal(masks.ids(0), disk(0)) and np.array_equal(masks.on(0), disk(0) > 0)
+
+
+def test_masks_that_mark_nearly_all_are_told(tmp_path: Path) -> None:
+    assert "mark 95% of the pixels as moving" in (write(tmp_path / "m", lambda i: 255 - disk(i)).note or "")
+
+
 def test_objects_whose_colours_run_into_each_other(tmp_path: Path) -> None:
     for k, make in enumerate((lambda i: COLORS[two(i, 1, 2)], lambda i: two(i, 100, 255))):
         masks = write(tmp_path / f"{k}", lambda i, make=make: soft(make(i)))
@@ -133,6 +153,7 @@ def test_what_an_empty_frame_holds_is_told_by_the_others(tmp_path: Path) -> None
             "png",
             "so no masks",
         ),
+        (cutout, "png", "as pictures do, so no masks"),
         (lambda i: disk(i) - 300.5, "npy", "fractions beyond"),
         (lambda i: np.full((4, 4), np.nan), "npy", "not finite"),
     ],

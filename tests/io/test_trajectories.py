@@ -35,6 +35,14 @@ def test_tum(tmp_path: Path) -> None:
     assert found.Ks is None
 
 
+def test_named_columns_say_where_the_scalar_is(tmp_path: Path) -> None:
+    """EuRoC's and Nerfstudio's ways to call them."""
+    for name in ("q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []", "qw, qx, qy, qz"):
+        text = lines(ROTATIONS.as_quat()[:, [3, 0, 1, 2]]).replace("time x y z q", f"t, x, y, z, {name}")
+        (tmp_path / "data.csv").write_text(text)
+        check(read_cameras(tmp_path / "data.csv").camera_to_worlds)
+
+
 def test_das3r_has_its_scalar_first_and_intrinsics_beside(tmp_path: Path) -> None:
     (tmp_path / "pred_traj.txt").write_text(lines(ROTATIONS.as_quat()[:, [3, 0, 1, 2]]))
     (tmp_path / "pred_intrinsics.txt").write_text("\n".join(" ".join(map(str, K.ravel())) for _ in range(3)))
@@ -59,6 +67,16 @@ def test_transforms_json(tmp_path: Path) -> None:
     assert found.Ks is not None and found.sizes is not None
     np.testing.assert_allclose(found.Ks[1], K)
     np.testing.assert_allclose(found.sizes[2], (160, 120))
+    for stated in ({"fl_y": 210.0}, {"camera_angle_y": 2 * np.arctan(60 / 210)}):
+        (tmp_path / "transforms.json").write_text(
+            json.dumps({"w": 160, "h": 120, **stated, "frames": frames})
+        )
+        Ks = read_cameras(tmp_path).Ks
+        assert Ks is not None
+        np.testing.assert_allclose(Ks[0], [[210, 0, 79.5], [0, 210, 59.5], [0, 0, 1]])
+    (tmp_path / "transforms.json").write_text(json.dumps({"camera_angle_y": 1.0, "frames": frames}))
+    with pytest.raises(DamagedFileError, match="camera_angle_y without w and h"):
+        read_cameras(tmp_path)
 
 
 def test_colmap_text_model(tmp_path: Path) -> None:
@@ -194,6 +212,8 @@ def test_an_archive_a_frame(tmp_path: Path) -> None:
     found = read_cameras(tmp_path)
     check(found.camera_to_worlds)
     assert found.labels.names == ("8.npz", "9.npz", "10.npz")
+    np.savez(tmp_path / "8.npz", c2w=poses_44(), focal=200.0)
+    assert "not read: focal" in "".join(read_cameras(tmp_path / "8.npz").notes)
 
 
 @pytest.mark.parametrize(

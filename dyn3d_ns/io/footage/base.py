@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dyn3d_ns.io.clip.types import Cameras, Flow, Tracks
+from dyn3d_ns.io.images import bits_used
 from dyn3d_ns.io.recognised import image_sizes
 
 Prior = Literal["dynamic_mask", "motion", "flow", "flow_back", "depth", "disparity", "tracks"]
@@ -54,6 +55,11 @@ class Footage:
             DamagedFileError: an image cannot be read.
         """
         return image_sizes(self.frames)
+
+    @cached_property
+    def bits(self) -> int:
+        """Bits in use of frames with 16 a channel."""
+        return bits_used(self.frames)
 
     @property
     def times(self) -> tuple[Float64[np.ndarray, "F"], float | None]:

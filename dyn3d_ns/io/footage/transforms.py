@@ -33,6 +33,7 @@ from dyn3d_ns.io.ply import read_points
 from dyn3d_ns.io.recognised import image_sizes, natural_order
 from dyn3d_ns.io.split_lists import LISTS
 from dyn3d_ns.io.transforms_json import FileIndex, check_pose, load_json
+from dyn3d_ns.io.unused_fields import unused_fields
 
 NAME = "transforms.json"
 _MILLIMETRE = 1e-3
@@ -83,6 +84,8 @@ class TransformsFootage(Footage):
         lists = [f"`{key}`" for key in LISTS if key in content]
         if lists:
             tell(self._path, f"{', '.join(lists)} not used: --eval-interval says which frames are held out")
+        for note in unused_fields([content], entries, used=_SIDE_FILES):
+            tell(self._path, note)
         ply = content.get("ply_file_path")
         self._ply = index.find_file(ply, str(self._path), "ply_file_path") if ply else None
         stated = next((content[key] for key in _DEPTH_UNITS if key in content), _MILLIMETRE)
@@ -175,7 +178,8 @@ class TransformsFootage(Footage):
         return read_probability(files[i]) if undo is None else undo.soft(read_probability(files[i]))
 
     def depth(self, i: int) -> Float32[np.ndarray, "h w"]:
-        """Read planar z of frame i: images in thousandths of a unit or as the file says, arrays in units."""
+        """Read planar z of frame i: images in thousandths of a unit or as the file says; arrays, and
+        images of floating-point numbers, in units."""
         depth, undo = self._read_depth(i), self._pinholes[1][i]
         return depth if undo is None else undo.nearest(depth)
 
@@ -186,6 +190,8 @@ class TransformsFootage(Footage):
         pixels = read_png(path, None, "depth")
         if pixels.ndim != 2 or pixels.dtype == np.uint8:
             raise DamagedFileError(f"{path} must be a grey image of 16 bits, in thousandths; write it so")
+        if pixels.dtype.kind == "f":
+            return pixels.astype(np.float32)
         return pixels.astype(np.float32) * np.float32(self._depth_unit)
 
     def points(self, middle: int) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]] | None:
@@ -197,11 +203,10 @@ class TransformsFootage(Footage):
 
     def _check_sizes(self) -> None:
         for key, files in self._files.items():
-            if files and files[0].suffix.lower() != ".npy":
-                check_aspect(files, self.size)
-            elif key != "mask_path":
-                for path in files:
-                    check_proportion(path, array_size(path), self.size)
+            arrays = [path for path in files if path.suffix.lower() == ".npy"]
+            check_aspect([path for path in files if path not in arrays], self.size)
+            for path in arrays if key != "mask_path" else ():
+                check_proportion(path, array_size(path), self.size)
 
 
 def _times(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> Moments | None:

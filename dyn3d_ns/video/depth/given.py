@@ -42,6 +42,10 @@ class DepthFiles:
         self._files: list[Path] = []
         if path.is_dir():
             self._files, left_out = depth_series(path)
+            if not self._files:
+                raise StageError(
+                    f"--depth.files {path} holds no depth ({', '.join(_SUFFIXES)}); write it as one"
+                )
             labels = Labels(len(self._files), tuple(file.name for file in self._files))
         elif path.is_file():
             self._array = _stack(path)
@@ -73,9 +77,9 @@ class DepthFiles:
 def _stack(path: Path) -> np.ndarray:
     """Open (F,H,W), (F,1,H,W) or (F,H,W,1) without reading it whole where the format allows."""
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             stack = np.load(path, mmap_mode="r", allow_pickle=False)
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as content:
                 stack = content[_depth_name(path, content.files)]
         else:
@@ -133,9 +137,9 @@ def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
     from dyn3d_ns.io.arrays import read_png
     from dyn3d_ns.io.ground_truth import read_dpt
 
-    if path.suffix == ".dpt":
+    if path.suffix.lower() == ".dpt":
         return read_dpt(path)
-    if path.suffix == ".png":
+    if path.suffix.lower() == ".png":
         image = read_png(path, None)
         if image.dtype not in (np.uint16, np.int32):
             raise StageError(f"{path} has {image.dtype} pixels; a depth map as PNG has 16 bits")

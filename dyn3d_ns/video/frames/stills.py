@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageCms
 
 from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.images import deep_grey, exif_of, is_deep_grey, to_8_bits, upright
+from dyn3d_ns.io.images import DEPTHS, deep_values, exif_of, is_deep, of_8_bits, to_8_bits, upright
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, files_in, images_in, videos_in
 from dyn3d_ns.io.series import picture_series
 
 _FOCAL_TAG, _EXIF_IFD = 0xA405, 0x8769
-_DEPTHS = (8, 10, 12, 14, 16)
 _NOT_READ = (".heic", ".heif", ".exr", ".hdr", ".dng", ".avif", ".gif", ".npy", ".cr2", ".nef", ".arw")
 _NARROW = 1 / 8
-"""Share of the grey values below which a clip of 16 bits shows too little once it has 8."""
+"""Share of the values below which a clip of 16 bits shows too little once it has 8."""
 
 
 class Stills:
@@ -38,16 +37,15 @@ class Stills:
         self._unreadable: list[str] = []
         self._reason = ""
 
-    def measure(self, images: Iterable[Image.Image]) -> None:
-        """Find out how many bits the grey values of more than 8 bits use: cameras of 12 store up to 4095."""
+    def measure(self, deep: Iterable[UInt16[np.ndarray, "H W *c"]]) -> None:
+        """Find out how many bits values of more than 8 bits use: cameras of 12 store up to 4095."""
         lows, highs = [], []
-        for image in images:
-            values = deep_grey(image)
+        for values in deep:
             lows.append(int(values.min()))
             highs.append(int(values.max()))
         if highs:
             self._deep, self._range = len(highs), (min(lows), max(highs))
-            self._bits = next(bits for bits in _DEPTHS if max(highs) < 1 << bits)
+            self._bits = next(bits for bits in DEPTHS if max(highs) < 1 << bits)
 
     def read(self, path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
         """Decode a file; None if that is impossible, which the notes will say."""
@@ -67,9 +65,10 @@ class Stills:
         Raises:
             ValueError: its pixels have no scale; see :func:`~dyn3d_ns.io.images.to_8_bits`.
         """
+        eight = of_8_bits(image, self._bits)  # before Pillow decodes it to look for EXIF data
         if self.focal_35mm is None:
             self.focal_35mm = _exif_focal(image)
-        image = upright(image)
+        image = upright(eight)
         profile = image.info.get("icc_profile")
         if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
             rgba = to_8_bits(image, "RGBA")
@@ -93,9 +92,7 @@ class Stills:
         notes = []
         if self._deep:
             low, high = self._range
-            told = (
-                f"grey values of 16 bits ({low} to {high}) were brought to 8 bits: {self._bits} bits are used"
-            )
+            told = f"values of 16 bits ({low} to {high}) were brought to 8 bits: {self._bits} bits are used"
             if high - low < _NARROW * (1 << self._bits):
                 told += "; they differ by little: stretch them before for frames with more contrast"
             notes.append(told)
@@ -117,7 +114,7 @@ class Stills:
             if transform is not None:
                 self._profiles.append(name)
                 return np.array(ImageCms.applyTransform(image, transform))
-        return to_8_bits(image, "RGB", self._bits)
+        return to_8_bits(image, "RGB")
 
 
 def frames_of_folder(
@@ -166,7 +163,7 @@ def frames_of_file(
             pages = range(getattr(image, "n_frames", 1))
             if len(pages) < 2:
                 raise StageError(f"{path} is one image; give a video file or a folder of images")
-            stills.measure(image for page in pages if not image.seek(page) and is_deep_grey(image))
+            stills.measure(deep_values(image) for page in pages if not image.seek(page) and is_deep(image))
             try:
                 for page in pages:
                     image.seek(page)
@@ -187,14 +184,12 @@ def listing(noun: str, verb: str, names: list[str]) -> str:
     return f"{len(names)} {noun}(s) {verb}: {shown}"
 
 
-def _deep_ones(paths: list[Path]) -> Iterator[Image.Image]:
+def _deep_ones(paths: list[Path]) -> Iterator[UInt16[np.ndarray, "H W *c"]]:
     for path in paths:
         try:
             with Image.open(path) as image:
-                if is_deep_grey(image):
-                    image.load()
-                    deep_grey(image)
-                    yield image
+                if is_deep(image):
+                    yield deep_values(image)
         except image_errors():
             # Told when it is decoded.
             continue

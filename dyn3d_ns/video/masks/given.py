@@ -26,6 +26,8 @@ def list_masks(folder: Path, frames: ClipFrames) -> tuple[list[Path], str]:
     if not folder.is_dir():
         raise StageError(f"--masks.masks {folder} is not a folder; give one with a .png or .npy a frame")
     found = files_in(folder, SUFFIXES)
+    if not found:
+        raise StageError(f"--masks.masks {folder} holds no mask ({', '.join(SUFFIXES)}); write them as PNG")
     labels = Labels(len(found), tuple(path.name for path in found))
     match = match_frames(frames, labels, str(folder), "masks")
     if not match.complete:

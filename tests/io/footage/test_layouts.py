@@ -286,22 +286,30 @@ def test_transforms(tmp_path: Path, truth: CardClip) -> None:
     assert np.allclose(footage.times[0], np.linspace(0, 1, 11))
 
 
-def test_transforms_with_times_arrays_and_no_masks(tmp_path: Path, truth: CardClip) -> None:
+def test_transforms_with_times_arrays_and_no_masks(
+    tmp_path: Path, truth: CardClip, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = write_transforms(tmp_path, truth)
     content = json.loads((root / "transforms.json").read_text())
     times = np.linspace(1, 0.2, 11)
     for frame in content["frames"]:
         i = int(Path(frame["file_path"]).stem)
         np.save(root / f"depth/z{i}.npy", truth.depths[i])
+        Image.fromarray(truth.depths[i].astype(np.float32)).save(root / f"depth/z{i}.tif")
         del frame["mask_path"]
-        frame |= {"time": times[i], "depth_file_path": f"depth/z{i}.npy"}
+        ending = "npy" if i % 2 else "tif"
+        frame |= {"time": times[i], "depth_file_path": f"depth/z{i}.{ending}", "mask": "m.png"}
     (root / "transforms.json").write_text(json.dumps(content))
     footage = open_footage(root)
     assert [path.stem for path in footage.frames] == [str(10 - i) for i in range(11)]
     assert np.allclose(footage.times[0], np.linspace(0.2, 1, 11))
     check_cameras(footage, truth, list(range(11))[::-1])
     assert np.array_equal(footage.dynamic_mask(0), moving(truth, 10))
-    assert np.array_equal(footage.depth(0), truth.depths[10])
+    for i in (0, 1):
+        assert np.array_equal(footage.depth(i), truth.depths[10 - i]), "units, as images of floats are"
+    assert (
+        "not used: `applied_transform` (the world stays that of the poses); `mask`" in capsys.readouterr().err
+    )
 
 
 def test_the_lens_of_transforms_is_undone_in_all_that_is_read(

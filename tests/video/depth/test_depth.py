@@ -125,7 +125,7 @@ def test_depth_files_of_all_kinds(tmp_path: Path) -> None:
     np.savez(tmp_path / "stack.npz", depth=np.stack((depth, depth)))
     folder = tmp_path / "maps"
     folder.mkdir()
-    (folder / "0.png").write_bytes(encode_png(np.rint(depth * 1000).astype(np.uint16)))
+    (folder / "0.PNG").write_bytes(encode_png(np.rint(depth * 1000).astype(np.uint16)))
     bad = depth.copy()
     bad[0, 0] = np.nan
     np.save(folder / "1.npy", bad)
@@ -142,6 +142,7 @@ def test_depth_files_of_all_kinds(tmp_path: Path) -> None:
         ("none.npy", None, "does not exist"),
         ("broken.npy", b"not an array", "not a readable array"),
         ("one.txt", b"1", "expected .npy"),
+        ("", None, r"holds no depth \(.npy, "),
     ],
 )
 def test_depth_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:

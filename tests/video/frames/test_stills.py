@@ -38,12 +38,18 @@ def test_deep_grey_is_scaled_by_what_the_whole_clip_uses(
     assert f"{bits} bits are used" in notes[0]
 
 
-def test_deep_colours_are_scaled(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("factor", "bits"), [(257, 16), (16, 12), (4, 10)])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_deep_colours_are_scaled_as_grey_is(tmp_path: Path, factor: int, bits: int, ending: str) -> None:
     for i, frame in enumerate(FRAMES):
-        cv2.imwrite(str(tmp_path / f"a{i}.png"), frame[..., ::-1].astype(np.uint16) * 257)
+        alpha = (
+            np.full((*frame.shape[:2], 1), 65535, np.uint16) if i == 1 else np.empty((*frame.shape[:2], 0))
+        )
+        deep = np.dstack((frame[..., ::-1].astype(np.uint16) * factor, alpha.astype(np.uint16)))
+        cv2.imwrite(str(tmp_path / f"a{i}.{ending}"), deep)
     images, _, notes = read(tmp_path)
     assert all(np.array_equal(image, frame) for image, frame in zip(images, FRAMES, strict=True))
-    assert notes == []
+    assert f"{bits} bits are used" in notes[0]
 
 
 @pytest.mark.parametrize(
