@@ -3,17 +3,17 @@
 # Arguments go to pytest: bash scripts/test_lowest.sh tests/io -k ply
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 lowest=.venv-lowest
-stamp=$({ cat pyproject.toml scripts/overrides.txt; pwd; } | sha256sum)
+stamp=$({ cat pyproject.toml scripts/overrides.txt scripts/test_lowest.sh; pwd; } | sha256sum)
 if [ "$(cat "$lowest/dyn3d-stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "Installing the lowest versions"
     use_system_certificates
     .venv/bin/python -m venv --clear --without-pip "$lowest"
     run_uv pip install --quiet --python "$lowest/bin/python" --resolution lowest-direct \
         ${DYN3D_TORCH_BACKEND:+--torch-backend "$DYN3D_TORCH_BACKEND"} \
-        --overrides scripts/overrides.txt --editable . 'pytest>=8' 'hypothesis>=6.100' 'setuptools>=68' ||
+        --overrides scripts/overrides.txt --editable . 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100' 'setuptools>=68' ||
         say_what_to_set
     rm -rf dyn3d_ns.egg-info
     echo "$stamp" > "$lowest/dyn3d-stamp"
 fi
 if [ $# = 0 ]; then set -- tests/io tests/video/frames; fi
-exec "$lowest/bin/python" -m pytest -q "$@"
+exec "$lowest/bin/python" -m pytest -q -n 2 --dist loadfile "$@"

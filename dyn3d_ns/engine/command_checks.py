@@ -6,14 +6,13 @@ Each check takes the process's arguments, with the command first and without the
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from dyn3d_ns.engine.method import DynamicMethod
-from dyn3d_ns.io.damage import JSON_ERRORS
+from dyn3d_ns.io.damage import JSON_ERRORS, is_number
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.outputs import require_output_file, require_writable
 from dyn3d_ns.io.shell import shell_word
@@ -140,11 +139,11 @@ def _wrong_in_path(content: dict[str, Any], method: type[DynamicMethod]) -> str 
     kind = content.get("camera_type", PROJECTIONS[0])
     if kind not in PROJECTIONS or (kind == _STEREO and not method.renders_stereo):
         return f"camera_type is {kind!r}; {method.__name__} renders {known}"
-    if not (_is_number(content["seconds"]) and content["seconds"] > 0):
+    if not (is_number(content["seconds"]) and content["seconds"] > 0):
         return f"seconds must be a positive number, and are {content['seconds']!r}"
     for key in ("render_width", "render_height"):
         size = content[key]
-        if not (_is_number(size) and size >= 1 and size == int(size)):
+        if not (is_number(size) and size >= 1 and size == int(size)):
             return f"{key} must be a whole number of pixels, and is {size!r}"
     if content.get("crop") is not None and not method.has_gaussians:
         return f"it crops the scene, which {method.__name__} does not do; take 'crop' out of the file"
@@ -172,18 +171,14 @@ def _wrong_in_camera(camera: Any, kind: str) -> str | None:
     if own != kind:
         return f"has a camera_type of its own, {own!r}; a path has one for all, and this one's is {kind!r}"
     pose = camera.get("camera_to_world")
-    if not isinstance(pose, list) or len(pose) != 16 or not all(map(_is_number, pose)):
+    if not isinstance(pose, list) or len(pose) != 16 or not all(map(is_number, pose)):
         return "has no camera_to_world of 16 finite numbers"
     fov: Any = camera.get("fov")
-    if kind in PROJECTIONS[:2] and not (_is_number(fov) and 0 < fov < 180):
+    if kind in PROJECTIONS[:2] and not (is_number(fov) and 0 < fov < 180):
         return f"must have a fov between 0 and 180 degrees, and has {fov!r}"
-    if "render_time" in camera and not _is_number(camera["render_time"]):
+    if "render_time" in camera and not is_number(camera["render_time"]):
         return f"must have a finite number as its render_time, and has {camera['render_time']!r}"
     return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def value_of(option: str, arguments: Sequence[str]) -> str | None:

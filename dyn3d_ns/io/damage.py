@@ -7,11 +7,12 @@ readers turn all of them into an error that names the file. `scripts/fuzz.py` tr
 from __future__ import annotations
 
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -33,6 +34,11 @@ def image_errors() -> tuple[type[Exception], ...]:
     from PIL import Image
 
     return (*ARRAY_ERRORS, Image.DecompressionBombError)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell whether a value out of JSON is a finite number; whole numbers there know no bound, floats do."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def numbers(array: Any, where: Path | str) -> np.ndarray:

@@ -5,15 +5,15 @@ Times are read over the whole recording, all files of a scene together, and come
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from dyn3d_ns.io.damage import is_number
 from dyn3d_ns.io.errors import TimeRangeError
 from dyn3d_ns.io.recognised import number_of
 from dyn3d_ns.timeline import TIME_EPS, distinct_times
@@ -143,14 +143,8 @@ def _check_complete(rows: Sequence[tuple[str, Mapping[str, Any]]], keys: list[st
                 "one to all frames of all files or to none"
             )
         for where, frame in rows:
-            if not _is_number(frame[key]):
+            if not is_number(frame[key]):
                 raise TimeRangeError(f"{where}: `{key}` must be a finite number, got {frame[key]!r}")
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    # Whole numbers in JSON know no bound, but floats do.
-    whole = type(value) is int and abs(value) < 1 << 1000
-    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 def _values(rows: Sequence[tuple[str, Mapping[str, Any]]], key: str) -> Float64[np.ndarray, "N"] | None:
@@ -163,7 +157,7 @@ def _values(rows: Sequence[tuple[str, Mapping[str, Any]]], key: str) -> Float64[
                 value = float(value)
             except ValueError:
                 return None
-        if not _is_number(value):
+        if not is_number(value):
             return None
         found.append(float(value))
     return np.array(found)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dyn3d_ns.geometry.lenses import COEFFICIENTS, Lens, Undistortion, undistortion
+from dyn3d_ns.io.damage import is_number
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, ImageSizeError
 
 _FOCALS = ("camera_angle_x", "camera_angle_y", "fl_x", "fl_y")
@@ -182,7 +183,7 @@ def _numbers(content: Mapping[str, Any], keys: Sequence[str], where: object) -> 
     values: dict[str, float | None] = {}
     for key in keys:
         value = content.get(key)
-        if value is not None and not (_is_number(value) and math.isfinite(value)):
+        if value is not None and not is_number(value):
             raise DamagedFileError(f"{where}: `{key}` must be a finite number, got {value!r}")
         values[key] = value
     return values
@@ -197,7 +198,7 @@ def read_lens(content: Mapping[str, Any], where: object) -> Lens:
     coefficients: dict[str, float] = {key: value for key in COEFFICIENTS if (value := values[key])}
     listed = content.get("distortion_params")
     if listed is not None:
-        if not isinstance(listed, list) or len(listed) != len(_BROWN) or not all(map(_is_number, listed)):
+        if not isinstance(listed, list) or len(listed) != len(_BROWN) or not all(map(is_number, listed)):
             raise DamagedFileError(
                 f"{where}: `distortion_params` must be six numbers, {' '.join(_BROWN)}, got {listed!r:.80}"
             )
@@ -218,8 +219,3 @@ def read_lens(content: Mapping[str, Any], where: object) -> Lens:
             f"{where} says `is_fisheye`, but its `camera_model` {model} is none; correct either"
         )
     return lens
-
-
-def _is_number(value: Any) -> bool:
-    # Whole numbers in JSON know no bound, but floats do.
-    return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS
+from dyn3d_ns.io.damage import CONTENT_ERRORS, JSON_ERRORS, is_number
 from dyn3d_ns.io.errors import (
     DamagedFileError,
     EmptySplitError,
@@ -181,13 +180,8 @@ def _per_camera_entries(cameras: Any, path: Path) -> list[Entry]:
     return entries
 
 
-def _is_number(value: Any) -> bool:
-    # Whole numbers in JSON know no bound, but floats do.
-    return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 1000)
-
-
 def check_time(time: Any, where: str) -> float:
-    if not _is_number(time) or not math.isfinite(time):
+    if not is_number(time):
         raise TimeRangeError(f"{where}: `time` must be a finite number, got {time!r}")
     if not -1e-6 <= time <= 1 + 1e-6:
         raise TimeRangeError(

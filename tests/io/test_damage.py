@@ -201,6 +201,14 @@ def test_json_of_any_depth_and_numbers_of_any_size(tmp_path: Path, value: str) -
             ),
         ),
         (
+            "path.json",
+            '{"seconds": 1, "render_width": 8, "render_height": 8, "camera_path": [{"fov": 50, '
+            f'"camera_to_world": [here{", 0" * 15}]}}]}}',
+            lambda p: check_camera_path(
+                ["x", "camera-path", "--camera-path-filename", str(p)], DynamicMethod
+            ),
+        ),
+        (
             "clip.json",
             '{"times": [here], "source_frames": [1], "width": 1, "height": 1, "fps": here}',
             lambda p: ClipFolder(p.parent).clip(),

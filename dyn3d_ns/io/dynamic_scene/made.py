@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from dyn3d_ns.geometry.cameras import pixel_grid, project, to_camera, unproject
 from dyn3d_ns.geometry.densify import densify
 from dyn3d_ns.geometry.epipolar import epipolar_distance, fundamental_matrix
-from dyn3d_ns.geometry.optical_flow import consistent, dis_flow
+from dyn3d_ns.geometry.optical_flow import InverseSearch, consistent
 from dyn3d_ns.geometry.triangulation import FlowView, InverseDepth, triangulate_flow
 from dyn3d_ns.io.clip.types import Flow
 from dyn3d_ns.io.dynamic_scene.disparity import AffineFit, fit_disparity
@@ -26,7 +26,8 @@ _AT_REST = 1e-9
 
 def make_flow(a: UInt8[np.ndarray, "H W 3"], b: UInt8[np.ndarray, "H W 3"]) -> tuple[Flow, Flow]:
     """Estimate the flow from a to b and back as `dyn3d process` does, each checked against the other."""
-    forward, backward = dis_flow(a, b), dis_flow(b, a)
+    search = InverseSearch()
+    forward, backward = search(a, b), search(b, a)
     return Flow(forward, consistent(forward, backward)), Flow(backward, consistent(backward, forward))
 
 

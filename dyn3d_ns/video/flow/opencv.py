@@ -7,29 +7,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from dyn3d_ns.geometry.optical_flow import DisPreset, dis_flow, to_gray
+from dyn3d_ns.geometry.optical_flow import InverseSearch, to_gray
 from dyn3d_ns.video.parts import Configured
 
-_REFINEMENTS = 2
-"""Steps of the variational refinement; five take a third more time, and their flow is as good."""
 
-
-class DisFlow(Configured):
-    """Dense inverse search (Kroeger et al., ECCV 2016) with variational refinement."""
-
-    def __init__(self, preset: DisPreset = "fine") -> None:
-        self._preset: DisPreset = preset
+class DisFlow(InverseSearch, Configured):
+    """Dense inverse search, with the preset that the stage `flow` is set to."""
 
     @classmethod
     def from_settings(cls, settings: Any) -> DisFlow:
         """Build it from the settings of the stage `flow`."""
         return cls(settings.preset)
-
-    def __call__(
-        self, a: UInt8[np.ndarray, "H W 3"], b: UInt8[np.ndarray, "H W 3"]
-    ) -> Float32[np.ndarray, "H W 2"]:
-        """Return the flow from a to b in pixels."""
-        return dis_flow(a, b, self._preset, _REFINEMENTS)
 
 
 class FarnebackFlow:
