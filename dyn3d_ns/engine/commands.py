@@ -29,6 +29,7 @@ from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.io.shell import shell_word
+from dyn3d_ns.viewer.keyframes import allow_two_keyframes
 from dyn3d_ns.viewer.other_processes import let_processes_end
 
 _EVERY_INTERFACE = "0.0.0.0"
@@ -157,6 +158,7 @@ def _listen_on_this_machine_only(ours: type) -> None:
         self: Any, config: Any, log_filename: Any, datapath: Any, pipeline: Any, *args: Any, **kw: Any
     ):
         if isinstance(pipeline, ours):
+            allow_two_keyframes()
             named = any("websocket-host" in word.replace("_", "-") for word in sys.argv)
             if not named and config.websocket_host == _EVERY_INTERFACE:
                 config.websocket_host = "127.0.0.1"
