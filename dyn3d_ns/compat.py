@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dyn3d_ns import plain_errors
-from dyn3d_ns.engine import render_options
+from dyn3d_ns.engine import config_file, render_options
 
 
 class Repair(NamedTuple):
@@ -45,6 +45,7 @@ def apply() -> None:
     render_options.take(sys.argv)
     if any(word.startswith("dyn3d-") for word in sys.argv[1:2]):  # `ns-train` of a method of ours
         plain_errors.install()
+    config_file.require_named(sys.argv)
 
 
 def _allow_checkpoint_types() -> None:
@@ -71,8 +72,6 @@ def _allow_checkpoint_types() -> None:
 
 def _read_our_configurations_safely() -> None:
     """Check a config.yml that names something of ours before any of it is built."""
-    from dyn3d_ns.engine import config_file
-
     config_file.install()
 
 

@@ -23,7 +23,19 @@ EXIT_STATUS = 2
 NOBODY_READS = 141
 """Status of a command whose output nobody reads any more, as a shell sees it of those that SIGPIPE ends."""
 
-_UNWRITABLE = (errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+STOPPED = 130
+"""Status of a command that Ctrl-C stops, as a shell sees it."""
+
+_UNWRITABLE = (
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+)
 """Error numbers of a place that cannot be written to, or is full."""
 
 _Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
@@ -35,8 +47,8 @@ def explanation(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return (
-            f"cannot use {error.filename or 'the file'}: {error.strerror}; free some space or choose "
-            "another place (--output-dir of ns-train, --output-path of the other commands)"
+            f"cannot use {error.filename or 'a file that is to be written'}: {error.strerror}; free some "
+            "space or choose another place (--output-dir of ns-train, --output-path of the other commands)"
         )
     return None
 
@@ -76,6 +88,9 @@ class ReadableErrors:
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if reader_left(error):
             raise SystemExit(NOBODY_READS)
+        if isinstance(error, KeyboardInterrupt) and not traceback_wanted():
+            print("\nStopped.", file=sys.stderr)
+            raise SystemExit(STOPPED)
         message = explanation(error)
         if message is None or traceback_wanted():
             self.previous(kind, error, trace)

@@ -14,7 +14,7 @@ from dyn3d_ns.cli import main as command_line
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.engine.checkpoint import CheckpointError
 from dyn3d_ns.io.errors import DatasetError, UserError
-from dyn3d_ns.plain_errors import EXIT_STATUS, NOBODY_READS, explanation, reader_left
+from dyn3d_ns.plain_errors import EXIT_STATUS, NOBODY_READS, STOPPED, explanation, reader_left
 
 
 @pytest.mark.parametrize("kind", [UserError, CommandError, DatasetError, CheckpointError])
@@ -46,6 +46,7 @@ raise {error}
         ("DatasetError('pose 3 is not rigid')", "0", False, ["Error: pose 3 is not rigid"]),
         ("DatasetError('pose 3 is not rigid')", "1", True, ["Error: pose 3 is not rigid"]),
         ("KeyError('inside')", "0", True, []),
+        ("OSError(27, 'File too large', 'a.ply')", "0", False, ["Error: cannot use a.ply: File too large"]),
     ],
 )
 def test_commands_show_the_message_alone(error: str, wanted: str, traceback: bool, said: list[str]) -> None:
@@ -58,13 +59,24 @@ def test_commands_show_the_message_alone(error: str, wanted: str, traceback: boo
     )
     assert done.returncode == (EXIT_STATUS if said else 1)
     assert done.stderr.count("Traceback") == traceback
-    assert [line for line in done.stderr.splitlines() if line.startswith("Error:")] == said
+    assert [line.partition(";")[0] for line in done.stderr.splitlines() if line.startswith("Error:")] == said
+
+
+def test_ctrl_c_while_a_scene_is_loaded_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = HOOK.format(error="KeyboardInterrupt")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (STOPPED, "\nStopped.\n")
+    monkeypatch.setattr(command_line, "parse", lambda args: Fails(KeyboardInterrupt()))
+    assert command_line.main([]) == STOPPED
+    assert capsys.readouterr().err == "\ndyn3d: stopped\n"
 
 
 class Fails:
     """A command that ends with an exception."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
     def run(self) -> None:

@@ -75,7 +75,10 @@ class ExportPly(ExportOptions):
             written = export_ply(model, named, self.output_dir)
         print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
         (first, start), (last, end) = list(named.items())[0], list(named.items())[-1]
-        print(f"{first}.ply shows time {start:.4f}, {last}.ply time {end:.4f}; --times asks for others")
+        shown = f"{first}.ply shows time {start:.4f}" + (
+            f", {last}.ply time {end:.4f}" if last != first else ""
+        )
+        print(f"{shown}; --times asks for others")
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,14 @@ from dyn3d_ns.cli.stream import Stream
 from dyn3d_ns.cli.transfer import TransferVelocity
 from dyn3d_ns.cli.view import View
 from dyn3d_ns.engine.waiting_threads import yield_cores_to_others
-from dyn3d_ns.plain_errors import EXIT_STATUS, NOBODY_READS, explanation, reader_left, traceback_wanted
+from dyn3d_ns.plain_errors import (
+    EXIT_STATUS,
+    NOBODY_READS,
+    STOPPED,
+    explanation,
+    reader_left,
+    traceback_wanted,
+)
 
 DESCRIPTION = """From a video to a scene; camera paths, exports and motion metrics for trained scenes.
 Examples (CONFIG is the config.yml that ns-train names at its end):
@@ -126,6 +133,11 @@ def main(args: list[str] | None = None) -> int:
         if not reader_left(error):
             raise
         return NOBODY_READS
+    except KeyboardInterrupt:
+        if traceback_wanted():
+            raise
+        print("\ndyn3d: stopped", file=sys.stderr)
+        return STOPPED
 
 
 def _run(args: list[str] | None) -> int:

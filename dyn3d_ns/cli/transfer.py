@@ -52,6 +52,7 @@ class TransferVelocity:
         config = copy.deepcopy(target)
         config.output_dir, config.experiment_name = self.output_dir.resolve(), "transfer"
         config.timestamp, config.load_dir = "motion", None
+        config.load_checkpoint = config.load_step = None
         save_checkpoint(state | {"pipeline": pipeline}, config.get_checkpoint_dir(), state["step"], True)
         config.save_config()
         print(f"ns-viewer --load-config {shell_word(config.get_base_dir() / 'config.yml')}")

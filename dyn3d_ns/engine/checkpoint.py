@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import re
 import shutil
@@ -116,7 +117,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises five kinds, depending on where the file is damaged
         older = sorted(p.name for p in path.parent.glob("step-*.ckpt") if p != path)
         advice = f"take another one with --load-step: {older}" if older else "there is no other one beside it"
-        raise CheckpointError(f"cannot read checkpoint {path}: {error}; {advice}") from error
+        said = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to load the file without care
+            named = re.search(r"GLOBAL (\S+)", str(error))
+            said = f"it names {named[1]}" if named else "it is damaged, or no checkpoint"
+        raise CheckpointError(f"cannot read checkpoint {path}: {said}; {advice}") from error
 
 
 def require_parts(state: Any, path: Path, parts: Sequence[str]) -> None:

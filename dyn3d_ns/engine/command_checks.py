@@ -103,6 +103,9 @@ def _check_export(command: str, arguments: Sequence[str], method: type[DynamicMe
     place = value_of("--output-dir", arguments)
     if place is not None:
         require_writable(Path(place), "--output-dir")
+        require_writable(
+            Path(place, value_of("--output-filename", arguments) or "splat.ply").parent, "--output-dir"
+        )
 
 
 def check_camera_path(arguments: Sequence[str], method: type[DynamicMethod]) -> None:

@@ -26,8 +26,10 @@ from dyn3d_ns.engine.checkpoint import (
 from dyn3d_ns.engine.data_units import require_same_world, use_data_units
 from dyn3d_ns.engine.ffmpeg import ensure_ffmpeg
 from dyn3d_ns.engine.method import DynamicMethod
+from dyn3d_ns.io.errors import UserError
 from dyn3d_ns.io.scene_metadata import scene_of
 from dyn3d_ns.io.shell import shell_word
+from dyn3d_ns.viewer.keyframes import allow_two_keyframes
 from dyn3d_ns.viewer.other_processes import let_processes_end
 
 _EVERY_INTERFACE = "0.0.0.0"
@@ -156,6 +158,7 @@ def _listen_on_this_machine_only(ours: type) -> None:
         self: Any, config: Any, log_filename: Any, datapath: Any, pipeline: Any, *args: Any, **kw: Any
     ):
         if isinstance(pipeline, ours):
+            allow_two_keyframes()
             named = any("websocket-host" in word.replace("_", "-") for word in sys.argv)
             if not named and config.websocket_host == _EVERY_INTERFACE:
                 config.websocket_host = "127.0.0.1"
@@ -182,9 +185,21 @@ def _keep_interpolated_times() -> None:
 
 
 def interpolated_camera_path(cameras: Any, steps: int, order_poses: bool) -> Any:
-    """Return Nerfstudio's path through cameras, with their times interpolated where they have any."""
+    """Return Nerfstudio's path through cameras, with their times interpolated where they have any.
+
+    Raises:
+        UserError: there is nothing to interpolate between.
+    """
     from nerfstudio.cameras import camera_paths
 
+    if len(cameras) < 2:
+        other = "eval" if command_checks.value_of("--pose-source", sys.argv) == "train" else "train"
+        raise UserError(
+            "`ns-render interpolate` goes from camera to camera, and there is one only; take others with "
+            f"--pose-source {other}, or write a path with `dyn3d path`"
+        )
+    if steps < 1:
+        raise UserError(f"--interpolation-steps must be at least 1, got {steps}")
     path = camera_paths.get_interpolated_camera_path(cameras, steps, order_poses)
     if cameras.times is not None:
         # The stock function orders poses and interpolates intrinsics alike: times travel in their place.

@@ -30,6 +30,7 @@ import yaml
 
 from dyn3d_ns import plain_errors
 from dyn3d_ns.io.errors import UserError
+from dyn3d_ns.io.notes import tell
 
 MAX_CHARACTERS = 1 << 20
 """Longest file that is read; those of trainings have some 20,000 characters."""
@@ -59,24 +60,51 @@ def load_config(path: Path) -> Any:
     Raises:
         ConfigError: there is none, it is damaged, or it names what no configuration needs.
     """
-    from nerfstudio.engine.trainer import TrainerConfig
-
-    if not path.is_file():
-        raise ConfigError(
-            f"--load-config must be the config.yml of a training, but {path} is not a file; "
-            "ns-train prints its place (outputs/<scene>/<method>/<date>/config.yml)"
-        )
+    _require_file(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as text ({error}); restore it from the original") from error
-    config = build(text, str(path))
+    return _training(build(text, str(path)), str(path))
+
+
+def _training(config: Any, where: str) -> Any:
+    from nerfstudio.engine.trainer import TrainerConfig
+
     if not isinstance(config, TrainerConfig):
         raise ConfigError(
-            f"{path} is not a Nerfstudio training config: it holds a {type(config).__name__}; "
+            f"{where} is not a Nerfstudio training config: it holds a {type(config).__name__}; "
             "take the config.yml of a training"
         )
     return config
+
+
+def require_named(arguments: Sequence[str]) -> None:
+    """Refuse a --load-config of a command of Nerfstudio's that is no file, where a method of ours is meant.
+
+    Raises:
+        ConfigError: it is a folder, or not there.
+    """
+    named = _named_file(arguments)
+    if named is None:
+        return
+    inside = Path(named, "config.yml")  # of outputs/<scene>/<method>/<date>
+    ours = not _methods().isdisjoint((*arguments[1:2], *inside.parts))
+    if ours or (inside.is_file() and is_ours(inside.read_text(encoding="utf-8", errors="replace"))):
+        plain_errors.install()
+        _require_file(Path(named))
+
+
+def _require_file(path: Path) -> None:
+    if path.is_file():
+        return
+    inside = path / "config.yml"
+    if inside.is_file():
+        raise ConfigError(f"--load-config {path} is a folder; give the file in it, {inside}")
+    raise ConfigError(
+        f"--load-config must be the config.yml of a training, but {path} is not a file; "
+        "ns-train prints its place (outputs/<scene>/<method>/<date>/config.yml)"
+    )
 
 
 def build(text: str, where: str) -> Any:
@@ -117,12 +145,32 @@ def install() -> None:
 
     @wraps(stock)
     def load(stream: Any, Loader: Any) -> Any:  # noqa: N803  # PyYAML's own name
-        if Loader is yaml.Loader and isinstance(stream, str) and is_ours(stream):
+        if Loader is yaml.Loader and isinstance(stream, str) and (trains_ours() or is_ours(stream)):
             plain_errors.install()
-            return build(stream, _named_file(sys.argv))
+            where = _named_file(sys.argv) or "config.yml"
+            config = _training(build(stream, where), where)
+            if not trains_ours():
+                _require_method(config.method_name, where)
+            return config
         return stock(stream, Loader)
 
     yaml.load = load
+
+
+def _require_method(name: str, where: str) -> None:
+    """Refuse a training whose method Nerfstudio's commands would look for in vain."""
+    from nerfstudio.configs.method_configs import all_methods
+
+    if name not in all_methods:
+        raise ConfigError(
+            f"{where} is of a training of {name}, and no method of this name is installed; the methods of "
+            f"dyn3d_ns are {', '.join(sorted(_methods()))}"
+        )
+
+
+def trains_ours() -> bool:
+    """Tell whether this process is `ns-train` of a method of ours."""
+    return not _methods().isdisjoint(sys.argv[1:2])
 
 
 def is_ours(text: str) -> bool:
@@ -165,12 +213,12 @@ def _packages() -> frozenset[str]:
     return frozenset({"nerfstudio", "dyn3d_ns", *plugins})
 
 
-def _named_file(arguments: Sequence[str]) -> str:
+def _named_file(arguments: Sequence[str]) -> str | None:
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         if name.replace("_", "-") == "--load-config":
             return value if equals else following
-    return "config.yml"
+    return None
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
@@ -180,7 +228,18 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 class _Loader(yaml.Loader):
-    """Nerfstudio's loader; paths of another system become paths of this one."""
+    """Nerfstudio's loader; paths of another system become paths of this one.
+
+    Options that a file lacks, as it was written before there were any, have their defaults.
+    """
+
+    def make_python_instance(self, *args: Any, **kwargs: Any) -> Any:
+        """Make an object whose state follows."""
+        made = super().make_python_instance(*args, **kwargs)
+        for field in dataclasses.fields(made) if dataclasses.is_dataclass(made) else ():
+            if field.default_factory is not dataclasses.MISSING:
+                setattr(made, field.name, field.default_factory())
+        return made
 
 
 def _construct_path(loader: yaml.Loader, node: yaml.SequenceNode) -> Path:
@@ -245,6 +304,9 @@ class _Check:
 
     def _field(self, config: type, key: str, value: yaml.Node) -> int:
         """Check a field's value; fields that hold a class or a function by default may name one."""
+        if all(field.name != key for field in dataclasses.fields(config)):
+            note = f"line {_line(value)}: {config.__name__} has no option {key!r} here, so it has no effect"
+            tell(Path(self.where), note)
         names = [value]
         if value.tag == f"{_PYTHON}object/apply:{_ITEM}" and isinstance(value, yaml.SequenceNode):
             names = [value.value[0], *_leaves(value.value[1:])] if value.value else []

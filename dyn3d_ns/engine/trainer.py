@@ -115,17 +115,26 @@ class DynamicTrainerConfig(TrainerConfig):
         claim(run, None if resumed is None else run_of(resumed))
         if resumed is None and checkpoints_in(run):
             CONSOLE.print(f"[yellow]{run} holds checkpoints of an earlier training: this one replaces them")
+        if self.load_step is not None:
+            # A step in the config.yml is the one that evaluations of this run show.
+            self.load_dir, self.load_checkpoint, self.load_step = None, resumed, None
         super().save_config()
 
     def resumed_checkpoint(self) -> Path | None:
         """Return the checkpoint to resume from; None if there is none to.
 
         Raises:
-            CheckpointError: it is not there.
+            CheckpointError: it is not there, or more than one is named.
         """
+        path = self.load_checkpoint
+        if self.load_dir is not None and path is not None:
+            raise CheckpointError(f"give --load-dir {self.load_dir} or --load-checkpoint {path}, not both")
         if self.load_dir is not None:
             return find_checkpoint(self.load_dir, self.load_step)
-        path = self.load_checkpoint
+        if self.load_step is not None:
+            raise CheckpointError(
+                f"--load-step {self.load_step} needs --load-dir, the folder that holds the checkpoint"
+            )
         if path is not None and path.is_dir():
             raise CheckpointError(
                 f"--load-checkpoint {path} is a folder: it takes a file step-*.ckpt, --load-dir the folder"
@@ -206,13 +215,12 @@ class DynamicTrainer(Trainer):
         start = time.perf_counter()
         with StopRequest() as stop:
             next_step = self._train_steps(stop)
-        if stop and next_step < self.config.max_num_iterations:
-            self._leave(next_step, stop.exit_code)
-        writer.put_time(
-            EventName.TOTAL_TRAIN_TIME, time.perf_counter() - start, next_step, avg_over_steps=False
-        )
-        self._after_train()
-        # A signal in the last step finds nothing left to stop.
+            if stop and next_step < self.config.max_num_iterations:
+                self._leave(next_step, stop.exit_code)
+            seconds = time.perf_counter() - start
+            writer.put_time(EventName.TOTAL_TRAIN_TIME, seconds, next_step, avg_over_steps=False)
+            self._after_train()
+        # A signal in the last step, or while that is saved, finds nothing left to stop.
         if stop:
             self.shutdown()
             sys.exit(stop.exit_code)
@@ -431,7 +439,8 @@ class DynamicTrainer(Trainer):
     def _leave(self, next_step: int, exit_code: int) -> None:
         """Save what has been trained and end the process as a signal would."""
         if next_step > self._start_step:
-            self._save_somewhere(next_step - 1)
+            with StopRequest():  # who is impatient does not lose what was trained
+                self._save_somewhere(next_step - 1)
             CONSOLE.print(
                 f"\n[yellow]Stopped after {next_step} of {self.config.max_num_iterations} steps. Resume with"
                 f"\n  {resume_command(sys.argv, self.checkpoint_dir)}",

@@ -32,8 +32,10 @@ def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
         if durable:
             _fsync(temporary)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(target)  # a full disk names none
         raise
     if durable:
         _fsync_folder(target.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_a_damaged_checkpoint_is_named_with_its_neighbours(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(CheckpointError, match=r"step-000000002.*--load-step.*step-000000001"):
         load_checkpoint(path)
+
+
+def test_what_cannot_be_read_safely_is_named_without_torchs_advice_to_read_it_unsafely(
+    tmp_path: Path,
+) -> None:
+    torch.save({"step": Fraction(1, 2)}, tmp_path / "other.ckpt")
+    (tmp_path / "text.ckpt").write_text("garbage")
+    for name, said in (("other", "it names fractions.Fraction"), ("text", "it is damaged, or no checkpoint")):
+        with pytest.raises(CheckpointError, match=rf"cannot read checkpoint .*{name}.ckpt: {said}; there is"):
+            load_checkpoint(tmp_path / f"{name}.ckpt")
 
 
 def test_numpy_values_become_plain() -> None:

@@ -104,3 +104,7 @@ def test_interpolated_paths_keep_their_times(monkeypatch: pytest.MonkeyPatch) ->
     assert camera_paths.get_interpolated_camera_path(cameras, 3, order_poses=False).times is None
     cameras.times = None
     assert render.get_interpolated_camera_path(cameras, steps=3, order_poses=False).times is None
+    with pytest.raises(UserError, match="there is one only; take others with --pose-source train"):
+        render.get_interpolated_camera_path(cameras[:1], steps=3, order_poses=False)
+    with pytest.raises(UserError, match="--interpolation-steps must be at least 1, got 0"):
+        render.get_interpolated_camera_path(cameras, steps=0, order_poses=False)

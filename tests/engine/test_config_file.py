@@ -154,6 +154,47 @@ def test_paths_of_another_system_and_overridden_values_are_kept(texts: dict[str,
     assert config.data.parts[-2:] == ("scenes", "bat") and config.max_num_iterations == 7
 
 
+def test_options_of_other_versions_are_told_or_have_their_defaults(
+    texts: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = texts["dyn3d-mononerf-fast"]
+    begin = text.index("viewer: !!")
+    without_viewer = text[:begin] + text[text.index("vis: ", begin) :]
+    config = build(f"{without_viewer}old_option: 3\n", "older.yml")
+    assert config.viewer == all_methods["dyn3d-mononerf-fast"].viewer
+    line = len(without_viewer.splitlines()) + 1
+    told = (
+        f"older.yml: line {line}: DynamicTrainerConfig has no option 'old_option' here, so it has no effect"
+    )
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
+def test_commands_of_nerfstudio_get_one_sentence_for_what_is_no_training_of_ours(
+    texts: dict[str, str], stranger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    run = stranger / "dyn3d-velocity" / "x"
+    run.mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["ns-eval", "--load-config", str(run / "config.yml")])
+    with pytest.raises(ConfigError, match="config.yml is not a file"):
+        config_file.require_named(sys.argv)
+    text = texts["dyn3d-mononerf-fast"]
+    (run / "config.yml").write_text(text.replace("dyn3d-mononerf-fast", "dyn3d-gone"))
+    config_file.require_named(sys.argv)
+    with pytest.raises(ConfigError, match="of dyn3d-gone, and no method of this name .*dyn3d-velocity"):
+        eval_setup(run / "config.yml")
+    with pytest.raises(ConfigError, match=rf"{run} is a folder; give the file in it, {run}/config.yml"):
+        config_file.require_named(["ns-viewer", f"--load_config={run}"])
+    config_file.require_named(["ns-viewer", "--load-config", str(stranger / "nerfacto" / "config.yml")])
+    # Nothing in this file is ours; the method that would be trained with it is.
+    monkeypatch.setattr(sys, "argv", ["ns-train", "dyn3d-velocity", "--load-config", "strange.yml"])
+    with pytest.raises(ConfigError, match="^strange.yml, line 1: names stranger_module.mark"):
+        yaml.load("a: !!python/object/apply:stranger_module.mark []", Loader=yaml.Loader)  # noqa: S506
+    with pytest.raises(ConfigError, match="strange.yml is not a Nerfstudio training config"):
+        yaml.load("a: 1", Loader=yaml.Loader)  # noqa: S506
+    assert not (stranger / "imported").exists()
+
+
 def test_packages_that_register_plugins_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     class Entry:
         name, value = "their-method", "jaxtyping.plugin:spec"  # any package that is installed

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from dyn3d_ns.engine.checkpoint import CheckpointError, checkpoints_in, find_checkpoint, load_checkpoint
+from dyn3d_ns.engine.config_file import load_config
+from dyn3d_ns.engine.trainer import DynamicTrainer
 from dyn3d_ns.io.errors import UserError
 
 STEPS = 24
@@ -124,10 +126,41 @@ def test_a_signal_in_the_last_step_finds_a_finished_training(
     assert_same_training(unbroken, only_checkpoint(config.get_checkpoint_dir()))
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.usefixtures("default_signals")
+def test_ctrl_c_while_a_training_is_saved_does_not_throw_it_away(
+    training, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of a training, and where one is stopped by a first Ctrl-C."""
+    save = DynamicTrainer.save_checkpoint
+
+    def interrupted(self: DynamicTrainer, step: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        save(self, step)
+
+    monkeypatch.setattr(DynamicTrainer, "save_checkpoint", interrupted)
+    config = training.config(f"impatient-{stopped}", max_num_iterations=2)
+    with pytest.raises(SystemExit) as ended:
+        training.run(config, 0 if stopped else -1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert ended.value.code == 130
+    assert only_checkpoint(config.get_checkpoint_dir()).name == f"step-{0 if stopped else 1:09d}.ckpt"
+
+
 @pytest.mark.parametrize("steps", [0, -5])
 def test_a_training_has_a_step_at_least(training, steps: int) -> None:
     with pytest.raises(UserError, match=f"--max-num-iterations must be at least 1, got {steps}"):
         training.config("none", max_num_iterations=steps).setup(local_rank=0, world_size=1)
+
+
+def test_the_step_to_resume_from_is_not_the_one_that_evaluations_show(training, unbroken) -> None:
+    config = training.config("from-a-step", load_dir=unbroken.parent, load_step=STEPS - 1)
+    config.save_config()
+    saved = load_config(config.get_base_dir() / "config.yml")
+    assert saved.load_step is None and saved.resumed_checkpoint() == unbroken
+    with pytest.raises(CheckpointError, match="--load-step 3 needs --load-dir"):
+        training.config("nowhere", load_step=3).resumed_checkpoint()
+    with pytest.raises(CheckpointError, match="give --load-dir .* or --load-checkpoint .*, not both"):
+        training.config("both", load_dir=unbroken.parent, load_checkpoint=unbroken).resumed_checkpoint()
 
 
 def limit_file_size(limit: int) -> None:

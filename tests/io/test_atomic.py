@@ -25,6 +25,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
     with pytest.raises(type(error)), atomic_open(path) as file:
         file.write(b"half")
         raise error
+    assert getattr(error, "filename", str(path)) == str(path), "who is told of a full disk is told the file"
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
