@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The readers' and decoders' tests with the lowest versions that pyproject.toml admits, in .venv-lowest.
+# The readers' and decoders' tests, and short trainings, with the lowest versions that pyproject.toml admits, in
+# .venv-lowest.
 # Arguments go to pytest: bash scripts/test_lowest.sh tests/io -k ply
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 lowest=.venv-lowest
@@ -15,5 +16,5 @@ if [ "$(cat "$lowest/dyn3d-stamp" 2>/dev/null)" != "$stamp" ]; then
     rm -rf dyn3d_ns.egg-info
     echo "$stamp" > "$lowest/dyn3d-stamp"
 fi
-if [ $# = 0 ]; then set -- tests/io tests/video/frames; fi
+if [ $# = 0 ]; then set -- tests/io tests/video/frames tests/engine/test_ffmpeg.py tests/models/test_scenes_at_rest.py; fi
 exec "$lowest/bin/python" -m pytest -q -n 2 --dist loadfile "$@"
