@@ -216,6 +216,10 @@ def check_pose(pose: Any, where: str) -> Float64[np.ndarray, "4 4"]:
     return matrix
 
 
+_MASK = "dynamic_mask_"
+"""How instant-ngp names the mask of an image, which lies beside it."""
+
+
 class FileIndex:
     """Finds the files of a dataset; lists every folder once, so that thousands of frames stay quick."""
 
@@ -224,21 +228,32 @@ class FileIndex:
         self.bases = (base,) if base == root else (base, root)
         self._listed: dict[Path, set[str]] = {}
         self._doubtful: dict[Path, list[str]] = {}
+        self._named: set[str] = set()
 
     def notes(self) -> list[str]:
-        """Say which names without extension meant one of several images."""
+        """Say which names without extension meant one of several images, and which masks nothing names."""
+        notes = []
+        there = set().union(*self._listed.values()) - self._named
+        masks = sorted(name for name in there if name.startswith(_MASK))
+        if masks:
+            more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
+            notes.append(
+                f"{masks[0]}{more} beside the images are not used; give masks as `mask_path`, black where "
+                "the loss leaves pixels out (instant-ngp's are white there)"
+            )
         if not self._doubtful:
-            return []
+            return notes
         path, names = next(iter(self._doubtful.items()))
         told = f"`file_path` {path.stem} is {' and '.join(names)}; {path.name} is taken"
         more = len(self._doubtful) - 1
-        return [told + (f", and so with {more} other names" if more else "")]
+        return [*notes, told + (f", and so with {more} other names" if more else "")]
 
     def find_file(self, value: Any, where: str, key: str) -> Path:
         """Return the file that an entry means; raise an error where there is none inside the root."""
         places = self._places(value, where, key)
         for path in places:
             if path.name in self._list(path.parent):
+                self._named.add(path.name)
                 return path
         raise MissingFileError(
             f"{where}: `{key}` names {' or '.join(map(str, places))}, which does not exist"

@@ -230,6 +230,19 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
         parse(tmp_path, hold_out_cameras=(0,))
 
 
+def test_masks_that_nothing_names_are_told(tmp_path, capsys):
+    content = write_single(tmp_path)
+    for entry in content["frames"]:
+        name = entry["file_path"].replace("images/", "images/dynamic_mask_")
+        write_image(tmp_path / name, mode="RGB")
+        entry["mask_path"] = name
+    parse(tmp_path, hold_out_cameras=(0,))
+    assert "dynamic_mask_c0_0.png and 5 more beside the images are not used" in capsys.readouterr().err
+    write_json(tmp_path / "transforms.json", content)
+    parse(tmp_path, hold_out_cameras=(0,))
+    assert "not used" not in capsys.readouterr().err
+
+
 def test_alpha_counts_wherever_it_stands(tmp_path, capsys):
     """Of twenty images one has a transparent pixel; the first, last and evenly spaced ones have none."""
     write_scene(tmp_path, cameras=5, frames=5, observed=5, mode="RGB")
