@@ -209,3 +209,15 @@ def test_loners_are_found() -> None:
     alone = isolated(points)
     assert alone[17] and alone.sum() <= 5
     assert not isolated(points[:4]).any()
+
+
+def test_pixels_of_two_surfaces_in_one_block_follow_their_own_control_points() -> None:
+    # The edge runs through blocks of two pixels.
+    depth = np.full((8, 10), 3.0, np.float32)
+    depth[:, :3] = 1.0
+    pixels = np.array([[0, 1], [1, 4], [2, 6], [5, 1], [6, 4], [7, 6]], np.float64)
+    target = np.array([1.1, 1.1, 1.1, 2.7, 2.7, 2.7])
+    K = np.array([[100.0, 0, 5], [0, 100.0, 4], [0, 0, 1]])
+    found = propagate_depth(depth, np.ones(depth.shape, bool), pixels, target, K)
+    np.testing.assert_allclose(found[:, :3], 1.1, rtol=1e-4)
+    np.testing.assert_allclose(found[:, 3:], 2.7, rtol=1e-4)
