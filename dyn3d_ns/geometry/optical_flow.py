@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float32, UInt8
 DisPreset = Literal["fast", "medium", "fine"]
 
 _DESCENT = 12
-"""Steps in which the preset `fine` moves a patch; OpenCV's 25 are a tenth slower and no truer."""
+"""Steps in which the preset `fine` moves a patch; OpenCV's 25 take longer."""
 _REFINEMENTS = 2
-"""Its steps of the variational refinement; OpenCV's five are as true."""
+"""Its steps of the variational refinement; OpenCV's five take longer."""
 
 
 class InverseSearch:

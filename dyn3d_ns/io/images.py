@@ -104,7 +104,12 @@ def bits_used(images: Iterable[Path]) -> int:
                     highest = max(highest, int(deep_values(image).max(initial=0)))
         except image_errors():
             continue
-    return next(bits for bits in DEPTHS if highest < 1 << bits) if highest else DEPTHS[-1]
+    return depth_of(highest) if highest else DEPTHS[-1]
+
+
+def depth_of(highest: int) -> int:
+    """Return how many bits a camera uses whose values of 16 bits go up to a highest one."""
+    return next(bits for bits in DEPTHS if highest < 1 << bits)
 
 
 def exif_of(image: Image.Image, tag: int, ifd: int | None = None) -> Any:

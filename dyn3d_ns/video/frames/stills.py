@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from dyn3d_ns.io.damage import image_errors
 from dyn3d_ns.io.errors import StageError
-from dyn3d_ns.io.images import DEPTHS, deep_values, exif_of, is_deep, of_8_bits, to_8_bits, upright
+from dyn3d_ns.io.images import deep_values, depth_of, exif_of, is_deep, of_8_bits, to_8_bits, upright
 from dyn3d_ns.io.recognised import IMAGE_SUFFIXES, files_in, images_in, videos_in
 from dyn3d_ns.io.series import picture_series
 
@@ -45,7 +45,7 @@ class Stills:
             highs.append(int(values.max()))
         if highs:
             self._deep, self._range = len(highs), (min(lows), max(highs))
-            self._bits = next(bits for bits in DEPTHS if max(highs) < 1 << bits)
+            self._bits = depth_of(max(highs))
 
     def read(self, path: Path) -> UInt8[np.ndarray, "H W 3"] | None:
         """Decode a file; None if that is impossible, which the notes will say."""
