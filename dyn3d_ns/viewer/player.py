@@ -133,6 +133,9 @@ class PlaybackPanel:
 
     def __init__(self, playback: TimePlayer, server: viser.ViserServer, order: float) -> None:
         self._playback = playback
+        # Seeks by hand go one after another, each to where the slider is by then; `_sought` is that place.
+        self._by_hand = threading.Lock()
+        self._sought: int | None = None
         timeline = playback.timeline
         last = timeline.num_frames - 1
         marks: list[tuple[int, str]] = [(0, "0")]
@@ -168,10 +171,17 @@ class PlaybackPanel:
             self._playback.step(frames)
 
     def _seek_frame(self, by_hand: bool) -> None:
-        timeline = self._playback.timeline
-        # Our own updates of the slider come back here too, late; they ask for nothing new.
-        if by_hand and self._frame.value != timeline.frame_index(self._playback.time):
-            self._playback.seek(timeline.frame_times[min(self._frame.value, timeline.num_frames - 1)])
+        if not by_hand:
+            return
+        with self._by_hand:
+            timeline = self._playback.timeline
+            self._sought = self._frame.value
+            # Our own updates of the slider come back here too, late; they ask for nothing new.
+            try:
+                if self._sought != timeline.frame_index(self._playback.time):
+                    self._playback.seek(timeline.frame_times[min(self._sought, timeline.num_frames - 1)])
+            finally:
+                self._sought = None
 
     def resize(self) -> None:
         """Let the slider reach to the end of a timeline that has changed."""
@@ -194,5 +204,6 @@ class PlaybackPanel:
         if text != self._now.content:
             self._now.content = text
         index = timeline.frame_index(time_shown)
-        if index != self._frame.value:
+        # What is sought by hand is where the slider was; it may have gone on since, by the next key press.
+        if index not in (self._frame.value, self._sought):
             self._frame.value = index
