@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from dyn3d_ns.export.keys import COLOR_ERROR, extent_of, turn_vectors
+from dyn3d_ns.export.keys import COLOR_ERROR, color_bound, extent_of, turn_vectors
 from dyn3d_ns.export.written import Written, frame_rate, new_file, provenance, require_package
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.ply import SH_C0
@@ -72,7 +72,7 @@ class Stretches:
         n = len(first)
         largest = np.maximum(first.scales.max(1, keepdims=True), 1e-12)
         self._reach = np.float32(bound / np.sqrt(3))
-        tone = SH_C0 * np.maximum(first.opacities[:, None], 1e-3) / COLOR_ERROR
+        tone = 1 / color_bound(first.opacities)[:, None]
         self._weights = np.concatenate(
             [
                 np.broadcast_to(largest / turn_bound, (n, 3)),

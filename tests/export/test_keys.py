@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
-from dyn3d_ns.export.keys import Keys, color_values, extent_of, turn_vectors
+from dyn3d_ns.export.keys import COLOR_ERROR, Keys, color_bound, extent_of, turn_vectors
 
 
 def kept_frames(frames: np.ndarray, bound: float | np.ndarray, offsets=None) -> list[int]:
@@ -59,11 +59,9 @@ def test_the_sign_of_a_quaternion_means_nothing() -> None:
 
 
 def test_colours_count_as_the_mean_over_directions_times_opacity() -> None:
-    sh = np.zeros((1, 4, 3), np.float32)
-    other = sh.copy()
-    other[0, 0, 1] = 1 / 0.28209479177387814
-    half = np.float32([0.5])
-    assert np.linalg.norm(color_values(other, half) - color_values(sh, half)) == pytest.approx(0.5)
+    """Of the constant function the coefficient of half an error is the error of a half opacity."""
+    off = color_bound(np.float32([1.0, 0.5])) * 0.28209479177387814
+    np.testing.assert_allclose(off, [COLOR_ERROR, 2 * COLOR_ERROR], rtol=1e-6)
 
 
 def test_outliers_do_not_make_the_extent() -> None:
