@@ -181,6 +181,8 @@ class ExportInstants(ExportOptions):
         """Check the place to write to."""
         if self.output.suffix.lower() == self.suffix:
             require_output_file(self.output, self.suffix)
+        elif self.output.suffix and not self.output.is_dir():
+            raise CommandError(f"--output must be a folder or end in {self.suffix}, got {self.output}")
         else:
             require_output_folder(self.output)
 

@@ -74,6 +74,7 @@ def test_errors_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) ->
         ),
         ("path orbit --data no --output {folder}/x.mp4", "--output must end in .json"),
         ("export ply --load-config no --output {file}", "must be a folder, but {file} is a file"),
+        ("export ply --load-config no --output {folder}/x.spz", "must be a folder or end in .ply"),
         ("export spz --load-config no --output {file}/x", "cannot write to {file}"),
         ("export usd --load-config no --output {folder}/x.ply", "must end in .usd or .usdc or .usda"),
         ("export ply --load-config no --output-dir {folder} --times nan", "--times must be finite"),
