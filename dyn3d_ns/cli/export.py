@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_output_file, require_writable
+from dyn3d_ns.cli.export_web import ExportWeb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +131,7 @@ class Export:
         Annotated[ExportPly, tyro.conf.subcommand("ply")]
         | Annotated[ExportTrajectories, tyro.conf.subcommand("trajectories")]
         | Annotated[ExportDas3r, tyro.conf.subcommand("das3r")]
+        | Annotated[ExportWeb, tyro.conf.subcommand("web")]
     )
 
     def run(self) -> None:

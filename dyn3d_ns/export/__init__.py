@@ -1,0 +1,1 @@
+"""A scene as files of other tools: one file a format."""
