@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dyn3d_ns.export.web import PageAbout
+from dyn3d_ns.export.web import Page
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
@@ -105,15 +105,25 @@ def view_from(angle: float) -> View:
     return View(pose, FOV, (96, 96))
 
 
-def about(title: str = "A scene", observed: float = OBSERVED, recorded: float = 1.0) -> PageAbout:
-    """Return what a page tells, with the timeline's seconds by default."""
+VIEWS = tuple(view_from(angle) for angle in (0.0, 0.7, 1.9))
+
+
+def page(
+    title: str = "A scene", observed: float = OBSERVED, recorded: float = 1.0, views: tuple[View, ...] = VIEWS
+) -> Page:
+    """Return what a page tells, of times of the timeline."""
     stream = io.BytesIO()
     Image.new("RGB", (32, 32), (200, 30, 30)).save(stream, "JPEG")
-    return PageAbout(
-        title=title, description="For a test.", writer="test", fps=FPS, observed=observed * TIMELINE.duration,
-        recorded=recorded * TIMELINE.duration, up=(0.0, 0.0, 1.0), near=0.01, background=BACKGROUND,
-        views=tuple(view_from(angle) for angle in (0.0, 0.7, 1.9)), poster=stream.getvalue(),
-    )  # fmt: skip
+    seconds = TIMELINE.duration
+    return Page(
+        title=title,
+        about=About("test", "dyn3d_ns 0", fps=FPS, observed=(0.0, observed * seconds), views=views),
+        recorded=recorded * seconds,
+        up=(0.0, 0.0, 1.0),
+        near=0.01,
+        background=BACKGROUND,
+        poster=stream.getvalue(),
+    )
 
 
 def rendered(splats: Splats, view: View, size: int) -> np.ndarray:

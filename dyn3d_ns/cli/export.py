@@ -1,24 +1,32 @@
-"""`dyn3d export`: Gaussians at given times, as PLY files and as trajectories."""
+"""`dyn3d export`: a trained scene as files of other tools."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
 from dyn3d_ns.cli.errors import CommandError, require_output_file, require_writable
 from dyn3d_ns.cli.export_web import ExportWeb
+from dyn3d_ns.io.splats import About, Splats, SplatSequence, Up
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Bool
+    from rich.progress import Progress
 
     from dyn3d_ns.engine.method import DynamicMethod
-    from dyn3d_ns.gaussians import Gaussians
+    from dyn3d_ns.export.scene import TrainedSequence
+    from dyn3d_ns.export.written import Written
     from dyn3d_ns.timeline import Timeline
+
+BEYOND = 0.25
+"""Part of the recording that --future goes on past its end."""
 
 
 @dataclass(kw_only=True)
@@ -28,58 +36,205 @@ class ExportOptions:
     load_config: Path
     """config.yml of a training."""
     times: tuple[float, ...] | None = None
-    """Normalised times, past 1 too; every frame of the recording if neither this nor --frames is given."""
+    """Normalised times, past 1 too; every frame of the recording if no times, frames or fps are given."""
     frames: tuple[int, ...] | None = None
     """Frames of the recording, counted from 0."""
+    fps: float | None = None
+    """Times at so many frames a second of real time."""
+    future: bool = False
+    """Go on past the end of the recording by a quarter of it, as the method predicts it."""
+    up: Up | None = None
+    """Axis that points up in the file: y, z, or data for the axes of the dataset; by default what the format
+    is used to (y for usd, glb, 4dgs and web, data for the others)."""
+    metres_per_unit: float | None = None
+    """Length of the dataset's unit, where you know it; formats that can state it do."""
+
+    usual_up: ClassVar[Up] = "data"
 
     def check(self) -> None:
         """Refuse what is wrong in itself before the scene is loaded."""
-        if self.times is not None and self.frames is not None:
-            raise CommandError("give --times or --frames, not both")
-        if self.times is not None and (not self.times or not all(map(math.isfinite, self.times))):
-            raise CommandError(f"--times must be finite numbers, got {self.times}")
+        given = [name for name in ("times", "frames", "fps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise CommandError(f"give one of --{given[0]} and --{given[1]}, not both")
+        if self.times is not None and not (
+            self.times and all(math.isfinite(time) and time >= 0 for time in self.times)
+        ):
+            raise CommandError(f"--times must be finite numbers from 0 on, got {self.times}")
         if self.frames is not None and (not self.frames or min(self.frames) < 0):
             raise CommandError(f"--frames must be numbers from 0 on, got {self.frames}")
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise CommandError(f"--fps must be a number above 0, got {self.fps}")
+        if self.future and self.times is not None:
+            raise CommandError("--future goes on past the recording; with --times, name the times themselves")
+        if self.metres_per_unit is not None and not (
+            math.isfinite(self.metres_per_unit) and self.metres_per_unit > 0
+        ):
+            raise CommandError(f"--metres-per-unit must be a number above 0, got {self.metres_per_unit}")
 
     def named_times(self, timeline: Timeline) -> dict[str, float]:
-        """Return the times to export by the name of each."""
+        """Return the times to export, rising, by the name of each: one prefix, and digits at the end."""
         self.check()
-        if self.times is not None:
-            return {f"time_{time:.4f}": time for time in self.times}
         last = timeline.num_frames - 1
-        frames = range(last + 1) if self.frames is None else self.frames
+        if self.times is not None:
+            named = {f"time_{round(1e4 * time):05d}": time for time in sorted(self.times)}
+            if len(named) < len(self.times):
+                raise CommandError(f"--times must differ by a ten-thousandth at least, got {self.times}")
+            return named
+        if self.fps is not None:
+            step = 1 / (self.fps * timeline.duration)
+            first, end = timeline.frame_times[0], timeline.frame_times[-1]
+            end += BEYOND * (end - first) if self.future else 0.0
+            count = math.floor((end - first) / step + 1e-6) + 1
+            return {f"frame_{i:05d}": first + i * step for i in range(count)}
+        frames = range(last + 1) if self.frames is None else sorted(set(self.frames))
         outside = [frame for frame in frames if not 0 <= frame <= last]
         if outside:
             raise CommandError(f"--frames must lie in 0 to {last}, got {outside}")
-        return {f"frame_{frame:05d}": timeline.frame_times[frame] for frame in frames}
+        named = {f"frame_{frame:05d}": timeline.frame_times[frame] for frame in frames}
+        if self.future:
+            end, dt = timeline.frame_times[-1], timeline.dt
+            more = range(1, math.ceil(BEYOND * (last + 1)) + 1)
+            named |= {f"frame_{last + i:05d}": end + i * dt for i in more}
+        return named
+
+    def run(self) -> None:
+        """Load the scene and write it.
+
+        Raises:
+            CommandError: the format cannot hold it, or what it needs is not there.
+        """
+        from dyn3d_ns.cli.rig import telling_what_lacks
+
+        self.check()
+        self.prepare()
+        model, method = self._load()
+        named = self.named_times(model.timeline)
+        self.require_free(list(named))
+        sequence = self._sequence(model, method, list(named.values()))
+        with telling_what_lacks(self.load_config), _progress(sequence) as shown:
+            written = self.write(shown, list(named), model)
+        first, last = sequence.seconds[0], sequence.seconds[-1]
+        when = (
+            f"at {first:.4g} s" if len(named) == 1 else f"at {len(named)} times, {first:.4g} to {last:.4g} s"
+        )
+        print(f"{written.path}: {len(sequence.moving)} Gaussians {when}, {written.size / 1e6:.2f} MB")
+        print(f"held: {written.loss}")
+        if written.note:
+            print(written.note)
+
+    def prepare(self) -> None:
+        """Check what can be checked before the scene is loaded: the place to write to, and packages."""
+        raise NotImplementedError
+
+    def require_free(self, names: list[str]) -> None:
+        """Refuse names that are taken."""
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the scene."""
+        raise NotImplementedError
+
+    def _load(self) -> tuple[DynamicMethod, str]:
+        from dyn3d_ns.cli.rig import load_method
+        from dyn3d_ns.engine.config_file import load_config
+
+        return load_method(self.load_config), load_config(self.load_config).method_name
+
+    def _sequence(self, model: DynamicMethod, method: str, times: list[float]) -> TrainedSequence:
+        import numpy as np
+
+        from dyn3d_ns.cli.rig import rig_of_config
+        from dyn3d_ns.export.scene import TrainedSequence, about_model, turn_to
+        from dyn3d_ns.io.splats import View
+
+        rig = rig_of_config(self.load_config)
+        up: Up = self.up or self.usual_up
+        turn = turn_to(model.world.transform[:3, :3].T @ rig.up, up)
+        poses = model.world.poses_back(rig.poses)
+        views = [
+            View(pose, float(fov), (int(width), int(height)))
+            for pose, fov, (width, height) in zip(poses, rig.fovs, rig.resolutions, strict=True)
+        ]
+        about = about_model(model, method, up, views, turn)
+        return TrainedSequence(
+            model,
+            times,
+            replace(about, metres_per_unit=self.metres_per_unit),
+            None if np.array_equal(turn, np.eye(3)) else turn,
+        )
 
 
 @dataclass(kw_only=True)
-class ExportPly(ExportOptions):
-    """Write one 3DGS PLY per time in the data's units, which splat viewers open.
+class ExportInstants(ExportOptions):
+    """Formats of one instant."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["--output-dir"])]
+    """Folder for frame_00000 and so on (time_02500 for --times 0.25), or the file for one time."""
+
+    suffix: ClassVar[str] = ""
+
+    def prepare(self) -> None:
+        """Check the place to write to."""
+        if self.output.suffix.lower() == self.suffix:
+            require_output_file(self.output, self.suffix)
+        elif self.output.is_file() or (self.output.suffix and not self.output.is_dir()):
+            raise CommandError(f"--output must be a folder or end in {self.suffix}, got {self.output}")
+        else:
+            require_writable(self.output.parent, "--output")
+
+    def require_free(self, names: list[str]) -> None:
+        """Refuse a folder that holds files of another sequence."""
+        from dyn3d_ns.export.instants import require_free
+
+        if self.output.suffix.lower() != self.suffix:
+            require_free(self.output, names, self.suffix)
+
+
+@dataclass(kw_only=True)
+class ExportPly(ExportInstants):
+    """Write 3DGS PLYs in the data's units, which splat viewers open; a folder plays in SuperSplat.
 
     Places too far from the origin for float32 are written as double, which not every viewer reads.
     """
 
-    output_dir: Path
-    """Folder for frame_00000.ply and so on (time_0.2500.ply for --times)."""
+    suffix: ClassVar[str] = ".ply"
 
-    def run(self) -> None:
-        """Load the scene and write the files."""
-        from dyn3d_ns.cli.rig import load_method, telling_what_lacks
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the files."""
+        from dyn3d_ns.export.instants import write_instants
+        from dyn3d_ns.export.ply import LOSS, encode_ply
 
-        self.check()
-        require_writable(self.output_dir, "--output-dir")
-        model = load_method(self.load_config)
-        named = self.named_times(model.timeline)
-        with telling_what_lacks(self.load_config):
-            written = export_ply(model, named, self.output_dir)
-        print(f"{len(written)} files of {written[0].stat().st_size / 1e6:.1f} MB in {self.output_dir}")
-        (first, start), (last, end) = list(named.items())[0], list(named.items())[-1]
-        shown = f"{first}.ply shows time {start:.4f}" + (
-            f", {last}.ply time {end:.4f}" if last != first else ""
-        )
-        print(f"{shown}; --times asks for others")
+        return write_instants(sequence, self.output, names, self.suffix, encode_ply, LOSS)
+
+
+@dataclass(kw_only=True)
+class ExportSpz(ExportInstants):
+    """Write SPZ files (version 3), a tenth of a PLY; along the PLY's axes, as all common writers do."""
+
+    suffix: ClassVar[str] = ".spz"
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the files."""
+        from dyn3d_ns.export.instants import write_instants
+        from dyn3d_ns.export.scene import centred
+        from dyn3d_ns.export.spz import LOSS, encode_spz
+
+        return write_instants(centred(sequence), self.output, names, self.suffix, encode_spz, LOSS)
+
+
+@dataclass(kw_only=True)
+class ExportGlb(ExportInstants):
+    """Write binary glTF with KHR_gaussian_splatting, one file an instant."""
+
+    suffix: ClassVar[str] = ".glb"
+    usual_up: ClassVar[Up] = "y"
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the files."""
+        from dyn3d_ns.export.glb import LOSS, encode_glb
+        from dyn3d_ns.export.instants import write_instants
+        from dyn3d_ns.export.scene import centred
+
+        return write_instants(centred(sequence), self.output, names, self.suffix, encode_glb, LOSS)
 
 
 @dataclass(kw_only=True)
@@ -89,17 +244,99 @@ class ExportTrajectories(ExportOptions):
     output: Path
     """File to write (.npz): times [T], means and velocities [T,N,3], quats [T,N,4] wxyz, dynamic [N]."""
 
-    def run(self) -> None:
-        """Load the scene and write the file."""
-        from dyn3d_ns.cli.rig import load_method, telling_what_lacks
-
-        self.check()
+    def prepare(self) -> None:
+        """Check the file's name."""
         require_output_file(self.output, ".npz")
-        model = load_method(self.load_config)
-        times = list(self.named_times(model.timeline).values())
-        with telling_what_lacks(self.load_config):
-            export_trajectories(model, times, self.output)
-        print(f"{self.output}: {len(times)} times, {self.output.stat().st_size / 1e6:.1f} MB")
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the file."""
+        from dyn3d_ns.export.npz import write_trajectories
+
+        return write_trajectories(sequence, self.output, model.timeline.duration)
+
+
+@dataclass(kw_only=True)
+class ExportMoving(ExportOptions):
+    """Formats that hold motion within a bound."""
+
+    max_error: float | None = None
+    """Largest error of places between what is stored, in units of the data; a thousandth of the scene's
+    extent by default."""
+
+    def check(self) -> None:
+        """Refuse what is wrong in itself."""
+        super().check()
+        if self.max_error is not None and not (math.isfinite(self.max_error) and self.max_error > 0):
+            raise CommandError(f"--max-error must be a number above 0, got {self.max_error}")
+
+
+@dataclass(kw_only=True)
+class ExportUsd(ExportMoving):
+    """Write USD with time-sampled Gaussian splats and the recorded cameras; Blender 5.3 plays it."""
+
+    output: Path
+    """File to write (.usd, .usdc, or .usda for text)."""
+
+    usual_up: ClassVar[Up] = "y"
+
+    def prepare(self) -> None:
+        """Check the file's name and usd-core."""
+        from dyn3d_ns.export.usd import SUFFIXES, require_usd
+
+        require_output_file(self.output, SUFFIXES)
+        require_usd()
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the file."""
+        from dyn3d_ns.export.usd import write_usd
+
+        return write_usd(sequence, self.output, self.max_error)
+
+
+@dataclass(kw_only=True)
+class Export4dgs(ExportMoving):
+    """Write one .4dgs file: Gaussians with velocities, as few records as the bound asks for."""
+
+    output: Path
+    """File to write (.4dgs)."""
+
+    usual_up: ClassVar[Up] = "y"
+
+    def prepare(self) -> None:
+        """Check the file's name and fourdgs."""
+        from dyn3d_ns.export.fourdgs import SUFFIXES, require_fourdgs
+
+        require_output_file(self.output, SUFFIXES)
+        require_fourdgs()
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the file."""
+        from dyn3d_ns.export.fourdgs import write_4dgs
+        from dyn3d_ns.export.scene import centred
+
+        return write_4dgs(centred(sequence), self.output, self.max_error)
+
+
+@dataclass(kw_only=True)
+class ExportSplat4d(ExportMoving):
+    """Write one .splat4d file: the smallest that plays, without view-dependent colour."""
+
+    output: Path
+    """File to write (.splat4d)."""
+
+    def prepare(self) -> None:
+        """Check the file's name and the program."""
+        from dyn3d_ns.export.splat4d import SUFFIXES, find_program
+
+        require_output_file(self.output, SUFFIXES)
+        find_program()
+
+    def write(self, sequence: SplatSequence, names: list[str], model: DynamicMethod) -> Written:
+        """Write the file."""
+        from dyn3d_ns.export.scene import centred
+        from dyn3d_ns.export.splat4d import write_splat4d
+
+        return write_splat4d(centred(sequence), self.output, self.max_error)
 
 
 @dataclass(kw_only=True)
@@ -129,6 +366,11 @@ class Export:
 
     what: (
         Annotated[ExportPly, tyro.conf.subcommand("ply")]
+        | Annotated[ExportUsd, tyro.conf.subcommand("usd")]
+        | Annotated[Export4dgs, tyro.conf.subcommand("4dgs")]
+        | Annotated[ExportSplat4d, tyro.conf.subcommand("splat4d")]
+        | Annotated[ExportSpz, tyro.conf.subcommand("spz")]
+        | Annotated[ExportGlb, tyro.conf.subcommand("glb")]
         | Annotated[ExportTrajectories, tyro.conf.subcommand("trajectories")]
         | Annotated[ExportDas3r, tyro.conf.subcommand("das3r")]
         | Annotated[ExportWeb, tyro.conf.subcommand("web")]
@@ -139,67 +381,34 @@ class Export:
         self.what.run()
 
 
-def export_ply(model: DynamicMethod, named_times: dict[str, float], folder: Path) -> list[Path]:
-    """Write the Gaussians at each time to `folder/<name>.ply` and return the paths."""
-    from dyn3d_ns.gaussians.data_units import to_data_units
-    from dyn3d_ns.io.ply import write_splats
+class _Shown:
+    """A sequence that shows how far it has been read."""
 
-    written = []
-    for name, time in _progress(named_times.items(), "Exporting"):
-        gaussians = to_data_units(model.gaussians_at(time), model.world)
-        path = folder / f"{name}.ply"
-        write_splats(
-            path,
-            gaussians.means.detach().cpu().numpy(),
-            _array(gaussians.quats),
-            _array(gaussians.scales),
-            _array(gaussians.opacities),
-            _array(gaussians.colors),
-        )
-        written.append(path)
-    return written
+    def __init__(self, sequence: SplatSequence, bar: Progress) -> None:
+        self._sequence, self._bar = sequence, bar
+        self._task = bar.add_task("Exporting", total=len(sequence.seconds))
 
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        return self._sequence.seconds
 
-def export_trajectories(model: DynamicMethod, times: Sequence[float], path: Path) -> None:
-    """Write times, means, velocities, orientations and the dynamic mask of all Gaussians to an npz file.
+    @property
+    def about(self) -> About:
+        return self._sequence.about
 
-    All is in the data's units, velocities per unit of normalised time. Centres are float64 where they lie too
-    far from the origin for float32. Only one time is in memory at once.
-    """
-    import numpy as np
-    from torch.nn.functional import normalize
+    @property
+    def moving(self) -> Bool[np.ndarray, "N"]:
+        return self._sequence.moving
 
-    from dyn3d_ns.gaussians.data_units import to_data_units
-    from dyn3d_ns.geometry.world import far_from_origin
-    from dyn3d_ns.io.npz import write_blocks
-
-    first = to_data_units(model.gaussians_at(times[0]), model.world)
-    far = far_from_origin(first.means.detach().cpu().numpy())
-    fields: dict[str, tuple[int, Callable[[Gaussians], np.ndarray]]] = {
-        "means": (3, lambda gaussians: gaussians.means.detach().cpu().numpy()),
-        "velocities": (3, lambda gaussians: _array(gaussians.motion)),
-        "quats": (4, lambda gaussians: _array(normalize(gaussians.quats, dim=-1))),
-    }
-
-    def members() -> Iterator[tuple[str, np.dtype, tuple[int, ...], Iterable[np.ndarray]]]:
-        yield "times", np.dtype("<f4"), (len(times),), [np.asarray(times, dtype=np.float32)]
-        yield "dynamic", np.dtype(bool), (len(first),), [first.moving.cpu().numpy()]
-        for name, (width, array_of) in fields.items():
-            blocks = (
-                array_of(to_data_units(model.gaussians_at(time), model.world))
-                for time in _progress(times, f"Exporting {name}")
-            )
-            kind = "<f8" if far and name == "means" else "<f4"
-            yield name, np.dtype(kind), (len(times), len(first), width), blocks
-
-    write_blocks(path, members())
+    def at(self, index: int) -> Splats:
+        splats = self._sequence.at(index)
+        self._bar.update(self._task, completed=max(index + 1, int(self._bar.tasks[0].completed)))
+        return splats
 
 
-def _array(tensor) -> np.ndarray:
-    return tensor.detach().float().cpu().numpy()
+@contextmanager
+def _progress(sequence: SplatSequence) -> Iterator[SplatSequence]:
+    from rich.progress import Progress
 
-
-def _progress(items, description: str):
-    from rich.progress import track
-
-    return track(list(items), description=description)
+    with Progress(transient=True) as bar:
+        yield _Shown(sequence, bar)

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
     from dyn3d_ns.cli.rig import CameraRig
     from dyn3d_ns.engine.method import DynamicMethod
-    from dyn3d_ns.export.web import PageAbout
+    from dyn3d_ns.export.web import Page
     from dyn3d_ns.export.web_scene import PackedScene
 
 POSTER_HEIGHT = 480
 """Pixels."""
-_AXES = {"y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 
 @dataclass(kw_only=True)
@@ -51,17 +50,14 @@ class ExportWeb:
         config = load_config(self.load_config)
         rig = rig_of_config(self.load_config)
         model = load_method(self.load_config)
+        title = self.title or config.experiment_name or "Scene"
         with telling_what_lacks(self.load_config):
             scene = pack(model)
-        about = about_page(
-            model, rig, self.title or config.experiment_name or "Scene", config.method_name, self.up
-        )
-        data = write_page(self.output, scene, about)
-        size = self.output.stat().st_size
-        print(
-            f"{self.output}: {scene.count} Gaussians, {scene.moving} of them moving, {scene.end:.2f} s; "
-            f"{size / 1e6:.2f} MB, {data / 1e6:.2f} MB of them the scene"
-        )
+            written = write_page(self.output, scene, page_of(model, rig, title, config.method_name, self.up))
+        moving = f"{scene.count} Gaussians, {scene.moving} of them moving"
+        print(f"{written.path}: {moving}, {scene.end:.4g} s, {written.size / 1e6:.2f} MB")
+        print(f"held: {written.loss}")
+        print(written.note)
 
 
 def pack(model: DynamicMethod) -> PackedScene:
@@ -78,26 +74,21 @@ def pack(model: DynamicMethod) -> PackedScene:
     return pack_sequence(ShownFrames(model.gaussians_at, model.timeline))
 
 
-def about_page(model: DynamicMethod, rig: CameraRig, title: str, method: str, up: Up) -> PageAbout:
+def page_of(model: DynamicMethod, rig: CameraRig, title: str, method: str, up: Up) -> Page:
     """Return what a page tells of a trained scene, and render its poster."""
-    from dyn3d_ns import __version__
-    from dyn3d_ns.export.web import PageAbout
+    from dyn3d_ns.export.scene import AXES, about_model
+    from dyn3d_ns.export.web import Page
     from dyn3d_ns.models.gaussian_model import GaussianModel
 
-    timeline = model.timeline
-    views = recorded_views(rig)
-    towards = rig.up if up == "data" else rig.world.transform[:3, :3] @ np.array(_AXES[up])
-    return PageAbout(
+    timeline, views = model.timeline, recorded_views(rig)
+    towards = rig.up if up == "data" else rig.world.transform[:3, :3] @ np.array(AXES[up])
+    return Page(
         title=title,
-        description=f"A scene of {method}, trained and written by dyn3d_ns {__version__}.",
-        writer=f"dyn3d_ns {__version__}",
-        fps=timeline.fps,
-        observed=timeline.seconds(timeline.t_obs),
+        about=about_model(model, method, up, views, np.eye(3)),
         recorded=timeline.seconds(timeline.frame_times[-1]),
         up=tuple(map(float, towards)),  # type: ignore[arg-type]
         near=model.config.camera_near if isinstance(model, GaussianModel) else 0.01,
         background=tuple(model.eval_background.tolist()),  # type: ignore[arg-type]
-        views=views,
         poster=poster(model, views[0]),
     )
 

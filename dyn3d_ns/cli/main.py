@@ -44,7 +44,7 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 4. From the last observed frame to the end and a quarter of the recording past it:
    dyn3d path future --load-config CONFIG --beyond 0.25 --output future.json
 5. A PLY for splat viewers at three times, and the trajectories of all Gaussians:
-   dyn3d export ply --load-config CONFIG --times 0 0.5 1 --output-dir splats
+   dyn3d export ply --load-config CONFIG --times 0 0.5 1 --output splats
    dyn3d export trajectories --load-config CONFIG --output trajectories.npz
 6. Compare the learned motion with the true one:
    dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json

@@ -19,11 +19,16 @@ from typing import Any
 import numpy as np
 
 from dyn3d_ns.export.web_scene import PackedScene
+from dyn3d_ns.export.written import Written, provenance, require_space
 from dyn3d_ns.io.atomic import write_text
-from dyn3d_ns.io.splats import View
+from dyn3d_ns.io.errors import CommandError
+from dyn3d_ns.io.splats import About
 
 FORMAT_VERSION = 1
 """Of the data in a page; web/src/data.ts reads this one alone, as each page brings its own reader."""
+MOST_TEXELS = 4096 * 4096
+"""Entries of the largest table that every graphics card with WebGL 2 takes by our layout."""
+LOSS = "places to 1/16,000,000 of the scene's size, axes to 0.03 degrees, other numbers to 8 or 12 bits"
 LOADER = (
     'const packed=Uint8Array.from(atob(document.getElementById("code").textContent),'
     "letter=>letter.charCodeAt(0));"
@@ -35,48 +40,51 @@ LOADER = (
 
 
 @dataclass(frozen=True)
-class PageAbout:
-    """What a page tells of its scene, in seconds from the recording's first frame."""
+class Page:
+    """What a page tells and shows beside the Gaussians."""
 
     title: str
-    description: str
-    """One or two sentences: the method, and what wrote the page."""
-    writer: str
-    fps: float
-    observed: float
-    """Last observed second; later ones are predicted."""
+    about: About
+    """Where the scene comes from; its cameras, in the order of the path, are along the axes of the scene, and
+    the page opens at the first one."""
     recorded: float
     """Last second of the recording."""
     up: tuple[float, float, float]
-    """Along the axes of the scene."""
+    """Direction that the view turns about, along the axes of the scene."""
     near: float
     """Distance from the camera from which on Gaussians are drawn, in units of the scene."""
     background: tuple[float, float, float]
     """Colour behind the scene, 0..1."""
-    views: tuple[View, ...]
-    """Recorded cameras in the order of the path; the first one is where the page opens."""
     poster: bytes
     """JPEG of what the page opens with."""
 
 
-def write_page(path: Path, scene: PackedScene, about: PageAbout) -> int:
-    """Write a page and return how many of its bytes are the scene's data.
+def write_page(path: Path, scene: PackedScene, page: Page) -> Written:
+    """Write a scene as a page.
 
     Args:
         path: File to write (.html).
         scene: The Gaussians and their motion.
-        about: What the page tells, and where it opens.
+        page: What the page tells, and where it opens.
+
+    Raises:
+        CommandError: the disk has no room for it, or the scene is larger than graphics cards take.
     """
+    if scene.texels > MOST_TEXELS:
+        raise CommandError(
+            f"{scene.count} Gaussians are more than a page can show: their table would have {scene.texels} "
+            f"entries, and graphics cards take {MOST_TEXELS}; train with a smaller max-gaussians"
+        )
     data = base64.b64encode(scene.columns.deflated()).decode()
-    header = json.dumps(_header(scene, about), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    header = json.dumps(_header(scene, page), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     code, style = _part("page.js"), _part("page.css")
     parts = {
         "CSP": _policy((LOADER, code), style),
-        "WRITER": html.escape(about.writer),
-        "TITLE": html.escape(about.title),
-        "ABOUT": html.escape(about.description),
+        "WRITER": html.escape(page.about.version),
+        "TITLE": html.escape(page.title),
+        "ABOUT": html.escape(_description(page.about)),
         "LICENCES": html.escape(_part("LICENSES.txt")),
-        "POSTER": f"data:image/jpeg;base64,{base64.b64encode(about.poster).decode()}",
+        "POSTER": f"data:image/jpeg;base64,{base64.b64encode(page.poster).decode()}",
         "STYLE": style,
         "LOADER": LOADER,
         "CODE": base64.b64encode(zlib.compress(code.encode(), 9)).decode(),
@@ -85,21 +93,31 @@ def write_page(path: Path, scene: PackedScene, about: PageAbout) -> int:
     }
     pieces = _part("page.html").split("%")
     # Every other piece of the template is the name of a part.
-    write_text(path, "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces)))
-    return len(data) + len(header)
+    text = "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+    size = len(text.encode())
+    require_space(path.parent, size)
+    write_text(path, text)
+    size_of_scene = (len(data) + len(header)) / 1e6
+    return Written(
+        path, size, LOSS, f"{size_of_scene:.2f} MB of the page are the scene, the rest what plays it"
+    )
 
 
-def _header(scene: PackedScene, about: PageAbout) -> dict[str, Any]:
+def _description(about: About) -> str:
+    told = provenance(about)
+    return "; ".join(f"{name}: {value}" for name, value in told.items() if name != "up")
+
+
+def _header(scene: PackedScene, page: Page) -> dict[str, Any]:
     return {
         "version": FORMAT_VERSION,
-        "title": about.title,
-        "writer": about.writer,
-        "background": list(about.background),
-        "up": list(about.up),
-        "near": about.near,
-        "fps": about.fps,
-        "observed": about.observed,
-        "recorded": about.recorded,
+        "title": page.title,
+        "background": list(page.background),
+        "up": list(page.up),
+        "near": page.near,
+        "fps": page.about.fps,
+        "observed": page.about.observed[1],
+        "recorded": page.recorded,
         "end": scene.end,
         "count": scene.count,
         "moving": scene.moving,
@@ -111,7 +129,7 @@ def _header(scene: PackedScene, about: PageAbout) -> dict[str, Any]:
                 "fov": view.fov,
                 "size": list(view.size),
             }
-            for view in about.views
+            for view in page.about.views
         ],
         "columns": scene.columns.described,
     }

@@ -10,12 +10,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch.nn.functional import normalize
 
+from dyn3d_ns.export.scene import splats_of
 from dyn3d_ns.export.web_columns import Columns, morton_order, near_upright, product
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.gaussians.carried import CarriedScene, SharedMotions, StoredCodes
 from dyn3d_ns.gaussians.gaussians import Gaussians
+from dyn3d_ns.geometry.world import SAME
 from dyn3d_ns.io.splats import About, Splats, SplatSequence
 from dyn3d_ns.timeline import Timeline
 
@@ -41,6 +42,13 @@ class PackedScene:
     end: float
     """Last second that is shown."""
     columns: Columns
+
+    @property
+    def texels(self) -> int:
+        """Entries that the larger of the page's two tables of Gaussians has."""
+        weights = -(-self.motion.get("motions", 0) // 4)
+        each = 3 + self.coefficients + self.motion.get("waves", 0)
+        return max(self.moving * (each + weights), (self.count - self.moving) * each)
 
 
 def is_carried(scene: object) -> bool:
@@ -128,9 +136,8 @@ def pack_sequence(sequence: SplatSequence) -> PackedScene:
     if moving:
         frames = _Frames(sequence, chosen, axes[chosen], turns[chosen])
         frames.add_to(columns)
-    start = sequence.seconds[0]
-    motion = {"kind": "frames" if moving else "rest", "seconds": [float(s - start) for s in sequence.seconds]}
-    end = float(sequence.seconds[-1] - start) if times > 1 else 0.0
+    motion = {"kind": "frames" if moving else "rest", "seconds": list(map(float, sequence.seconds))}
+    end = float(sequence.seconds[-1]) if times > 1 else 0.0
     return PackedScene(count, moving, first.sh.shape[1], motion, end, columns)
 
 
@@ -151,9 +158,7 @@ class ShownFrames:
     @torch.no_grad()
     def splats(self, time: float) -> Splats:
         """Return the Gaussians at a normalised time."""
-        found = self.gaussians_at(time)
-        arrays = (found.means, normalize(found.quats, dim=-1), found.scales, found.opacities, found.colors)
-        return Splats(*(array.float().cpu().numpy() for array in arrays))
+        return splats_of(self.gaussians_at(time), SAME, self.timeline.duration)
 
     @property
     def moving(self) -> Bool[np.ndarray, "N"]:

@@ -6,7 +6,7 @@ Coordinates that lie too far from the origin for float32 are written as `double`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 
 from dyn3d_ns.geometry.world import far_from_origin
-from dyn3d_ns.io.atomic import atomic_open
+from dyn3d_ns.io.atomic import atomic_open, write_bytes
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 
 SH_C0 = 0.28209479177387814
@@ -97,6 +97,19 @@ def write_splats(
         sh: Spherical harmonics coefficients, K a square number.
         extra: Further columns by name, written as they are behind the others; viewers pass over them.
     """
+    write_bytes(path, pack_splats(means, quats, scales, opacities, sh, extra))
+
+
+def pack_splats(
+    means: Float[np.ndarray, "N 3"],
+    quats: Float32[np.ndarray, "N 4"],
+    scales: Float32[np.ndarray, "N 3"],
+    opacities: Float32[np.ndarray, "N"],
+    sh: Float32[np.ndarray, "N K 3"],
+    extra: Mapping[str, Float32[np.ndarray, "N"]] | None = None,
+    comments: Sequence[str] = (),
+) -> bytes:
+    """Return the file of :func:`write_splats`, with comments in its header."""
     n, k = len(means), sh.shape[1]
     if round(k**0.5) ** 2 != k:
         raise ValueError(f"sh must hold a square number of coefficients per Gaussian, got shape {sh.shape}")
@@ -112,23 +125,26 @@ def write_splats(
         raise ValueError(f"all arrays must hold {n} Gaussians, got {wrong}")
     rest = [f"f_rest_{i}" for i in range(3 * (k - 1))]
     names = [
-        *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"), *rest,
+        *("nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"), *rest,
         *("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
         *(extra or {}),
     ]  # fmt: skip
-    columns = (
-        np.zeros((n, 3), np.float32),
-        sh[:, 0],
-        # Readers expect all coefficients of red, then of green, then of blue.
-        sh[:, 1:].transpose(0, 2, 1).reshape(n, 3 * (k - 1)),
-        logit(opacities)[:, None],
-        np.log(np.maximum(scales, 1e-12)),
-        quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12),
-        *(column[:, None] for column in (extra or {}).values()),
-    )
-    places = {name: means[:, i] for i, name in enumerate("xyz")}
-    others = np.concatenate(columns, axis=1).astype(np.float32)
-    write_columns(path, places | {name: others[:, i] for i, name in enumerate(names[3:])})
+    last = 6 + len(rest)
+    table = np.empty((n, len(names)), np.float32)
+    table[:, :3] = 0
+    table[:, 3:6] = sh[:, 0]
+    # Readers expect all coefficients of red, then of green, then of blue.
+    table[:, 6:last] = sh[:, 1:].transpose(0, 2, 1).reshape(n, len(rest))
+    table[:, last] = logit(opacities)
+    table[:, last + 1 : last + 4] = np.log(np.maximum(scales, 1e-12))
+    table[:, last + 4 : last + 8] = quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12)
+    for column, values in enumerate((extra or {}).values(), last + 8):
+        table[:, column] = values
+    place = "<f8" if means.dtype == np.float64 and far_from_origin(means) else "<f4"
+    vertices = np.empty(n, [("place", place, 3), ("table", "<f4", len(names))])
+    vertices["place"], vertices["table"] = means, table
+    kinds = {name: place for name in "xyz"} | dict.fromkeys(names, "<f4")
+    return _header(kinds, n, comments) + vertices.tobytes()
 
 
 def write_columns(path: Path | str, columns: Mapping[str, Shaped[np.ndarray, "N"]]) -> None:
@@ -145,12 +161,22 @@ def write_columns(path: Path | str, columns: Mapping[str, Shaped[np.ndarray, "N"
     vertices = np.empty(len(place), np.dtype(list(kinds.items())))
     for name, values in columns.items():
         vertices[name] = values
-    called = {"|u1": "uchar", "<f4": "float", "<f8": "double"}
-    header = "".join(f"property {called[kind]} {name}\n" for name, kind in kinds.items())
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(place)}\n{header}end_header\n"
     with atomic_open(path) as file:
-        file.write(header.encode())
+        file.write(_header(kinds, len(place)))
         file.write(vertices.tobytes())
+
+
+def _header(kinds: Mapping[str, str], count: int, comments: Sequence[str] = ()) -> bytes:
+    called = {"|u1": "uchar", "<f4": "float", "<f8": "double"}
+    lines = [
+        "ply",
+        "format binary_little_endian 1.0",
+        *(f"comment {line}" for line in comments),
+        f"element vertex {count}",
+        *(f"property {called[kind]} {name}" for name, kind in kinds.items()),
+        "end_header",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def logit(opacities: Float32[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:

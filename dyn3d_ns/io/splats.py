@@ -67,6 +67,8 @@ class About:
     """Frames of the recording in a second."""
     observed: tuple[float, float] = (0.0, 0.0)
     """Seconds of the first and the last observed frame; later ones are predicted."""
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the file's origin lies in the data's world, along the file's axes."""
     views: tuple[View, ...] = field(default=(), repr=False)
     """Recorded cameras."""
 
@@ -74,9 +76,15 @@ class About:
 class SplatSequence(Protocol):
     """The same Gaussians, in the same order, at some times."""
 
-    seconds: tuple[float, ...]
-    """Rising; second 0 is the recording's first frame."""
-    about: About
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Times, rising; second 0 is the recording's first frame."""
+        ...
+
+    @property
+    def about(self) -> About:
+        """Where the scene comes from."""
+        ...
 
     def at(self, index: int) -> Splats:
         """Return the Gaussians at one of the times."""

@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, export_ply, export_trajectories
+from dyn3d_ns.cli.export import ExportPly, ExportTrajectories
 from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
 from dyn3d_ns.engine.method import DynamicMethod
+from dyn3d_ns.export.instants import write_instants
+from dyn3d_ns.export.npz import write_trajectories
+from dyn3d_ns.export.ply import LOSS, encode_ply
+from dyn3d_ns.export.scene import TrainedSequence
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.ply import read_points, read_vertices
+from dyn3d_ns.io.splats import About
 from dyn3d_ns.timeline import Timeline
 
 N = 7
@@ -43,6 +48,17 @@ class Translating:
             velocities=velocities,
             dynamic=self.dynamic,
         )
+
+
+def export_ply(model: Translating, named: dict[str, float], folder: Path) -> list[Path]:
+    sequence = TrainedSequence(model, list(named.values()), About())  # type: ignore[arg-type]
+    write_instants(sequence, folder, list(named), ".ply", encode_ply, LOSS)
+    return [folder / f"{name}.ply" for name in named]
+
+
+def export_trajectories(model: Translating, times: list[float], path: Path) -> None:
+    sequence = TrainedSequence(model, times, About())  # type: ignore[arg-type]
+    write_trajectories(sequence, path, model.timeline.duration)
 
 
 UTM = np.array([448000.0, 5411000.0, 120.0])
@@ -79,7 +95,7 @@ def test_exports_are_in_the_units_of_the_data(tmp_path: Path) -> None:
 
 def test_ply_holds_the_gaussians_at_each_time(tmp_path: Path) -> None:
     model = Translating()
-    options = ExportPly(load_config=Path("unused"), output_dir=tmp_path, frames=(0, 9))
+    options = ExportPly(load_config=Path("unused"), output=tmp_path, frames=(0, 9))
     paths = export_ply(model, options.named_times(model.timeline), tmp_path)
     assert [path.name for path in paths] == ["frame_00000.ply", "frame_00009.ply"]
     first, last = (read_vertices(path) for path in paths)
@@ -114,23 +130,29 @@ def test_trajectories_are_float32_arrays_without_pickles(tmp_path: Path) -> None
     ("options", "names"),
     [
         ({}, [f"frame_{i:05d}" for i in range(10)]),
-        ({"frames": (3, 1)}, ["frame_00003", "frame_00001"]),
-        ({"times": (0.25, 1.5)}, ["time_0.2500", "time_1.5000"]),
+        ({"frames": (3, 1)}, ["frame_00001", "frame_00003"]),
+        ({"times": (1.5, 0.25)}, ["time_02500", "time_15000"]),
+        ({"fps": 5.0}, [f"frame_{i:05d}" for i in range(5)]),
+        ({"future": True}, [f"frame_{i:05d}" for i in range(13)]),
     ],
 )
 def test_times_are_named(options: dict, names: list[str]) -> None:
-    chosen = ExportPly(load_config=Path("x"), output_dir=Path("y"), **options).named_times(
-        Translating.timeline
-    )
+    chosen = ExportPly(load_config=Path("x"), output=Path("y"), **options).named_times(Translating.timeline)
     assert list(chosen) == names
     if "frames" in options:
-        assert list(chosen.values()) == [0.3, 0.1]
+        assert list(chosen.values()) == [0.1, 0.3]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"times": (0.5,), "frames": (1,)}, "--times or --frames"),
+        ({"times": (0.5,), "frames": (1,)}, "one of --times and --frames"),
+        ({"fps": 5.0, "frames": (1,)}, "one of --frames and --fps"),
+        ({"fps": 0.0}, "--fps must be a number above 0"),
+        ({"times": (-0.1,)}, "--times must be finite numbers from 0 on"),
+        ({"times": (0.5, 0.50001)}, "must differ by a ten-thousandth"),
+        ({"times": (0.5,), "future": True}, "name the times themselves"),
+        ({"metres_per_unit": -1.0}, "--metres-per-unit must be"),
         ({"times": (float("inf"),)}, "--times must be finite"),
         ({"frames": (2, 10)}, r"--frames must lie in 0 to 9, got \[10\]"),
         ({"frames": ()}, r"--frames must be numbers from 0 on, got \(\)"),
@@ -138,7 +160,7 @@ def test_times_are_named(options: dict, names: list[str]) -> None:
 )
 def test_wrong_times_are_refused(options: dict, message: str) -> None:
     with pytest.raises(CommandError, match=message):
-        ExportPly(load_config=Path("x"), output_dir=Path("y"), **options).named_times(Translating.timeline)
+        ExportPly(load_config=Path("x"), output=Path("y"), **options).named_times(Translating.timeline)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
     """Its policy names the hash of each script that may run; text of a scene stays text."""
     path = tmp_path / "page.html"
     title = "</script><script>alert(1)</script> 100% <!--"
-    size = write_page(path, pack_carried(ws.carried_scene(), ws.TIMELINE), ws.about(title))
+    written = write_page(path, pack_carried(ws.carried_scene(), ws.TIMELINE), ws.page(title))
     tags = Tags()
     tags.feed(path.read_text())
     by_id = {
@@ -151,7 +151,9 @@ def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
     }
     header = json.loads(by_id["scene-header"])
     assert header["title"] == title and header["count"] == ws.COUNT
-    assert size == len(by_id["scene-data"]) + len(by_id["scene-header"])
+    assert written.size == path.stat().st_size
+    size = (len(by_id["scene-data"]) + len(by_id["scene-header"])) / 1e6
+    assert written.note.startswith(f"{size:.2f} MB of the page are the scene")
     assert [text for (tag, _), text in zip(tags.tags, tags.texts, strict=True) if tag == "title"] == [title]
     policy = next(a["content"] for tag, a in tags.tags if tag == "meta" and "http-equiv" in a)
     assert "default-src 'none'" in policy and "connect-src 'none'" in policy and "unsafe-inline" not in policy

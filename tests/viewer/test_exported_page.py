@@ -101,7 +101,7 @@ def opened(page) -> Iterator:
 @pytest.fixture(scope="module")
 def carried_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("web") / "carried.html"
-    write_page(path, pack_carried(ws.carried_scene(), ws.TIMELINE), ws.about())
+    write_page(path, pack_carried(ws.carried_scene(), ws.TIMELINE), ws.page())
     return path
 
 
@@ -126,7 +126,7 @@ def test_frames_are_those_of_the_sequence(tmp_path: Path, opened) -> None:
     """At its times; between two of them centres are on the way from one to the other."""
     sequence = ws.sequence()
     path = tmp_path / "frames.html"
-    write_page(path, pack_sequence(sequence), ws.about(observed=2.0, recorded=2.0))
+    write_page(path, pack_sequence(sequence), ws.page(observed=2.0, recorded=2.0))
     one = opened(path)
     one.settle()
     one.square()
@@ -147,7 +147,7 @@ def test_frames_are_those_of_the_sequence(tmp_path: Path, opened) -> None:
 def test_one_moment(tmp_path: Path, opened) -> None:
     path = tmp_path / "one.html"
     still = StoredSequence([ws.sequence().at(0)], (3.0,), ws.sequence().about)
-    write_page(path, pack_sequence(still), ws.about())
+    write_page(path, pack_sequence(still), ws.page())
     one = opened(path)
     one.settle()
     one.square()
@@ -198,13 +198,13 @@ def test_views(carried_page: Path, opened) -> None:
     scene = ShownFrames(ws.carried_scene().at, ws.TIMELINE)
     cameras.select_option("2")
     one.settle()
-    assert ws.psnr(one.picture(), ws.rendered(scene.splats(0.0), ws.about().views[2], SIZE)) > 40
+    assert ws.psnr(one.picture(), ws.rendered(scene.splats(0.0), ws.VIEWS[2], SIZE)) > 40
     page.get_by_label("Follow the recorded path").check()
     page.get_by_role("slider").focus()
     for _ in range(8):
         page.keyboard.press("ArrowRight")
     one.settle()
-    last = ws.rendered(scene.splats(1.0), ws.about().views[2], SIZE)
+    last = ws.rendered(scene.splats(1.0), ws.VIEWS[2], SIZE)
     assert ws.psnr(one.picture(), last) > 40, "the path ends with the recording, at the last camera"
     before = one.picture()
     picture = page.locator("#picture")

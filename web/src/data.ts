@@ -32,7 +32,6 @@ export interface Motion {
 export interface Header {
   version: number;
   title: string;
-  writer: string;
   background: [number, number, number];
   up: [number, number, number];
   near: number;

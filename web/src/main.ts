@@ -7,7 +7,7 @@ import { listen } from "./gestures";
 import { fromLink, toLink } from "./link";
 import { Player } from "./player";
 import { Stage } from "./stage";
-import { View, alongPath, focusOf } from "./view";
+import { View, alongPath, extentOf, focusOf } from "./view";
 
 const find = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
 
@@ -38,11 +38,10 @@ class Page {
     const { header } = data;
     this.player = new Player(header.end, header.fps);
     this.view = new View(new THREE.Vector3(...header.up).normalize());
-    const means = data.floats("means");
-    const middle = new THREE.Vector3();
-    for (let i = 0; i < means.length; i += 3) middle.add(new THREE.Vector3(...means.subarray(i, i + 3)));
-    this.focus = focusOf(header.cameras, middle.divideScalar(Math.max(header.count, 1)));
-    this.view.lookThrough(header.cameras[0], this.focus);
+    const { middle, radius } = extentOf(data.floats("means"));
+    this.focus = focusOf(header.cameras, middle);
+    if (header.cameras.length) this.view.lookThrough(header.cameras[0], this.focus);
+    else this.view.showAll(middle, radius);
     this.stage = new Stage(this.canvas, data);
     this.setUp();
     this.restore();
@@ -128,7 +127,8 @@ class Page {
     find("future").hidden = !future;
     if (future) find("timeline").style.setProperty("--observed", String(header.observed / header.end));
     header.cameras.forEach((_, i) => this.cameras.add(new Option(`Camera ${i}`, String(i))));
-    this.cameras.value = "0";
+    this.cameras.value = header.cameras.length ? "0" : "";
+    find("jumping").hidden = header.cameras.length === 0;
     find("following").hidden = header.cameras.length < 2;
 
     this.slider.addEventListener("input", () => {

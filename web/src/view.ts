@@ -34,6 +34,15 @@ export class View {
     this.aim(focus);
   }
 
+  // Looks at a ball from a little above, where no camera is recorded.
+  showAll(middle: THREE.Vector3, radius: number): void {
+    const side = new THREE.Vector3(...(Math.abs(this.up.x) < 0.9 ? [1, 0, 0] : [0, 1, 0])).cross(this.up);
+    const back = side.cross(this.up).negate().normalize().addScaledVector(this.up, 0.4).normalize();
+    this.distance = 2.5 * radius;
+    this.position.copy(middle).addScaledVector(back, this.distance);
+    this.turn.setFromRotationMatrix(new THREE.Matrix4().lookAt(this.position, middle, this.up));
+  }
+
   // Turns about the point ahead that is as far as the focus.
   aim(focus: THREE.Vector3): void {
     const ahead = focus.clone().sub(this.position).dot(this.axis(0, 0, -1));
@@ -67,6 +76,16 @@ export class View {
   private axis(x: number, y: number, z: number): THREE.Vector3 {
     return new THREE.Vector3(x, y, z).applyQuaternion(this.turn);
   }
+}
+
+// The middle of most places, and how far most are from it.
+export function extentOf(places: Float32Array): { middle: THREE.Vector3; radius: number } {
+  const usual = (values: number[], part: number) =>
+    values.sort((a, b) => a - b)[Math.floor(part * (values.length - 1))] ?? 0;
+  const axis = (c: number) => Array.from({ length: places.length / 3 }, (_, i) => places[3 * i + c]);
+  const middle = new THREE.Vector3(usual(axis(0), 0.5), usual(axis(1), 0.5), usual(axis(2), 0.5));
+  const away = axis(0).map((_, i) => middle.distanceTo(new THREE.Vector3(...places.subarray(3 * i, 3 * i + 3))));
+  return { middle, radius: usual(away, 0.9) || 1 };
 }
 
 // Where the cameras look: the point nearest to all their axes.

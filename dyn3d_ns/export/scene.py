@@ -1,0 +1,177 @@
+"""A trained scene at the times asked for, in the data's units and turned to the axes of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dyn3d_ns import __version__
+from dyn3d_ns.engine.method import DynamicMethod
+from dyn3d_ns.gaussians import Gaussians
+from dyn3d_ns.gaussians.data_units import to_data_units
+from dyn3d_ns.geometry.world import World, coordinates, far_from_origin
+from dyn3d_ns.io.errors import CommandError
+from dyn3d_ns.io.splats import About, Splats, SplatSequence, Up, View
+
+AXES = {"y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+
+
+def turn_to(up: Float[np.ndarray, "3"], axis: Up) -> Float64[np.ndarray, "3 3"]:
+    """Return the shortest rotation that brings a scene's up direction to an axis of a file.
+
+    Args:
+        up: Direction in the data's world.
+        axis: Where it shall point; ``data`` leaves everything as it is.
+    """
+    if axis == "data":
+        return np.eye(3)
+    start = np.asarray(up, np.float64) / max(float(np.linalg.norm(up)), 1e-12)
+    goal = np.array(AXES[axis])
+    around, cosine = np.cross(start, goal), float(start @ goal)
+    sine = float(np.linalg.norm(around))
+    if sine < 1e-9:
+        if cosine > 0:
+            return np.eye(3)
+        around, sine = np.array([1.0, 0.0, 0.0]), 1.0
+        return Rotation.from_rotvec(np.pi * around).as_matrix()
+    matrix = Rotation.from_rotvec(around / sine * np.arctan2(sine, cosine)).as_matrix()
+    # Turns of a quarter are exact, so that what lies on an axis stays on one.
+    return np.rint(matrix) if np.abs(matrix - np.rint(matrix)).max() < 1e-12 else matrix
+
+
+def turned(world: World, turn: Float64[np.ndarray, "3 3"]) -> World:
+    """Return the world in which a file's turned axes are the data's."""
+    transform = np.eye(4)
+    transform[:3, :3] = turn.T
+    return World(world.transform @ transform, world.scale)
+
+
+class TrainedSequence:
+    """What a trained method shows at some times, as a :class:`~dyn3d_ns.io.splats.SplatSequence`."""
+
+    def __init__(
+        self,
+        model: DynamicMethod,
+        times: Sequence[float],
+        about: About,
+        turn: Float64[np.ndarray, "3 3"] | None = None,
+    ) -> None:
+        """Show ``model`` at normalised times; ``turn`` leads from the data's axes to the file's."""
+        self.model, self.times = model, tuple(times)
+        self.world = model.world if turn is None else turned(model.world, turn)
+        self.seconds = tuple(model.timeline.seconds(time) for time in times)
+        self.about = about
+        self._moving: Bool[np.ndarray, "N"] | None = None
+
+    def at(self, index: int) -> Splats:
+        """Return the Gaussians at one of the times."""
+        with torch.no_grad():
+            gaussians = self.model.gaussians_at(self.times[index])
+            if self._moving is None:
+                self._moving = gaussians.moving.cpu().numpy()
+            if len(gaussians) != len(self._moving):
+                raise CommandError(
+                    f"the scene has {len(gaussians)} Gaussians at {self.seconds[index]:.4g} s and "
+                    f"{len(self._moving)} before, but formats hold the same ones at all times: export one "
+                    "time with --times"
+                )
+            return splats_of(gaussians, self.world, self.model.timeline.duration)
+
+    @property
+    def moving(self) -> Bool[np.ndarray, "N"]:
+        """Which Gaussians move or turn at any of the times."""
+        if self._moving is None:
+            with torch.no_grad():
+                self._moving = self.model.gaussians_at(self.times[0]).moving.cpu().numpy()
+        return self._moving
+
+
+def splats_of(gaussians: Gaussians, world: World, duration: float) -> Splats:
+    """Return Gaussians as files hold them.
+
+    Args:
+        gaussians: As a method has them.
+        world: The file's world in that of training.
+        duration: Seconds of one unit of normalised time, by which velocities count.
+    """
+    found = to_data_units(gaussians, world)
+    velocities = found.velocities
+    return Splats(
+        means=_places(found.means),
+        quats=_array(normalize(found.quats, dim=-1)),
+        scales=_array(found.scales),
+        opacities=_array(found.opacities),
+        sh=_array(found.colors),
+        velocities=None if velocities is None else _array(velocities / duration),
+    )
+
+
+def about_model(
+    model: DynamicMethod, method: str, up: Up, views: Sequence[View], turn: Float64[np.ndarray, "3 3"]
+) -> About:
+    """Return what is known of a trained scene.
+
+    Args:
+        model: The method.
+        method: Its name.
+        up: Axis of the file that points up.
+        views: Recorded cameras in the data's world.
+        turn: From the data's axes to the file's.
+    """
+    timeline, rotation = model.timeline, np.eye(4)
+    rotation[:3, :3] = turn
+    return About(
+        method=method,
+        version=f"dyn3d_ns {__version__}",
+        up=up,
+        fps=timeline.fps,
+        observed=(timeline.seconds(timeline.frame_times[0]), timeline.seconds(timeline.t_obs)),
+        views=tuple(replace(view, pose=rotation @ view.pose) for view in views),
+    )
+
+
+class _Centred:
+    """A sequence around its own origin, in single precision."""
+
+    def __init__(self, sequence: SplatSequence, center: Float64[np.ndarray, "3"]) -> None:
+        self._sequence, self._center = sequence, center
+        about = sequence.about
+        shift = np.eye(4)
+        shift[:3, 3] = -center
+        views = tuple(replace(view, pose=shift @ view.pose) for view in about.views)
+        self.seconds, self.about = (
+            sequence.seconds,
+            replace(about, views=views, origin=tuple(center.tolist())),
+        )
+
+    def at(self, index: int) -> Splats:
+        splats = self._sequence.at(index)
+        return replace(splats, means=np.float32(splats.means - self._center))
+
+    @property
+    def moving(self) -> Bool[np.ndarray, "N"]:
+        return self._sequence.moving
+
+
+def centred(sequence: SplatSequence) -> SplatSequence:
+    """Return a sequence whose places fit into single precision: around an origin that ``about`` states."""
+    first = sequence.at(0).means
+    if first.dtype != np.float64 or not far_from_origin(first):
+        return sequence
+    return _Centred(sequence, np.rint(first.mean(0)))
+
+
+def _places(means: Tensor) -> Float[np.ndarray, "N 3"]:
+    places = means.detach().cpu().numpy()
+    return coordinates(places) if places.dtype == np.float64 else places
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()

@@ -1,0 +1,79 @@
+"""SPZ of Niantic, version 3: gzip over quantised columns, one file an instant.
+
+Places are along the axes of the PLY, as all common writers leave them, though the format means y up.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from dyn3d_ns.io.errors import CommandError
+from dyn3d_ns.io.splats import About, Splats
+
+SUFFIX = ".spz"
+MAGIC, VERSION = 0x5053474E, 3
+MAX_DEGREE = 3
+COLOR_SCALE = 0.15
+"""Factor of the base colour's coefficients in a byte."""
+LOSS = (
+    "places in 24 bits, sizes in steps of 6 % between e^-10 and e^5.9, opacities and colours in bytes, "
+    "orientations in ten bits"
+)
+
+
+def fractional_bits(means: Float[np.ndarray, "N 3"]) -> int:
+    """Return how many of the 24 bits of a place lie behind the point: 12, or fewer in a large scene.
+
+    Raises:
+        CommandError: the scene reaches too far.
+    """
+    reach = float(np.abs(means).max(initial=0.0))
+    bits = min(12, 22 - math.floor(math.log2(max(reach, 1e-6))))
+    if bits < 0:
+        raise CommandError(f"SPZ holds places up to {2**22}, and this scene reaches {reach:.3g}")
+    return bits
+
+
+def encode_spz(splats: Splats, about: About) -> bytes:
+    """Return an instant as SPZ of version 3.
+
+    Raises:
+        CommandError: the degree is above 3, or the scene reaches too far.
+    """
+    if splats.degree > MAX_DEGREE:
+        raise CommandError(f"SPZ holds colours up to degree {MAX_DEGREE}, and these have {splats.degree}")
+    bits = fractional_bits(splats.means)
+    places = np.clip(np.rint(splats.means.astype(np.float64) * 2.0**bits), -(2**23), 2**23 - 1)
+    parts = [
+        struct.pack("<IIIBBBB", MAGIC, VERSION, len(splats), splats.degree, bits, 0, 0),
+        places.astype("<i4").view(np.uint8).reshape(-1, 3, 4)[..., :3].tobytes(),
+        _bytes(splats.opacities * 255),
+        _bytes((splats.sh[:, 0] * COLOR_SCALE + 0.5) * 255),
+        _bytes((np.log(np.maximum(splats.scales, 1e-12)) + 10) * 16),
+        _smallest_three(splats.quats).tobytes(),
+        _bytes(splats.sh[:, 1:] * 128 + 128),
+    ]
+    return gzip.compress(b"".join(parts), compresslevel=6, mtime=0)
+
+
+def _bytes(values: Float[np.ndarray, "..."]) -> bytes:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8).tobytes()
+
+
+def _smallest_three(quats: Float32[np.ndarray, "N 4"]) -> UInt8[np.ndarray, "N 4"]:
+    """Pack orientations: the number of the largest of x, y, z, w in two bits, and sign and nine bits of each
+    of the others, in order."""
+    xyzw = quats[:, [1, 2, 3, 0]].astype(np.float64)
+    largest = np.abs(xyzw).argmax(1)
+    xyzw *= np.where(np.take_along_axis(xyzw, largest[:, None], 1) < 0, -1, 1)
+    packed = largest.astype(np.uint32)
+    for axis in range(4):
+        size = np.minimum(np.rint(511 * np.abs(xyzw[:, axis]) * math.sqrt(2)), 511).astype(np.uint32)
+        word = (packed << np.uint32(10)) | ((xyzw[:, axis] < 0).astype(np.uint32) << np.uint32(9)) | size
+        packed = np.where(largest == axis, packed, word)
+    return packed.astype("<u4").view(np.uint8).reshape(-1, 4)
