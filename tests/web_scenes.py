@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import torch
 from PIL import Image
 
 from dyn3d_ns.export.web import Page
+from dyn3d_ns.export.web_columns import Columns
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.fields.time_basis import TimeBasis
 from dyn3d_ns.fields.velocity import BasisVelocityField
@@ -91,6 +93,25 @@ def sequence() -> StoredSequence:
         # The sign of a quaternion means nothing.
         instants.append(Splats(means, turned * (-1) ** k, scales, opacities, sh))
     return StoredSequence(instants, (0.0, 0.5, 1.0, 2.0), About(method="test", fps=4.0))
+
+
+def read_columns(columns: Columns) -> dict[str, np.ndarray]:
+    """Read columns as the page does."""
+    data, at, found = zlib.decompress(columns.deflated()), 0, {}
+    for column in columns.described:
+        rows, width, bits = column["rows"], column["width"], column["bits"]
+        part = data[at : at + rows * width * bits // 8]
+        at += len(part)
+        if bits == 32:
+            found[column["name"]] = np.frombuffer(part, "<f4").reshape(rows, width)
+            continue
+        planes = np.frombuffer(part, np.uint8).reshape(width, bits // 8, rows).astype(np.int64)
+        integers = (planes * (1 << np.arange(bits - 8, -1, -8))[:, None]).sum(1).T
+        if column["along"]:
+            integers = np.cumsum(integers, 0) % (1 << bits)
+        found[column["name"]] = np.array(column["low"]) + np.array(column["step"]) * integers
+    assert at == len(data)
+    return found
 
 
 def view_from(angle: float) -> View:

@@ -72,7 +72,8 @@ class OpenPage:
         script = """hash => new Promise(done => {
             const start = performance.now();
             location.replace(hash);
-            const look = () => document.body.dataset.settled === "true"
+            const {dataset} = document.body;
+            const look = () => dataset.settled === "true" && dataset.link === hash
                 ? done(performance.now() - start) : requestAnimationFrame(look);
             requestAnimationFrame(look);
         })"""

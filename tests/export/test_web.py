@@ -25,25 +25,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ROOT / "dyn3d_ns/export/web_page"
 
 
-def read_columns(columns: Columns) -> dict[str, np.ndarray]:
-    """Read columns as the page does."""
-    data, at, found = zlib.decompress(columns.deflated()), 0, {}
-    for column in columns.described:
-        rows, width, bits = column["rows"], column["width"], column["bits"]
-        part = data[at : at + rows * width * bits // 8]
-        at += len(part)
-        if bits == 32:
-            found[column["name"]] = np.frombuffer(part, "<f4").reshape(rows, width)
-            continue
-        planes = np.frombuffer(part, np.uint8).reshape(width, bits // 8, rows).astype(np.int64)
-        integers = (planes * (1 << np.arange(bits - 8, -1, -8))[:, None]).sum(1).T
-        if column["along"]:
-            integers = np.cumsum(integers, 0) % (1 << bits)
-        found[column["name"]] = np.array(column["low"]) + np.array(column["step"]) * integers
-    assert at == len(data)
-    return found
-
-
 @pytest.mark.parametrize("along", [False, True])
 @pytest.mark.parametrize("bits", [8, 12, 16, 24])
 def test_columns_come_back_within_half_a_step(bits: int, along: bool) -> None:
@@ -52,7 +33,7 @@ def test_columns_come_back_within_half_a_step(bits: int, along: bool) -> None:
     columns.add("first", values, bits, along)
     columns.add_floats("second", values[:, :2])
     columns.add("none", np.zeros((0, 2)), bits, along)
-    found = read_columns(columns)
+    found = ws.read_columns(columns)
     step = np.maximum(np.ptp(values, axis=0), 1e-9) / (2**bits - 1)
     assert (np.abs(found["first"] - values) <= 0.5001 * step + 1e-9).all()
     np.testing.assert_allclose(found["second"], values[:, :2], rtol=1e-6)
@@ -98,7 +79,7 @@ def test_a_carried_scene_is_written_once() -> None:
     scene = ws.carried_scene()
     assert is_carried(scene)
     packed = pack_carried(scene, ws.TIMELINE)
-    found = read_columns(packed.columns)
+    found = ws.read_columns(packed.columns)
     assert packed.moving == int((~scene.resting).sum()) == len(found["weights"])
     assert len(found["means"]) == packed.count == ws.COUNT
     resting = scene.params["means"][scene.resting].detach().numpy()

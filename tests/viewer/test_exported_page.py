@@ -42,11 +42,15 @@ class Opened:
         self.page.evaluate(script, f"{SIZE}px")
 
     def go(self, seconds: float, view: View | None = None) -> None:
-        self.page.evaluate(
-            "hash => location.replace(hash)", f"#t={seconds}" + ("" if view is None else lens(view))
-        )
-        self.page.wait_for_timeout(50)
-        self.settle()
+        hash = f"#t={seconds}" + ("" if view is None else lens(view))
+        script = """hash => new Promise(done => {
+            location.replace(hash);
+            const {dataset} = document.body;
+            const look = () => dataset.settled === "true" && dataset.link === hash
+                ? done() : requestAnimationFrame(look);
+            requestAnimationFrame(look);
+        })"""
+        self.page.evaluate(script, hash)
 
     def picture(self) -> np.ndarray:
         png = self.page.locator("#picture").screenshot()

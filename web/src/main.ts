@@ -130,6 +130,8 @@ class Page {
     this.cameras.value = header.cameras.length ? "0" : "";
     find("jumping").hidden = header.cameras.length === 0;
     find("following").hidden = header.cameras.length < 2;
+    // Where nothing moves, playing shows the recording's way through the scene.
+    this.path.checked = header.motion.kind === "rest" && header.cameras.length > 1 && header.end > 0;
 
     this.slider.addEventListener("input", () => {
       player.playing = false;
@@ -177,6 +179,7 @@ class Page {
 
   private restore(): void {
     const seconds = fromLink(location.hash, this.view);
+    document.body.dataset.link = location.hash;
     if (seconds !== null) {
       this.player.playing = false;
       this.player.seek(seconds);
