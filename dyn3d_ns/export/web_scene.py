@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 
 from dyn3d_ns.export.scene import splats_of
-from dyn3d_ns.export.web_columns import Columns, morton_order, near_upright, product
+from dyn3d_ns.export.web_changes import Changes
+from dyn3d_ns.export.web_columns import Columns, morton_order, near_upright
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.gaussians.carried import CarriedScene, SharedMotions, StoredCodes
 from dyn3d_ns.gaussians.gaussians import Gaussians
@@ -121,10 +122,15 @@ def _add_motions(
 
 
 def pack_sequence(sequence: SplatSequence) -> PackedScene:
-    """Write the Gaussians of the first time, and for those that change what they add at each later one."""
+    """Write the Gaussians of the first time once, and of those that change how they are at each time.
+
+    Args:
+        sequence: Near enough to the origin for single precision.
+    """
     first, times = sequence.at(0), len(sequence.seconds)
     count = len(first)
-    order, moving = _order(first.means, _changing(sequence))
+    changes = Changes(sequence)
+    order, moving = _order(first.means, changes.rows)
     upright, axes, turns = near_upright(first.quats)
     scales = np.take_along_axis(np.log(np.maximum(first.scales, 1e-30)), axes, 1)
     columns = Columns()
@@ -132,10 +138,9 @@ def pack_sequence(sequence: SplatSequence) -> PackedScene:
         columns, first.means[order], upright[order], scales[order], first.opacities[order], upright=True
     )
     _add_colors(columns, first.sh[order])
-    chosen = order[:moving]
     if moving:
-        frames = _Frames(sequence, chosen, axes[chosen], turns[chosen])
-        frames.add_to(columns)
+        chosen = order[:moving]
+        changes.add_to(columns, chosen, axes[chosen], turns[chosen])
     motion = {"kind": "frames" if moving else "rest", "seconds": list(map(float, sequence.seconds))}
     end = float(sequence.seconds[-1]) if times > 1 else 0.0
     return PackedScene(count, moving, first.sh.shape[1], motion, end, columns)
@@ -164,61 +169,6 @@ class ShownFrames:
     def moving(self) -> Bool[np.ndarray, "N"]:
         """Which Gaussians move or turn at any of the times."""
         return self.gaussians_at(self.timeline.frame_times[0]).moving.cpu().numpy()
-
-
-def _changing(sequence: SplatSequence) -> Bool[np.ndarray, "N"]:
-    """Return which Gaussians are at some time not as they are at the first."""
-    first = sequence.at(0)
-    changes = np.zeros(len(first), bool)
-    for index in range(1, len(sequence.seconds)):
-        now = sequence.at(index)
-        changes |= (now.means != first.means).any(1)
-        # A quaternion and its negative are one turn.
-        changes |= (now.quats != first.quats).any(1) & (now.quats != -first.quats).any(1)
-        changes |= (now.scales != first.scales).any(1) | (now.opacities != first.opacities)
-        changes |= (now.sh != first.sh).any((1, 2))
-    return changes
-
-
-class _Frames:
-    """What the Gaussians that change are at every time, as integers."""
-
-    STEPS = (("means", 20, True), ("quats", 13, False), ("scales", 12, True), ("opacities", 8, False))
-
-    def __init__(
-        self, sequence: SplatSequence, chosen: Int64[np.ndarray, "M"], axes: Int64[np.ndarray, "M 3"],
-        turns: Float[np.ndarray, "M 4"],
-    ) -> None:  # fmt: skip
-        """Read all times; orientations keep their sign from one to the next."""
-        self.tracks: dict[str, list[np.ndarray]] = {name: [] for name, *_ in self.STEPS} | {"sh": []}
-        before = None
-        for index in range(len(sequence.seconds)):
-            now = sequence.at(index)
-            quats = product(now.quats[chosen].astype(np.float64), turns)
-            if before is not None:
-                quats *= np.where((quats * before).sum(1, keepdims=True) < 0, -1.0, 1.0)
-            before = quats
-            logs = np.log(np.maximum(now.scales[chosen], 1e-30))
-            self.tracks["means"].append(now.means[chosen].astype(np.float64))
-            self.tracks["quats"].append(quats)
-            self.tracks["scales"].append(np.take_along_axis(logs, axes, 1))
-            self.tracks["opacities"].append(now.opacities[chosen, None])
-            self.tracks["sh"].append(now.sh[chosen].reshape(len(chosen), -1))
-
-    def add_to(self, columns: Columns) -> None:
-        """Add of each attribute that changes its integers, each frame less the one before."""
-        for name, bits in [*((name, bits) for name, bits, _ in self.STEPS), ("sh", 10)]:
-            track = np.stack(self.tracks[name])
-            if (track == track[0]).all():
-                continue
-            low, high = track.min((0, 1)), track.max((0, 1))
-            step = np.where(high > low, high - low, 1.0) / ((1 << bits) - 1)
-            integers = np.rint((track - low) / step).astype(np.int64)
-            differences = np.diff(integers, axis=0, prepend=0)
-            width = 8 * -(-bits // 8)
-            # One row a time and Gaussian, so that deflate finds a Gaussian's neighbours beside it.
-            rows = (differences & ((1 << width) - 1)).reshape(-1, track.shape[2])
-            columns.add_integers(f"{name}Over", rows, low, step, width)
 
 
 def _order(
