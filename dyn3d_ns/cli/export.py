@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,8 +112,8 @@ class ExportOptions:
         named = self.named_times(model.timeline)
         self.require_free(list(named))
         sequence = self._sequence(model, method, list(named.values()))
-        with telling_what_lacks(self.load_config), _progress(sequence) as shown:
-            written = self.write(shown, list(named), model)
+        with telling_what_lacks(self.load_config), shown(sequence) as ahead:
+            written = self.write(ahead, list(named), model)
         first, last = sequence.seconds[0], sequence.seconds[-1]
         when = (
             f"at {first:.4g} s" if len(named) == 1 else f"at {len(named)} times, {first:.4g} to {last:.4g} s"
@@ -382,11 +383,12 @@ class Export:
 
 
 class _Shown:
-    """A sequence that shows how far it has been read."""
+    """A sequence that shows how far it has been read, and works on the next time meanwhile."""
 
-    def __init__(self, sequence: SplatSequence, bar: Progress) -> None:
-        self._sequence, self._bar = sequence, bar
+    def __init__(self, sequence: SplatSequence, bar: Progress, worker: Executor) -> None:
+        self._sequence, self._bar, self._worker = sequence, bar, worker
         self._task = bar.add_task("Exporting", total=len(sequence.seconds))
+        self._next: tuple[int, Future[Splats]] | None = None
 
     @property
     def seconds(self) -> tuple[float, ...]:
@@ -401,14 +403,18 @@ class _Shown:
         return self._sequence.moving
 
     def at(self, index: int) -> Splats:
-        splats = self._sequence.at(index)
+        begun, self._next = self._next, None
+        splats = begun[1].result() if begun and begun[0] == index else self._sequence.at(index)
+        if index + 1 < len(self.seconds):
+            self._next = index + 1, self._worker.submit(self._sequence.at, index + 1)
         self._bar.update(self._task, completed=max(index + 1, int(self._bar.tasks[0].completed)))
         return splats
 
 
 @contextmanager
-def _progress(sequence: SplatSequence) -> Iterator[SplatSequence]:
+def shown(sequence: SplatSequence) -> Iterator[SplatSequence]:
+    """Show the progress of what reads a sequence, time after time."""
     from rich.progress import Progress
 
-    with Progress(transient=True) as bar:
-        yield _Shown(sequence, bar)
+    with Progress(transient=True) as bar, ThreadPoolExecutor(1) as worker:
+        yield _Shown(sequence, bar, worker)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from dyn3d_ns.export.keys import COLOR_ERROR, extent_of, turn_vectors
+from dyn3d_ns.export.keys import COLOR_ERROR, color_bound, extent_of, turn_vectors
 from dyn3d_ns.export.written import Written, frame_rate, new_file, provenance, require_package
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.ply import SH_C0
@@ -29,8 +29,8 @@ SH_REACH = 4.0
 MAX_DEGREE = 3
 PROFILES = ("default", "fine")
 """Steps of the format, from coarse to fine."""
-ROOM = 8.0
-"""How much larger than a step a bound has to be, so that motion gets most of it."""
+ROOM, LEAST_ROOM = 8.0, 5.0
+"""How much larger than half a step a bound is, so that motion gets most of it; and how much at least."""
 MEASURED = 5
 """Frames at which a written file is compared."""
 _GROUPS = (0, 3, 6, 7)
@@ -72,7 +72,7 @@ class Stretches:
         n = len(first)
         largest = np.maximum(first.scales.max(1, keepdims=True), 1e-12)
         self._reach = np.float32(bound / np.sqrt(3))
-        tone = SH_C0 * np.maximum(first.opacities[:, None], 1e-3) / COLOR_ERROR
+        tone = 1 / color_bound(first.opacities)[:, None]
         self._weights = np.concatenate(
             [
                 np.broadcast_to(largest / turn_bound, (n, 3)),
@@ -186,8 +186,7 @@ def write_4dgs(sequence: SplatSequence, path: Path, max_error: float | None = No
     first, fps = sequence.at(0), frame_rate(sequence)
     if first.degree > MAX_DEGREE:
         raise CommandError(f".4dgs holds colours up to degree {MAX_DEGREE}, and these have {first.degree}")
-    bound = max_error or extent_of(first.means) / 1000
-    profile, bounds = _profile(fourdgs, first, bound)
+    profile, bounds, bound = _profile(fourdgs, first, max_error)
     start = sequence.seconds[0]
     # The steps of place and velocity each add up to bounds.pos along each axis.
     stretches = Stretches(first, bound - 2 * np.sqrt(3) * bounds.pos, 0.95 * bound)
@@ -260,14 +259,15 @@ def _measure(fourdgs, path: Path, sequence: SplatSequence, edges: np.ndarray) ->
     return float(worst)
 
 
-def _profile(fourdgs, first: Splats, bound: float):
-    """Return the coarsest profile whose steps leave room for the bound, and its bounds."""
+def _profile(fourdgs, first: Splats, max_error: float | None):
+    """Return the coarsest profile whose steps leave room for the bound, its bounds, and the bound."""
     median = float(np.median(first.scales))
-    for profile in PROFILES:
-        bounds = fourdgs.Bounds.for_profile(profile, median_scale=median)
-        if ROOM * bounds.pos <= bound:
-            return profile, bounds
-    raise CommandError(
-        f"--max-error {bound:.3g} is finer than .4dgs holds this scene; it takes {ROOM * bounds.pos:.3g} and "
-        "more"
-    )
+    coarse, fine = (fourdgs.Bounds.for_profile(name, median_scale=median) for name in PROFILES)
+    finest = LEAST_ROOM * fine.pos
+    bound = max(extent_of(first.means) / 1000, finest) if max_error is None else max_error
+    if bound < finest:
+        raise CommandError(
+            f"--max-error {bound:.3g} is finer than .4dgs holds this scene, as its steps follow the median "
+            f"size of the Gaussians: give {finest:.3g} or more"
+        )
+    return (PROFILES[0], coarse, bound) if ROOM * coarse.pos <= bound else (PROFILES[1], fine, bound)

@@ -46,11 +46,11 @@ def encode_glb(splats: Splats, about: About) -> bytes:
         for number in range(2 * degree + 1):
             columns[f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{number}"] = splats.sh[:, first + number]
         first += 2 * degree + 1
-    blobs = [np.ascontiguousarray(values, "<f4").tobytes() for values in columns.values()]
-    starts = np.cumsum([0, *map(len, blobs)])
+    arrays = [np.ascontiguousarray(values, "<f4") for values in columns.values()]
+    starts = np.cumsum([0, *(array.nbytes for array in arrays)])
     views = [
-        {"buffer": 0, "byteOffset": int(start), "byteLength": len(blob)}
-        for start, blob in zip(starts, blobs, strict=False)
+        {"buffer": 0, "byteOffset": int(start), "byteLength": array.nbytes}
+        for start, array in zip(starts, arrays, strict=False)
     ]
     accessors = [
         {"bufferView": i, "componentType": _FLOAT, "count": len(splats), "type": _WIDTHS[values.shape[1]]}
@@ -83,14 +83,13 @@ def encode_glb(splats: Splats, about: About) -> bytes:
     }
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    body = b"".join(blobs)
-    total = 12 + 8 + len(text) + 8 + len(body)
+    total = 12 + 8 + len(text) + 8 + int(starts[-1])
     return b"".join(
         [
             struct.pack("<4sII", b"glTF", 2, total),
             struct.pack("<I4s", len(text), b"JSON"),
             text,
-            struct.pack("<I4s", len(body), b"BIN\0"),
-            body,
+            struct.pack("<I4s", int(starts[-1]), b"BIN\0"),
+            *(array.data for array in arrays),
         ]
     )

@@ -32,13 +32,12 @@ class Keys:
             offsets: Ways from the values of one frame to those of another; differences if None.
         """
         self._offsets = offsets or (lambda start, end: (end - start).reshape(len(start), -1))
-        self._bound, self._wide = np.asarray(bound, np.float32), 0
+        self._bound = np.asarray(bound, np.float32)
         self._begin(0, first)
 
     def _begin(self, index: int, values: np.ndarray) -> None:
         self._anchor, self._index = values, index
-        self._low: Float[np.ndarray, "N D"] | float = -np.inf
-        self._high: Float[np.ndarray, "N D"] | float = np.inf
+        self._range: tuple[np.ndarray, np.ndarray] | None = None
         self._last = index, values
 
     def key_before(self, index: int, values: np.ndarray) -> int | None:
@@ -58,20 +57,29 @@ class Keys:
     def _fits(self, index: int, values: np.ndarray) -> bool:
         """Whether the way to a frame passes those since the key within the bound; note what it allows."""
         steps = index - self._index
-        slopes = self._offsets(self._anchor, values) / steps
-        fits = bool(((slopes >= self._low) & (slopes <= self._high)).all())
+        slopes = self._offsets(self._anchor, values)
+        slopes *= np.float32(1 / steps)
         # A bound on the distance is one on each of D coordinates.
-        bound = self._bound / (np.sqrt(slopes.shape[1]) * steps)
+        bound = self._bound / np.float32(np.sqrt(slopes.shape[1]) * steps)
         reach = bound[:, None] if bound.ndim else bound
-        self._low, self._high = np.maximum(self._low, slopes - reach), np.minimum(self._high, slopes + reach)
-        return fits
+        if self._range is None:
+            self._range = slopes - reach, slopes + reach
+            return True
+        low, high = self._range
+        if (slopes < low).any() or (slopes > high).any():
+            return False
+        np.maximum(low, slopes - reach, out=low)
+        np.minimum(high, slopes + reach, out=high)
+        return True
 
 
-def color_values(
-    sh: Float[np.ndarray, "N K 3"], opacities: Float[np.ndarray, "N"]
-) -> Float[np.ndarray, "N D"]:
-    """Return colours such that distances are differences in colour, as a mean over the directions."""
-    return (sh * (SH_C0 * opacities)[:, None, None]).reshape(len(sh), -1)
+def color_bound(opacities: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+    """Return by how much the coefficients of colours may be off as a vector, such that ``COLOR_ERROR`` holds.
+
+    Spherical harmonics are orthogonal: the mean square of a colour over the directions is that of its
+    coefficients, times the constant one's square.
+    """
+    return COLOR_ERROR / (SH_C0 * np.maximum(opacities, 1e-3))
 
 
 def turn_vectors(start: Float[np.ndarray, "N 4"], end: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 3"]:

@@ -69,6 +69,7 @@ class TrainedSequence:
         self.seconds = tuple(model.timeline.seconds(time) for time in times)
         self.about = about
         self._moving: Bool[np.ndarray, "N"] | None = None
+        self._far: bool | None = None
 
     def at(self, index: int) -> Splats:
         """Return the Gaussians at one of the times."""
@@ -82,7 +83,10 @@ class TrainedSequence:
                     f"{len(self._moving)} before, but formats hold the same ones at all times: export one "
                     "time with --times"
                 )
-            return splats_of(gaussians, self.world, self.model.timeline.duration)
+            splats = splats_of(gaussians, self.world, self.model.timeline.duration, self._far)
+            if self._far is None:
+                self._far = splats.means.dtype == np.float64
+            return splats
 
     @property
     def moving(self) -> Bool[np.ndarray, "N"]:
@@ -93,18 +97,19 @@ class TrainedSequence:
         return self._moving
 
 
-def splats_of(gaussians: Gaussians, world: World, duration: float) -> Splats:
+def splats_of(gaussians: Gaussians, world: World, duration: float, far: bool | None = None) -> Splats:
     """Return Gaussians as files hold them.
 
     Args:
         gaussians: As a method has them.
         world: The file's world in that of training.
         duration: Seconds of one unit of normalised time, by which velocities count.
+        far: Whether single precision is too coarse for places; found out if None.
     """
     found = to_data_units(gaussians, world)
     velocities = found.velocities
     return Splats(
-        means=_places(found.means),
+        means=_places(found.means, far),
         quats=_array(normalize(found.quats, dim=-1)),
         scales=_array(found.scales),
         opacities=_array(found.opacities),
@@ -168,9 +173,11 @@ def centred(sequence: SplatSequence) -> SplatSequence:
     return _Centred(sequence, np.rint(first.mean(0)))
 
 
-def _places(means: Tensor) -> Float[np.ndarray, "N 3"]:
+def _places(means: Tensor, far: bool | None) -> Float[np.ndarray, "N 3"]:
     places = means.detach().cpu().numpy()
-    return coordinates(places) if places.dtype == np.float64 else places
+    if places.dtype != np.float64 or far:
+        return places
+    return coordinates(places) if far is None else places.astype(np.float32)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

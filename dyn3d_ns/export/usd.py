@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from dyn3d_ns.export.keys import COLOR_ERROR, Keys, color_values, extent_of, turn_vectors
+from dyn3d_ns.export.keys import COLOR_ERROR, Keys, color_bound, extent_of, turn_vectors
 from dyn3d_ns.export.written import Written, frame_rate, new_file, provenance, require_package
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.splats import Splats, SplatSequence, View
@@ -39,20 +39,25 @@ class Attribute:
 
     def begin(self, values: np.ndarray, keys: Keys | None) -> None:
         """Take the first frame; without ``keys`` it is the only one."""
-        self._first, self._before, self._keys = values, values, keys
+        self._first, self._before, self._keys, self._still = values, values, keys, True
 
-    def go_on(self, index: int, values: np.ndarray, compared: np.ndarray | None = None) -> None:
-        """Take the next frame, given the values that the bound is of if they are others."""
+    def go_on(self, index: int, values: np.ndarray) -> None:
+        """Take the next frame."""
         if self._keys is None:
             return
-        key = self._keys.key_before(index, values if compared is None else compared)
+        if self._still and np.array_equal(values, self._first):
+            return
+        if self._still and index > 1:
+            self._keys.key_before(index - 1, self._first)
+        self._still = False
+        key = self._keys.key_before(index, values)
         if key is not None:
             self._sample(key, self._before)
         self._before = values
 
     def end(self) -> int:
         """Write what is left, and return the number of samples."""
-        if self._keys is None or np.array_equal(self._before, self._first) and len(self._kept) == 1:
+        if self._keys is None or self._still:
             self._attribute.Set(self._convert(self._first))
             return 1
         self._attribute.Set(self._convert(self._first), self._codes[0])
@@ -84,21 +89,26 @@ class Part:
         several, degree = len(self.codes) > 1, splats.degree
         self.prim.GetAttribute("radiance:sphericalHarmonicsDegree").Set(degree)
 
-        def attribute(name: str, kind: Any, exact: type) -> Attribute:
+        def attribute(name: str, kind: Any, exact: type, width: int) -> Attribute:
             def convert(values: np.ndarray) -> Any:
-                return kind.FromNumpy(np.ascontiguousarray(values, dtype=exact))
+                # Arrays of quaternions take rows of x, y, z, w, though all else in USD is w first.
+                rows = values[:, [1, 2, 3, 0]] if width == 4 else values
+                rows = np.ascontiguousarray(rows, dtype=exact)
+                return kind.FromNumpy(rows if width == 1 else rows.reshape(-1, width))
 
             return Attribute(self.prim, name, convert, self.codes)
 
         places = (
-            ("positionsh", vt.Vec3hArray, np.float16) if half else ("positions", vt.Vec3fArray, np.float32)
+            ("positionsh", vt.Vec3hArray, np.float16, 3)
+            if half
+            else ("positions", vt.Vec3fArray, np.float32, 3)
         )
         self._attributes = {
             "means": attribute(*places),
-            "quats": attribute("orientationsh", vt.QuathArray, np.float16),
-            "scales": attribute("scalesh", vt.Vec3hArray, np.float16),
-            "opacities": attribute("opacitiesh", vt.HalfArray, np.float16),
-            "sh": attribute("radiance:sphericalHarmonicsCoefficientsh", vt.Vec3hArray, np.float16),
+            "quats": attribute("orientationsh", vt.QuathArray, np.float16, 4),
+            "scales": attribute("scalesh", vt.Vec3hArray, np.float16, 3),
+            "opacities": attribute("opacitiesh", vt.HalfArray, np.float16, 1),
+            "sh": attribute("radiance:sphericalHarmonicsCoefficientsh", vt.Vec3hArray, np.float16, 3),
         }
         values = self._values(splats)
         self._largest = np.maximum(splats.scales[self.chosen].max(1), 1e-12)
@@ -107,11 +117,11 @@ class Part:
             keys = {
                 "scales": Keys(values["scales"], bound),
                 "opacities": Keys(values["opacities"], COLOR_ERROR),
-                "sh": Keys(self._colors(splats), COLOR_ERROR),
+                "sh": Keys(values["sh"], color_bound(splats.opacities[self.chosen])),
             }
             if self.moves:
                 keys["means"] = Keys(values["means"], bound)
-                keys["quats"] = Keys(splats.quats[self.chosen], bound / self._largest, turn_vectors)
+                keys["quats"] = Keys(values["quats"], bound / self._largest, turn_vectors)
         for name, held in self._attributes.items():
             held.begin(values[name], keys.get(name))
         self._box(splats)
@@ -119,12 +129,7 @@ class Part:
     def go_on(self, index: int, splats: Splats) -> None:
         """Take the next time."""
         for name, values in self._values(splats).items():
-            compared = None
-            if name == "sh":
-                compared = self._colors(splats)
-            elif name == "quats":
-                compared = splats.quats[self.chosen]
-            self._attributes[name].go_on(index, values, compared)
+            self._attributes[name].go_on(index, values)
         self._box(splats)
 
     def end(self) -> dict[str, int]:
@@ -140,15 +145,11 @@ class Part:
         chosen = self.chosen
         return {
             "means": splats.means[chosen],
-            # usd-core's arrays of quaternions take rows of x, y, z, w, though everything else is w first.
-            "quats": splats.quats[chosen][:, [1, 2, 3, 0]],
+            "quats": splats.quats[chosen],
             "scales": splats.scales[chosen],
             "opacities": splats.opacities[chosen],
-            "sh": splats.sh[chosen].reshape(-1, 3),
+            "sh": splats.sh[chosen].reshape(len(splats.means[chosen]), -1),
         }
-
-    def _colors(self, splats: Splats) -> np.ndarray:
-        return color_values(splats.sh[self.chosen], splats.opacities[self.chosen])
 
     def _box(self, splats: Splats) -> None:
         means, reach = splats.means[self.chosen], 3 * splats.scales[self.chosen].max(1, keepdims=True)
@@ -245,5 +246,5 @@ def _camera(stage: Any, name: str, view: View, shift: np.ndarray) -> None:
 def _bytes(part: Part, samples: dict[str, int], half: bool) -> int:
     one = {"means": 6 if half else 12, "quats": 8, "scales": 6, "opacities": 2}
     count = int(part.chosen.sum())
-    colors = len(part._attributes["sh"]._first) * 6
+    colors = part._attributes["sh"]._first.size * 2
     return sum(count * one[name] * samples[name] for name in one) + colors * samples["sh"]

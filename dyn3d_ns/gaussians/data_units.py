@@ -35,8 +35,8 @@ def to_data_units(gaussians: Gaussians, world: World) -> Gaussians:
     if (rotation == np.eye(3)).all():
         return moved
     x, y, z, w = Rotation.from_matrix(rotation.T).as_quat()
-    turn = torch.tensor([[w, x, y, z]]).to(moved.quats).expand_as(moved.quats)
+    turn = torch.tensor([[w, x, y, z]]).to(moved.quats)
     colors = moved.colors
     if colors.shape[1] > 1:
         colors = torch.cat([colors[:, :1], rotate_harmonics(colors[:, 1:], turn)], dim=1)
-    return replace(moved, quats=quat_multiply(turn, moved.quats), colors=colors)
+    return replace(moved, quats=quat_multiply(turn.expand_as(moved.quats), moved.quats), colors=colors)
