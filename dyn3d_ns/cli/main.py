@@ -46,6 +46,7 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
 5. A PLY for splat viewers at three times, and the trajectories of all Gaussians:
    dyn3d export ply --load-config CONFIG --times 0 0.5 1 --output splats
    dyn3d export trajectories --load-config CONFIG --output trajectories.npz
+   dyn3d export web --load-config CONFIG --output scene.html
 6. Compare the learned motion with the true one:
    dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json
 7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):

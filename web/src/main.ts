@@ -178,14 +178,14 @@ class Page {
   }
 
   private restore(): void {
-    const seconds = fromLink(location.hash, this.view);
+    const { seconds, viewed } = fromLink(location.hash, this.view);
     document.body.dataset.link = location.hash;
     if (seconds !== null) {
       this.player.playing = false;
       this.player.seek(seconds);
-      this.moved();
     }
-    this.redraw();
+    if (viewed) this.moved();
+    else this.redraw();
   }
 
   private copyLink(): void {
