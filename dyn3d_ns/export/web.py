@@ -27,15 +27,19 @@ from dyn3d_ns.io.splats import About
 FORMAT_VERSION = 1
 """Of the data in a page; web/src/data.ts reads this one alone, as each page brings its own reader."""
 MOST_TEXELS = 4096 * 4096
-"""Entries of the largest table that every graphics card with WebGL 2 takes by our layout."""
+"""Entries of the largest table that phones and computers with WebGL 2 take."""
 LOSS = "places to 1/16,000,000 of the scene's size, axes to 0.03 degrees, other numbers to 8 or 12 bits"
-LOADER = (
-    'const packed=Uint8Array.from(atob(document.getElementById("code").textContent),'
-    "letter=>letter.charCodeAt(0));"
-    'const stream=new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));'
-    'const script=document.createElement("script");script.type="module";'
-    "script.textContent=await new Response(stream).text();document.body.append(script);"
-)
+LOADER = """try {
+  const packed = Uint8Array.from(atob(document.getElementById("code").textContent), one => one.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const script = document.createElement("script");
+  script.type = "module";
+  script.textContent = await new Response(stream).text();
+  document.body.append(script);
+} catch (error) {
+  document.getElementById("message").textContent =
+    "This browser is too old to play the scene: this is a still picture of it.";
+}"""
 """Unpacks the page's code, which is a third as large when it is packed."""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import web_scenes as ws
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from dyn3d_ns.export.web import write_page
 from dyn3d_ns.export.web_scene import ShownFrames, pack_carried, pack_sequence
@@ -42,7 +43,10 @@ class Opened:
         self.page.evaluate(script, f"{SIZE}px")
 
     def go(self, seconds: float, view: View | None = None) -> None:
-        hash = f"#t={seconds}" + ("" if view is None else lens(view))
+        self.follow(f"#t={seconds}" + ("" if view is None else lens(view)))
+
+    def follow(self, link: str) -> None:
+        """Change what stands behind the # of the address."""
         script = """hash => new Promise(done => {
             location.replace(hash);
             const {dataset} = document.body;
@@ -50,7 +54,7 @@ class Opened:
                 ? done() : requestAnimationFrame(look);
             requestAnimationFrame(look);
         })"""
-        self.page.evaluate(script, hash)
+        self.page.evaluate(script, link)
 
     def picture(self) -> np.ndarray:
         png = self.page.locator("#picture").screenshot()
@@ -74,8 +78,6 @@ class Opened:
 
 
 def lens(view: View) -> str:
-    from scipy.spatial.transform import Rotation
-
     pose = np.asarray(view.pose)
     turn = Rotation.from_matrix(pose[:3, :3]).as_quat()
     fields = {"at": pose[:3, 3], "turn": turn, "lens": [view.fov, 1.0, 3.0]}
@@ -191,6 +193,10 @@ def test_controls(carried_page: Path, opened) -> None:
     page.get_by_role("button", name="Pause", exact=True).wait_for()
     page.keyboard.press("Space")
     one.settle()
+    one.press("Full screen")
+    page.wait_for_timeout(100)
+    one.settle()
+    assert page.evaluate("document.fullscreenElement !== null")
 
 
 def test_views(carried_page: Path, opened) -> None:
@@ -231,17 +237,75 @@ def test_views(carried_page: Path, opened) -> None:
     assert again.state() == "frame 8 of 10 · 1.00 s · predicted"
 
 
-@pytest.mark.parametrize("link", ["#t=nan", "#t=1e999&at=1,2", "#at=0,0,0&turn=0,0,0,0&lens=1,1,1", "#%"])
-def test_links_that_are_none(carried_page: Path, opened, link: str) -> None:
-    one = opened(carried_page, link)
+def test_links_that_are_none_change_nothing(carried_page: Path, opened) -> None:
+    one = opened(carried_page, "#%")
     one.settle()
-    assert one.state() == "frame 0 of 10 · 0.00 s"
+    for link in ("#t=nan", "#t=1e999&at=1,2", "#at=0,0,0&turn=0,0,0,0&lens=1,1,1", "#lens=0,1,1"):
+        one.follow(link)
+        assert one.state() == "frame 0 of 10 · 0.00 s"
+        assert one.page.get_by_label("Recorded camera").input_value() == "0", "the view is that of the camera"
+    one.follow("#t=99")
+    assert one.state() == "frame 10 of 10 · 1.25 s · predicted"
 
 
-def test_without_webgl2_the_poster_stays(carried_page: Path, opened) -> None:
-    none = "HTMLCanvasElement.prototype.getContext = () => null"
-    one = opened(carried_page, before=none)
+def test_fingers(carried_page: Path, opened) -> None:
+    """One turns, two that part come nearer; the point that the view turns about stays where it is."""
+    one = opened(carried_page)
+    one.settle()
+    one.square()
+    client = one.page.context.new_cdp_session(one.page)
+
+    def touch(kind: str, *places: tuple[int, int]) -> None:
+        points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def view() -> tuple[np.ndarray, float, np.ndarray]:
+        one.press("Copy link")
+        fields = dict(part.split("=") for part in one.page.evaluate("location.hash")[1:].split("&"))
+        at, turn, lens = (np.array(fields[name].split(","), float) for name in ("at", "turn", "lens"))
+        return at, lens[2], at - lens[2] * Rotation.from_quat(turn).apply([0, 0, 1])
+
+    start, distance, target = view()
+    touch("touchStart", (40, 60))
+    touch("touchMove", (60, 60))
+    touch("touchEnd")
+    turned, same, still = view()
+    assert np.linalg.norm(turned - start) > 0.3 and same == pytest.approx(distance, rel=1e-5)
+    touch("touchStart", (40, 60), (60, 60))
+    touch("touchMove", (30, 60), (70, 60))
+    touch("touchEnd")
+    _, near, same_target = view()
+    assert near == pytest.approx(distance / 2, rel=0.05)
+    np.testing.assert_allclose(still, target, atol=1e-5)
+    # The fingers' messages come one by one, at two distances.
+    np.testing.assert_allclose(same_target, target, atol=0.05)
+
+
+def test_a_scene_without_cameras_is_seen_whole(tmp_path: Path, opened) -> None:
+    path = tmp_path / "page.html"
+    write_page(path, pack_carried(ws.carried_scene(), ws.TIMELINE), ws.page(views=()))
+    one = opened(path)
+    one.settle()
+    one.square()
+    one.settle()
+    differs = np.abs(one.picture().astype(int) - one.picture()[0, 0]).sum(2) > 30
+    assert 0.05 < differs.mean() < 0.9
+    assert np.abs(np.argwhere(differs).mean(0) - SIZE / 2).max() < SIZE / 5, "in the middle"
+    assert not one.page.get_by_label("Recorded camera").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ("HTMLCanvasElement.prototype.getContext = () => null", "no WebGL2"),
+        ("delete window.DecompressionStream", "too old"),
+    ],
+)
+def test_the_poster_stays_where_the_scene_cannot_play(
+    carried_page: Path, opened, lacks: str, says: str
+) -> None:
+    one = opened(carried_page, before=lacks)
     alert = one.page.get_by_role("alert")
-    alert.get_by_text("no WebGL2").wait_for()
+    alert.get_by_text(says).wait_for()
     assert one.page.locator("#poster").is_visible()
     assert one.page.evaluate("document.getElementById('poster').naturalWidth") == 32

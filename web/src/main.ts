@@ -73,6 +73,7 @@ class Page {
     }
     this.tell();
     await this.stage.draw(this.player.seconds, this.view);
+    if (!find("poster").hidden) say("");
     find("poster").hidden = true;
     const { dataset } = document.body;
     dataset.drawn = String(1 + Number(dataset.drawn ?? 0));
@@ -214,7 +215,6 @@ async function open(): Promise<void> {
     say("This browser has no WebGL2, which the scene is drawn with: this is a still picture of it.");
     return;
   }
-  say("");
   new Page(await readData());
 }
 

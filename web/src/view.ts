@@ -4,6 +4,7 @@ import * as THREE from "three";
 
 import { RecordedCamera } from "./data";
 
+const SAMPLES = 20000; // places that the extent is taken from
 const STEEPEST = 0.05; // radians that the view stays away from straight up and down
 
 export class View {
@@ -82,9 +83,12 @@ export class View {
 export function extentOf(places: Float32Array): { middle: THREE.Vector3; radius: number } {
   const usual = (values: number[], part: number) =>
     values.sort((a, b) => a - b)[Math.floor(part * (values.length - 1))] ?? 0;
-  const axis = (c: number) => Array.from({ length: places.length / 3 }, (_, i) => places[3 * i + c]);
+  const every = Math.ceil(places.length / 3 / SAMPLES);
+  const count = Math.ceil(places.length / 3 / every);
+  const axis = (c: number) => Array.from({ length: count }, (_, i) => places[3 * every * i + c]);
   const middle = new THREE.Vector3(usual(axis(0), 0.5), usual(axis(1), 0.5), usual(axis(2), 0.5));
-  const away = axis(0).map((_, i) => middle.distanceTo(new THREE.Vector3(...places.subarray(3 * i, 3 * i + 3))));
+  const [x, y, z] = [axis(0), axis(1), axis(2)];
+  const away = x.map((_, i) => middle.distanceTo(new THREE.Vector3(x[i], y[i], z[i])));
   return { middle, radius: usual(away, 0.9) || 1 };
 }
 
