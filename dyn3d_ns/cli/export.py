@@ -46,7 +46,7 @@ class ExportOptions:
     """Go on past the end of the recording by a quarter of it, as the method predicts it."""
     up: Up | None = None
     """Axis that points up in the file: y, z, or data for the axes of the dataset; by default what the format
-    is used to (y for usd, glb, 4dgs and web, data for the others)."""
+    is used to (y for usd, glb and 4dgs, data for the others)."""
     metres_per_unit: float | None = None
     """Length of the dataset's unit, where you know it; formats that can state it do."""
 

@@ -133,6 +133,7 @@ class Page {
     find("following").hidden = header.cameras.length < 2;
     // Where nothing moves, playing shows the recording's way through the scene.
     this.path.checked = header.motion.kind === "rest" && header.cameras.length > 1 && header.end > 0;
+    if (this.path.checked) this.cameras.value = "";
 
     this.slider.addEventListener("input", () => {
       player.playing = false;
@@ -143,7 +144,10 @@ class Page {
     find("forward").addEventListener("click", () => this.step(1));
     find("speed").addEventListener("change", () => (player.speed = +find<HTMLSelectElement>("speed").value));
     find("loop").addEventListener("change", () => (player.loop = find<HTMLInputElement>("loop").checked));
-    this.path.addEventListener("change", () => this.redraw());
+    this.path.addEventListener("change", () => {
+      this.cameras.value = "";
+      this.redraw();
+    });
     this.cameras.addEventListener("change", () => {
       const camera = header.cameras[this.cameras.value === "" ? -1 : +this.cameras.value];
       if (!camera) return;
