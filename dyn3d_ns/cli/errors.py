@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from dyn3d_ns.io.errors import CommandError
-from dyn3d_ns.io.outputs import require_output_file, require_writable
+from dyn3d_ns.io.outputs import require_output_file, require_output_folder, require_writable
 
-__all__ = ["CommandError", "require_output_file", "require_writable"]
+__all__ = ["CommandError", "require_output_file", "require_output_folder", "require_writable"]

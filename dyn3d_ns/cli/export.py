@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from dyn3d_ns.cli.errors import CommandError, require_output_file, require_writable
+from dyn3d_ns.cli.errors import (
+    CommandError,
+    require_output_file,
+    require_output_folder,
+    require_writable,
+)
 from dyn3d_ns.cli.export_web import ExportWeb
 from dyn3d_ns.io.splats import About, Splats, SplatSequence, Up
 
@@ -177,10 +182,10 @@ class ExportInstants(ExportOptions):
         """Check the place to write to."""
         if self.output.suffix.lower() == self.suffix:
             require_output_file(self.output, self.suffix)
-        elif self.output.is_file() or (self.output.suffix and not self.output.is_dir()):
+        elif self.output.suffix and not self.output.is_dir():
             raise CommandError(f"--output must be a folder or end in {self.suffix}, got {self.output}")
         else:
-            require_writable(self.output.parent, "--output")
+            require_output_folder(self.output)
 
     def require_free(self, names: list[str]) -> None:
         """Refuse a folder that holds files of another sequence."""

@@ -43,8 +43,13 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d path slow-motion --load-config CONFIG --camera 3 --speed 0.1 --resolution 800 600 --output slow.json
 4. From the last observed frame to the end and a quarter of the recording past it:
    dyn3d path future --load-config CONFIG --beyond 0.25 --output future.json
-5. A PLY for splat viewers at three times, and the trajectories of all Gaussians:
+5. A PLY for splat viewers at three times, and the scene in motion for Blender and others:
    dyn3d export ply --load-config CONFIG --times 0 0.5 1 --output splats
+   dyn3d export usd --load-config CONFIG --output scene.usdc
+   dyn3d export 4dgs --load-config CONFIG --output scene.4dgs
+   dyn3d export splat4d --load-config CONFIG --output scene.splat4d
+   dyn3d export spz --load-config CONFIG --times 0.5 --output middle.spz
+   dyn3d export glb --load-config CONFIG --times 0.5 --output middle.glb
    dyn3d export trajectories --load-config CONFIG --output trajectories.npz
    dyn3d export web --load-config CONFIG --output scene.html
 6. Compare the learned motion with the true one:

@@ -28,6 +28,18 @@ def require_writable(folder: Path, option: str) -> None:
     _one_at_a_time(folder, option)
 
 
+def require_output_folder(path: Path, option: str = "--output") -> None:
+    """Check that a folder can be made, or written to where it is there; keep it for this process.
+
+    Raises:
+        CommandError: it is a file, cannot be made or written to, or another process writes it.
+    """
+    if path.is_file():
+        raise CommandError(f"{option} must be a folder, but {path} is a file")
+    _try_to_write(path if path.is_dir() else path.parent, option)
+    _one_at_a_time(path, option)
+
+
 def _try_to_write(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

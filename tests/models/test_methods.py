@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import re
 import shutil
 from dataclasses import fields, is_dataclass
 from importlib.metadata import entry_points
@@ -14,6 +16,9 @@ import torch
 from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 
+from dyn3d_ns.cli.main import main
+from dyn3d_ns.cli.rig import rig_of_config
+from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 from dyn3d_ns.models.gaussian_model import GaussianModel
 
@@ -183,3 +188,54 @@ def test_motion_is_learned_and_beats_a_frozen_scene(tiny_scene: Path, tmp_path: 
     model.gaussians_at = state
     assert moving > frozen + 2.0
     assert moving > 20.0
+
+
+EXPORTS = {
+    "ply": "ply",
+    "usd": "a.usdc",
+    "4dgs": "a.4dgs",
+    "splat4d": "a.splat4d",
+    "spz": "spz",
+    "glb": "glb",
+    "trajectories": "a.npz",
+}
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_a_trained_scene_is_exported_or_refused(
+    trained: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / EXPORTS[kind]
+    command = ["export", kind, "--load-config", str(trained), "--output", str(out), "--future"]
+    status, said = main(command), capsys.readouterr()
+    if "planes" in load_config(trained).method_name:
+        assert status == 2 and "which has no Gaussians that move" in said.err
+        assert not list(tmp_path.glob("out/*")), "nothing is left"
+        return
+    assert status == 0, said.err
+    line = next(line for line in said.out.splitlines() if line.startswith(str(out)))
+    timeline = rig_of_config(trained).timeline
+    frames = timeline.num_frames + math.ceil(timeline.num_frames / 4)
+    assert re.fullmatch(rf"{re.escape(str(out))}: \d+ Gaussians at {frames} times, 0 to .* s, .* MB", line)
+    assert [path.name for path in tmp_path.glob("out/*")] == [EXPORTS[kind]]
+    if out.is_dir():
+        assert len(list(out.iterdir())) == frames
+
+
+def test_a_trained_scene_is_a_page_or_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "scene.html"
+    status = main(["export", "web", "--load-config", str(trained), "--output", str(out)])
+    said = capsys.readouterr()
+    if "planes" in load_config(trained).method_name:
+        assert status == 2 and "which has no Gaussians that move" in said.err
+        assert not list(tmp_path.glob("out/*")), "nothing is left"
+        return
+    assert status == 0, said.err
+    timeline = rig_of_config(trained).timeline
+    end = 1.25 * timeline.seconds(timeline.frame_times[-1])
+    assert re.search(
+        rf"^{re.escape(str(out))}: \d+ Gaussians, \d+ of them moving, {end:.4g} s, ", said.out, re.M
+    )
+    assert '"kind":"rigid"' in out.read_text()
