@@ -254,7 +254,8 @@ def test_the_wheel_holds_all_of_it_and_works_elsewhere(tmp_path: Path) -> None:
     assert shipped == expected
     info = next(n.split("/")[0] for n in names if ".dist-info/" in n)
     others = {n for n in names if not n.endswith(".py") and not n.startswith(info)}
-    assert others == {"dyn3d_ns/py.typed"}
+    page = {f"dyn3d_ns/export/web_page/{path.name}" for path in (ROOT / "dyn3d_ns/export/web_page").iterdir()}
+    assert others == {"dyn3d_ns/py.typed"} | page and len(page) == 4
     assert any(n.startswith(f"{info}/") and n.endswith("LICENSE") for n in names)
     code = (
         "import dyn3d_ns.dataparsers.dynamic_object as d, dyn3d_ns.timeline as t;"

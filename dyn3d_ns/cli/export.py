@@ -18,6 +18,7 @@ from dyn3d_ns.cli.errors import (
     require_output_folder,
     require_writable,
 )
+from dyn3d_ns.cli.export_web import ExportWeb
 from dyn3d_ns.io.splats import About, Splats, SplatSequence, Up
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ExportOptions:
     """Go on past the end of the recording by a quarter of it, as the method predicts it."""
     up: Up | None = None
     """Axis that points up in the file: y, z, or data for the axes of the dataset; by default what the format
-    is used to (y for usd, glb, 4dgs and web, data for the others)."""
+    is used to (y for usd, glb and 4dgs, data for the others)."""
     metres_per_unit: float | None = None
     """Length of the dataset's unit, where you know it; formats that can state it do."""
 
@@ -378,6 +379,7 @@ class Export:
         | Annotated[ExportGlb, tyro.conf.subcommand("glb")]
         | Annotated[ExportTrajectories, tyro.conf.subcommand("trajectories")]
         | Annotated[ExportDas3r, tyro.conf.subcommand("das3r")]
+        | Annotated[ExportWeb, tyro.conf.subcommand("web")]
     )
 
     def run(self) -> None:

@@ -51,6 +51,7 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d export spz --load-config CONFIG --times 0.5 --output middle.spz
    dyn3d export glb --load-config CONFIG --times 0.5 --output middle.glb
    dyn3d export trajectories --load-config CONFIG --output trajectories.npz
+   dyn3d export web --load-config CONFIG --output scene.html
 6. Compare the learned motion with the true one:
    dyn3d eval-motion --load-config CONFIG --gt motion.json --output motion_errors.json
 7. Turn a video into a scene to train on (frames, masks, cameras, depth, points over time):

@@ -75,7 +75,8 @@ class KeyframeMotions(nn.Module):
             kept = self._cache[key] = self.basis(t, derivative)[0].to(self.pivots)
         return kept
 
-    def _values(self, t: float, derivative: int) -> Float[Tensor, "K 6"]:
+    def values(self, t: float, derivative: int) -> Float[Tensor, "K 6"]:
+        """Evaluate the shift and the rotation vector of every motion at an observed time, or a derivative."""
         moving = torch.tensordot(self._weights(t, derivative), self.coefficients, dims=1)
         return torch.cat([moving.new_zeros(1, 6), moving])
 
@@ -96,7 +97,7 @@ class KeyframeMotions(nn.Module):
         """Differentiate the motions: the twist ``(u, w)`` of each about the world's origin, per unit of
         time."""
         t = min(max(t, self.basis.t_min), self.basis.t_max)
-        values, rates = self._values(t, 0), self._values(t, 1)
+        values, rates = self.values(t, 0), self.values(t, 1)
         w = (left_jacobian(values[:, 3:]) @ rates[:, 3:].unsqueeze(-1)).squeeze(-1)
         return torch.cat([rates[:, :3] - torch.linalg.cross(w, self.pivots + values[:, :3]), w], dim=-1)
 

@@ -81,6 +81,8 @@ def test_errors_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) ->
         ("export ply --load-config no --output-dir {folder} --frames -1", "--frames must be numbers from 0"),
         ("export ply --load-config no --output-dir {folder} --frames 1 --times 1", "not both"),
         ("export trajectories --load-config no --output {file}/x.npz", "cannot write to {file}"),
+        ("export web --load-config no --output {file}/x.html", "cannot write to {file}"),
+        ("export web --load-config no --output {folder}/x.htm", "--output must end in .html"),
         ("eval-motion --load-config no --gt no --output {file}/x.json", "cannot write to {file}"),
     ],
 )

@@ -220,3 +220,22 @@ def test_a_trained_scene_is_exported_or_refused(
     assert [path.name for path in tmp_path.glob("out/*")] == [EXPORTS[kind]]
     if out.is_dir():
         assert len(list(out.iterdir())) == frames
+
+
+def test_a_trained_scene_is_a_page_or_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "scene.html"
+    status = main(["export", "web", "--load-config", str(trained), "--output", str(out)])
+    said = capsys.readouterr()
+    if "planes" in load_config(trained).method_name:
+        assert status == 2 and "which has no Gaussians that move" in said.err
+        assert not list(tmp_path.glob("out/*")), "nothing is left"
+        return
+    assert status == 0, said.err
+    timeline = rig_of_config(trained).timeline
+    end = 1.25 * timeline.seconds(timeline.frame_times[-1])
+    assert re.search(
+        rf"^{re.escape(str(out))}: \d+ Gaussians, \d+ of them moving, {end:.4g} s, ", said.out, re.M
+    )
+    assert '"kind":"rigid"' in out.read_text()

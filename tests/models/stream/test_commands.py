@@ -101,6 +101,14 @@ def test_a_dataset_is_rendered(config: Path) -> None:
     assert len(list(out.rglob("test/rgb/*"))) == FRAMES
 
 
+def test_the_stream_plays_as_a_page(config: Path) -> None:
+    page = config.parent / "page.html"
+    said = run("dyn3d", "export", "web", "--load-config", config, "--output", page)
+    header = json.loads(page.read_text().split('id="scene-header">')[1].split("</script>")[0])
+    assert len(header["motion"]["seconds"]) == FRAMES and len(header["cameras"]) == 3
+    assert f"{header['count']} Gaussians, {header['moving']} of them moving" in said
+
+
 def test_frames_are_baked(config: Path) -> None:
     said = run("dyn3d", "stream", "bake", config, "--output-dir", config.parent / "splats", "--every", 2)
     assert "2 files" in said and (config.parent / "splats/frame_00002.ply").is_file()

@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import web_scenes
 from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.utils.eval_utils import eval_setup
+from scipy.spatial import KDTree
 from stream_scene import FIRST, FRAMES, MOTION, RESIDUALS, Streaming, write_recording
 
+from dyn3d_ns.cli.export_web import pack
 from dyn3d_ns.engine import run_folder, stream_run
 from dyn3d_ns.engine.trainer import DynamicTrainer
 from dyn3d_ns.gaussians.lattice import decoder_of
@@ -103,6 +106,25 @@ def test_between_two_frames_what_moves_is_on_its_way(unbroken: DynamicTrainer, s
     moving = model.gaussians_at(model.timeline.frame_times[3]).moving
     torch.testing.assert_close(between[moving], 0.5 * (early + late)[moving])
     torch.testing.assert_close(between[~moving], late[~moving])
+
+
+def test_a_page_holds_every_frame_of_the_stream(unbroken: DynamicTrainer, streaming: Streaming) -> None:
+    model = streaming.model(unbroken)
+    packed = pack(model)
+    found = web_scenes.read_columns(packed.columns)
+    assert packed.motion["kind"] == "frames" and 0 < packed.moving < packed.count
+    first = model.gaussians_at(0.0).means.numpy()
+    nearest = KDTree(first).query(found["means"][: packed.moving])[1]
+    steps = found["meansOver"].reshape(FRAMES, packed.moving, 3)
+    column = next(column for column in packed.columns.described if column["name"] == "meansOver")
+    low, step = np.array(column["low"]), np.array(column["step"])
+    # What a column of differences holds begins with the first frame, itself a difference to nothing.
+    integers = np.rint((steps - low) / step).astype(np.int64)
+    signed = (integers + (1 << column["bits"] - 1)) % (1 << column["bits"]) - (1 << column["bits"] - 1)
+    places = low + step * np.cumsum(signed, 0)
+    for frame, time in enumerate(model.timeline.frame_times):
+        wanted = model.gaussians_at(time).means.numpy()[nearest]
+        assert np.abs(places[frame] - wanted).max() < 1e-5
 
 
 @pytest.mark.usefixtures("default_signals")
