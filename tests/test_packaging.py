@@ -81,6 +81,7 @@ ALLOWED = {
     "metrics": {"geometry", "io", "timeline", "rendering", "gaussians", "losses"},
     "data": {"geometry", "io", "timeline", "dataparsers", "plain_errors"},
     "viewer": {"geometry", "io", "timeline", "rendering", "gaussians"},
+    "export": {"geometry", "io", "timeline", "fields", "gaussians", "engine"},
 }
 
 

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dyn3d_ns import __version__
+import dyn3d_ns
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.gaussians.data_units import to_data_units
@@ -134,7 +134,7 @@ def about_model(
     rotation[:3, :3] = turn
     return About(
         method=method,
-        version=f"dyn3d_ns {__version__}",
+        version=f"dyn3d_ns {dyn3d_ns.__version__}",
         up=up,
         fps=timeline.fps,
         observed=(timeline.seconds(timeline.frame_times[0]), timeline.seconds(timeline.t_obs)),

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
+from dyn3d_ns.io.ply import read_vertices
 from dyn3d_ns.io.stream.look import start_camera_of
 from dyn3d_ns.io.stream.reader import StreamReader
 from tests.recording_files import Rig, write_camera_folders
@@ -107,6 +110,22 @@ def test_the_stream_plays_as_a_page(config: Path) -> None:
     header = json.loads(page.read_text().split('id="scene-header">')[1].split("</script>")[0])
     assert len(header["motion"]["seconds"]) == FRAMES and len(header["cameras"]) == 3
     assert f"{header['count']} Gaussians, {header['moving']} of them moving" in said
+
+
+def test_the_stream_is_exported_in_motion(config: Path) -> None:
+    out = config.parent / "exported"
+    for kind, name in (("usd", "a.usdc"), ("4dgs", "a.4dgs"), ("ply", "ply")):
+        said = run("dyn3d", "export", kind, "--load-config", config, "--output", out / name)
+        assert f"Gaussians at {FRAMES} times" in said
+    fourdgs = pytest.importorskip("fourdgs", reason="needs the extra `4dgs`")
+    read = fourdgs.read(out / "a.4dgs")
+    for frame in range(FRAMES):
+        rows = read_vertices(out / "ply" / f"frame_{frame:05d}.ply")
+        places = np.stack([rows[axis] for axis in "xyz"], axis=1)
+        found = read.state_at(frame * read.duration_sec / FRAMES + 1e-6)["centers"]
+        assert len(found) == len(places)
+        bound = float(read.header.attributes["max_error"])
+        assert KDTree(places).query(found)[0].max() <= bound
 
 
 def test_frames_are_baked(config: Path) -> None:
