@@ -12,6 +12,7 @@ from typing import Any
 import fuzz_damage as damage
 import fuzz_files as files
 import fuzz_reads as reads
+import fuzz_splats as splats
 import numpy as np
 from footage_files import write_das3r, write_sintel, write_transforms
 from sintel_files import write_cam, write_dpt
@@ -351,4 +352,8 @@ READERS: list[Reader] = [
     Reader("manifest.json", "manifest.json", files.make_records, reads.read_records, _J),
     Reader("records of a stream", "frames.json", files.make_stream_run, reads.read_stream_run, _J),
     Reader("memory of a stream", "encoder/000001.npz", files.make_stream_run, reads.read_stream_run, _Z),
+    *(
+        Reader(name, file, partial(splats.make, name=name), partial(splats.read_file, name=name), kinds)
+        for name, (file, _, kinds) in splats.FILES.items()
+    ),
 ]

@@ -11,7 +11,7 @@ if [ "$(cat "$lowest/dyn3d-stamp" 2>/dev/null)" != "$stamp" ]; then
     .venv/bin/python -m venv --clear --without-pip "$lowest"
     run_uv pip install --quiet --python "$lowest/bin/python" --resolution lowest-direct \
         ${DYN3D_TORCH_BACKEND:+--torch-backend "$DYN3D_TORCH_BACKEND"} \
-        --overrides scripts/overrides.txt --editable '.[usd,4dgs,splat4d]' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100' 'setuptools>=68' ||
+        --overrides scripts/overrides.txt --editable '.[usd,4dgs,splat4d,spz]' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100' 'setuptools>=68' ||
         say_what_to_set
     rm -rf dyn3d_ns.egg-info
     echo "$stamp" > "$lowest/dyn3d-stamp"

@@ -14,6 +14,7 @@ from dyn3d_ns.cli.eval_flow import EvalFlow
 from dyn3d_ns.cli.eval_motion import EvalMotion
 from dyn3d_ns.cli.eval_video import EvalVideo
 from dyn3d_ns.cli.export import Export
+from dyn3d_ns.cli.import_scene import ImportScene
 from dyn3d_ns.cli.info import Info
 from dyn3d_ns.cli.path import MakePath
 from dyn3d_ns.cli.play import Play
@@ -88,12 +89,16 @@ Examples (CONFIG is the config.yml that ns-train names at its end):
    dyn3d eval-flow --load-config CONFIG --output flow_errors.json
 20. One dyn3d-mononerf field for several scenes, and its parts, beside the published figures:
    dyn3d bench mononerf scenes --scenes Balloon1 Balloon2 --output bench-mononerf
+21. A file of Gaussians of others (PLY, SPZ, SOG, GLB, USD, .4dgs, a folder of frames) as a scene:
+   dyn3d import scene.spz
+   dyn3d import frames --fps 24 --up z
 """
 
 Plain = tyro.conf.OmitArgPrefixes
 Command = (
     Annotated[MakePath, Plain, tyro.conf.subcommand("path")]
     | Annotated[Export, Plain, tyro.conf.subcommand("export")]
+    | Annotated[ImportScene, Plain, tyro.conf.subcommand("import")]
     | Annotated[EvalMotion, Plain, tyro.conf.subcommand("eval-motion")]
     | Annotated[EvalFlow, Plain, tyro.conf.subcommand("eval-flow")]
     | Annotated[Segment, Plain, tyro.conf.subcommand("segment")]

@@ -85,5 +85,9 @@ def _places(file: Path, stored: Path) -> list[Path]:
     """Return where data may lie that a config.yml calls by a name."""
     if stored.is_absolute():
         return [stored]
+    # Data of an imported scene lie beside its config.yml.
+    beside = file.parent / stored
+    if beside.exists():
+        return [beside]
     # The training ran in a folder above outputs/<scene>/<method>/<date>, as a rule the one just above.
     return [*(above / stored for above in file.resolve().parent.parents[3:6]), stored.absolute()]

@@ -42,6 +42,7 @@ def test_every_command_has_an_example() -> None:
         "transfer-velocity",
         "process",
         "view",
+        "import",
         "info",
         "eval-video",
         "clean",

@@ -22,8 +22,14 @@ from dyn3d_ns.engine.config_file import load_config
 from dyn3d_ns.engine.trainer import DynamicTrainer, DynamicTrainerConfig
 from dyn3d_ns.models.gaussian_model import GaussianModel
 
-ELSEWHERE = (".dyn3d_das3r:", ".dyn3d_mononerf:", ".dyn3d_stream_splat:", ".dyn3d_streamrf:")
-"""Methods of one video and those that stream have tests of their own, in `das3r/` and `stream/`."""
+ELSEWHERE = (
+    ".dyn3d_das3r:",
+    ".dyn3d_imported:",
+    ".dyn3d_mononerf:",
+    ".dyn3d_stream_splat:",
+    ".dyn3d_streamrf:",
+)
+"""Methods of one video, those that stream and what is not trained have tests of their own."""
 METHODS = sorted(
     e.name
     for e in entry_points(group="nerfstudio.method_configs")

@@ -1,0 +1,1 @@
+"""Files of Gaussians that others write, one module a format."""
