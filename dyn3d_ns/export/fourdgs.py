@@ -43,7 +43,7 @@ class Records(NamedTuple):
     index: Int64[np.ndarray, "R"]
     """Which Gaussian."""
     start: Int64[np.ndarray, "R"]
-    """First frame, and the frame up to which it is shown."""
+    """First frame, and the frame with which it ends."""
     end: Int64[np.ndarray, "R"]
     place: Float[np.ndarray, "R 3"]
     """At the first frame."""
@@ -91,6 +91,8 @@ class Stretches:
         self._velocity = np.zeros((n, 3), np.float32)
         self._last, self._frame, self._second = first, 0, 0.0
         self._since = np.zeros((n, 1))
+        # Stretches to the next frame that do not hold there: they go no further.
+        self._jumps = np.zeros(n, bool)
         self._done: list[Records] = []
 
     def go_on(self, splats: Splats, second: float) -> None:
@@ -104,25 +106,36 @@ class Stretches:
         self._last, self._second, self._frame = splats, second, self._frame + 1
 
     def end(self) -> Records:
-        """Return all stretches; the last ones end with the last frame."""
+        """Return all stretches; the last ones end when the last frame does."""
+        self._close(self._jumps)
+        self._begin(self._jumps.copy())
+        self._frame += 1
         self._close(np.ones(len(self._start), bool))
         return Records(*(np.concatenate(column) for column in zip(*self._done, strict=True)))
 
     def _take(self, chosen: Bool[np.ndarray, "N"], splats: Splats, second: float) -> Bool[np.ndarray, "N"]:
-        """Add a frame to the stretches of the chosen ones where it fits; say where."""
-        whole = bool(chosen.all())
-        at = slice(None) if whole else chosen
+        """Add a frame to the stretches of the chosen ones where it fits; say where.
+
+        A stretch to the very next frame is as short as it gets. If too much changes on the way it keeps what
+        it begins with, but moves.
+        """
+        at = slice(None) if bool(chosen.all()) else chosen
         slopes = ((splats.means[at] - self._place[at]) / (second - self._since[at])).astype(np.float32)
         constants = _constants(splats, self._quat, at)
         low, high = np.minimum(self._low[at], constants), np.maximum(self._high[at], constants)
         misses = ((high - low) * self._weights[at] * 0.5) ** 2
         fits = (np.add.reduceat(misses, _GROUPS, axis=1) <= 1).all(1)
         fits &= ((slopes >= self._slowest[at]) & (slopes <= self._fastest[at])).all(1)
-        if not whole:
-            fits[:] = True  # a stretch of one frame's length is as fine as it gets
         reach = self._reach / (second - self._since[at]).astype(np.float32)
-        kept = np.flatnonzero(chosen)[fits]
-        self._low[kept], self._high[kept], self._velocity[kept] = low[fits], high[fits], slopes[fits]
+        fits &= ~self._jumps[at]
+        rows = np.flatnonzero(chosen)
+        kept = rows[fits]
+        self._low[kept], self._high[kept] = low[fits], high[fits]
+        jumps = ~fits & (self._start[at] == self._frame)
+        self._jumps[rows[jumps]] = True
+        fits |= jumps
+        kept = rows[fits]
+        self._velocity[kept] = slopes[fits]
         self._slowest[kept] = np.maximum(self._slowest[kept], (slopes - reach)[fits])
         self._fastest[kept] = np.minimum(self._fastest[kept], (slopes + reach)[fits])
         return fits
@@ -150,6 +163,7 @@ class Stretches:
         self._low[chosen] = _constants(last, self._quat, chosen)
         self._high[chosen] = self._low[chosen]
         self._slowest[chosen], self._fastest[chosen] = -np.inf, np.inf
+        self._jumps[chosen], self._velocity[chosen] = False, 0
 
 
 def _constants(
@@ -157,7 +171,7 @@ def _constants(
 ) -> Float[np.ndarray, "M D"]:
     """Return what is constant in a record: turn from an orientation, sizes, opacity, colours."""
     turns = turn_vectors(anchor[at], splats.quats[at])
-    colors = splats.sh[at].reshape(len(turns), -1)
+    colors = splats.sh[at].reshape(-1, splats.sh[0].size)
     return np.concatenate([turns, splats.scales[at], splats.opacities[at][:, None], colors], axis=1)
 
 
@@ -230,7 +244,6 @@ def _scene(fourdgs, records: Records, edges: np.ndarray, step: float, degree: in
     sh = records.constants[:, 7:].reshape(len(begins), -1, 3)
     rest = np.rint((np.clip(sh[:, 1:], -SH_REACH, SH_REACH) / SH_REACH + 1) * 127.5).astype(np.uint8)
     color = np.clip(0.5 + SH_C0 * sh[:, 0], 0, 1)
-    last = records.end == len(edges) - 2
     return fourdgs.GaussianSet(
         positions=np.float32(records.place + records.velocity * (known - begins)[:, None]),
         scales=np.float32(records.constants[:, 3:6]),
@@ -240,7 +253,7 @@ def _scene(fourdgs, records: Records, edges: np.ndarray, step: float, degree: in
         mu_t=np.float32(known),
         sigma_t=np.full(len(begins), np.inf, np.float32),
         win_lo=begins,
-        win_hi=np.where(last, edges[-1], edges[records.end]),
+        win_hi=edges[records.end],
         # As in PLY files: all coefficients of red, then of green, then of blue.
         sh=np.ascontiguousarray(rest.transpose(0, 2, 1).reshape(len(begins), -1)) if degree else None,
         sh_degree=degree,

@@ -4,6 +4,7 @@ What the exporter depends on: a record is valid from win_lo up to, but not with,
 fades; times of records are rounded to a grid; coefficients are bytes over -4..4, all of red first.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,20 @@ def test_one_instant(tmp_path: Path) -> None:
     write_4dgs(StoredSequence([sequence.at(2)], [0.1], sequence.about), tmp_path / "a.4dgs")
     scene = fourdgs.read(tmp_path / "a.4dgs")
     assert scene.gaussians.count == 120 and len(scene.state_at(0.0)["indices"]) == 120
+
+
+def test_what_appears_at_once_is_there_at_its_frame_and_not_before(tmp_path: Path) -> None:
+    """Frames of unrelated Gaussians, made equal in number by transparent ones."""
+    sequence = swarm(count=30, frames=3)
+    shown = [np.arange(30) < count for count in (12, 30, 20)]
+    instants = [
+        replace(sequence.at(0), opacities=np.where(chosen, 0.8, 0).astype(np.float32)) for chosen in shown
+    ]
+    irregular = StoredSequence(instants, [0.0, 0.2, 0.5], sequence.about)
+    written = write_4dgs(irregular, tmp_path / "a.4dgs", max_error=BOUND)
+    scene = fourdgs.read(tmp_path / "a.4dgs")
+    assert (scene.gaussians.win_lo < scene.gaussians.win_hi).all()
+    for second, count in ((0.0, 12), (0.1, 12), (0.2, 30), (0.3, 30), (0.5, 20)):
+        state = scene.state_at(second)
+        assert len(state["indices"]) == 30 and (state["opacity"] > 0.5).sum() == count
+    assert not written.note
