@@ -15,7 +15,7 @@ from dyn3d_ns.geometry.world import World
 
 
 def to_data_units(gaussians: Gaussians, world: World) -> Gaussians:
-    """Bring Gaussians of a training back to the data's world; centres are float64 where that is another.
+    """Bring Gaussians of a training back to the data's world; centres are float64 where that is shifted.
 
     Args:
         gaussians: As the training has them.
@@ -23,15 +23,17 @@ def to_data_units(gaussians: Gaussians, world: World) -> Gaussians:
     """
     if world.same:
         return gaussians
-    means = torch.from_numpy(world.points_back(gaussians.means.detach().cpu().numpy()))
-    velocities = gaussians.velocities
-    if velocities is not None:
-        velocities = torch.from_numpy(world.vectors_back(velocities.detach().cpu().numpy())).to(velocities)
+    rotation, velocities = world.transform[:3, :3], gaussians.velocities
+    back = torch.from_numpy(rotation / world.scale).to(gaussians.means)
+    if world.transform[:3, 3].any():
+        means = torch.from_numpy(world.points_back(gaussians.means.detach().cpu().numpy()))
+        means = means.to(gaussians.means.device)
+    else:
+        means = gaussians.means @ back
     moved = replace(
-        gaussians, means=means.to(gaussians.means.device), scales=gaussians.scales / world.scale,
-        velocities=velocities,
+        gaussians, means=means, scales=gaussians.scales / world.scale,
+        velocities=None if velocities is None else velocities @ back,
     )  # fmt: skip
-    rotation = world.transform[:3, :3]
     if (rotation == np.eye(3)).all():
         return moved
     x, y, z, w = Rotation.from_matrix(rotation.T).as_quat()

@@ -35,6 +35,9 @@ from dyn3d_ns.cli.export import (
     ExportUsd,
     shown,
 )
+from dyn3d_ns.cli.export_web import pack, page_of
+from dyn3d_ns.cli.rig import rig_of_config
+from dyn3d_ns.export.web import write_page
 from dyn3d_ns.gaussians.data_units import to_data_units
 from dyn3d_ns.io.ply import logit, write_columns
 
@@ -57,7 +60,7 @@ class Args:
     """config.yml of a training with Gaussians"""
     rounds: int = 5
     """times that everything is exported"""
-    formats: tuple[str, ...] = tuple(FORMATS)
+    formats: tuple[str, ...] = (*FORMATS, "web")
     """which of them"""
 
 
@@ -76,7 +79,7 @@ def main(args: Args) -> None:
             wall["before"].append(seconds[0])
             cpu["before"].append(seconds[1])
             size["before"] = bytes_of(folder / "before")
-            for kind in args.formats:
+            for kind in (name for name in FORMATS if name in args.formats):
                 command, target = FORMATS[kind]
                 options = command(load_config=args.config, output=folder / target)  # type: ignore[call-arg]
                 sequence = options._sequence(model, method, list(named.values()))
@@ -85,6 +88,11 @@ def main(args: Args) -> None:
                 wall.setdefault(kind, []).append(seconds[0])
                 cpu.setdefault(kind, []).append(seconds[1])
                 size[kind] = bytes_of(folder / target)
+            if "web" in args.formats:
+                seconds = timed(lambda folder=folder: page(args.config, model, method, folder / "a.html"))
+                wall.setdefault("web", []).append(seconds[0])
+                cpu.setdefault("web", []).append(seconds[1])
+                size["web"] = bytes_of(folder / "a.html")
     table = Table("format", "MB", "wall s", "CPU s", "wall, of PLY as it was", "CPU, of it")
     for kind, found in wall.items():
         ratios = [
@@ -95,6 +103,11 @@ def main(args: Args) -> None:
             kind, f"{size[kind] / 1e6:.2f}", *(f"{x:.2f}" for x in middle), *(f"{x:.2f}" for x in ratios)
         )
     Console().print(table, f"{len(named)} times of {len(model.gaussians_at(0.0))} Gaussians")
+
+
+def page(config: Path, model, method: str, path: Path) -> None:
+    """Write the page that plays the scene, its picture rendered too."""
+    write_page(path, pack(model), page_of(model, rig_of_config(config), "scene", method, "data"))
 
 
 def timed(export: Callable[[], object]) -> tuple[float, float]:
