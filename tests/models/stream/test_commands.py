@@ -115,7 +115,7 @@ def test_the_stream_plays_as_a_page(config: Path) -> None:
 def test_the_stream_is_exported_in_motion(config: Path) -> None:
     out = config.parent / "exported"
     for kind, name in (("usd", "a.usdc"), ("4dgs", "a.4dgs"), ("ply", "ply")):
-        said = run("dyn3d", "export", kind, "--load-config", config, "--output", out / name)
+        said = run("dyn3d", "export", kind, "--load-config", config, "--output", out / name, "--up", "data")
         assert f"Gaussians at {FRAMES} times" in said
     fourdgs = pytest.importorskip("fourdgs", reason="needs the extra `4dgs`")
     read = fourdgs.read(out / "a.4dgs")
