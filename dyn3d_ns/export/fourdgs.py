@@ -95,12 +95,13 @@ class Stretches:
 
     def go_on(self, splats: Splats, second: float) -> None:
         """Take the next frame, at so many seconds after the first."""
-        fits = self._take(np.ones(len(splats), bool), splats, second)
+        fits = self._take(np.ones(len(splats), bool), splats, second, always=False)
         if not fits.all():
             again = ~fits
             self._close(again)
             self._begin(again)
-            self._take(again, splats, second)
+            # A stretch of one frame's length is as fine as it gets.
+            self._take(again, splats, second, always=True)
         self._last, self._second, self._frame = splats, second, self._frame + 1
 
     def end(self) -> Records:
@@ -108,8 +109,10 @@ class Stretches:
         self._close(np.ones(len(self._start), bool))
         return Records(*(np.concatenate(column) for column in zip(*self._done, strict=True)))
 
-    def _take(self, chosen: Bool[np.ndarray, "N"], splats: Splats, second: float) -> Bool[np.ndarray, "N"]:
-        """Add a frame to the stretches of the chosen ones where it fits; say where."""
+    def _take(
+        self, chosen: Bool[np.ndarray, "N"], splats: Splats, second: float, always: bool
+    ) -> Bool[np.ndarray, "M"]:
+        """Add a frame to the stretches of the chosen ones where it fits, or always; say where."""
         whole = bool(chosen.all())
         at = slice(None) if whole else chosen
         slopes = ((splats.means[at] - self._place[at]) / (second - self._since[at])).astype(np.float32)
@@ -118,8 +121,7 @@ class Stretches:
         misses = ((high - low) * self._weights[at] * 0.5) ** 2
         fits = (np.add.reduceat(misses, _GROUPS, axis=1) <= 1).all(1)
         fits &= ((slopes >= self._slowest[at]) & (slopes <= self._fastest[at])).all(1)
-        if not whole:
-            fits[:] = True  # a stretch of one frame's length is as fine as it gets
+        fits |= always
         reach = self._reach / (second - self._since[at]).astype(np.float32)
         kept = np.flatnonzero(chosen)[fits]
         self._low[kept], self._high[kept], self._velocity[kept] = low[fits], high[fits], slopes[fits]
