@@ -84,6 +84,7 @@ class TrainedSequence:
                     "time with --times"
                 )
             splats = splats_of(gaussians, self.world, self.model.timeline.duration, self._far)
+            require_finite(splats, self.seconds[index])
             if self._far is None:
                 self._far = splats.means.dtype == np.float64
             return splats
@@ -116,6 +117,24 @@ def splats_of(gaussians: Gaussians, world: World, duration: float, far: bool | N
         sh=_array(found.colors),
         velocities=None if velocities is None else _array(velocities / duration),
     )
+
+
+def require_finite(splats: Splats, second: float) -> None:
+    """Refuse what no format holds.
+
+    Raises:
+        CommandError: there is no Gaussian, or values are NaN or infinite.
+    """
+    if not len(splats):
+        raise CommandError(f"the scene has no Gaussian at {second:.4g} s, so there is nothing to export")
+    fine = np.isfinite(splats.opacities)
+    for values in (splats.means, splats.quats, splats.scales, splats.sh.reshape(len(splats), -1)):
+        fine &= np.isfinite(values).all(1)
+    if not fine.all():
+        raise CommandError(
+            f"{(~fine).sum()} of {len(fine)} Gaussians are NaN or infinite at {second:.4g} s, which no "
+            "format holds: the training has diverged; train again, or export other times with --times"
+        )
 
 
 def about_model(

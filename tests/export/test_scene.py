@@ -124,6 +124,22 @@ def test_a_changing_number_of_gaussians_is_refused() -> None:
         sequence.at(1)
 
 
+@pytest.mark.parametrize("name", ["means", "quats", "colors"])
+def test_values_that_are_not_finite_are_refused(name: str) -> None:
+    model = Still()
+    getattr(model, name)[2] = float("nan")
+    sequence = TrainedSequence(model, [0.5], About())  # type: ignore[arg-type]
+    with pytest.raises(CommandError, match="1 of 6 Gaussians are NaN or infinite at 1 s"):
+        sequence.at(0)
+
+
+def test_a_scene_without_gaussians_is_refused() -> None:
+    model = Still()
+    model.count = 0
+    with pytest.raises(CommandError, match="has no Gaussian at 0 s"):
+        TrainedSequence(model, [0.0], About()).at(0)  # type: ignore[arg-type]
+
+
 def test_places_far_from_the_origin_get_one_of_their_own() -> None:
     transform = np.eye(4)
     transform[:3, 3] = -448000.0, -5411000.0, -120.0
