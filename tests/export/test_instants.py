@@ -18,7 +18,7 @@ from dyn3d_ns.export.ply import encode_ply
 from dyn3d_ns.export.spz import encode_spz, fractional_bits
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.ply import read_vertices
-from dyn3d_ns.io.splats import About, Splats
+from dyn3d_ns.io.splats import About, Splats, StoredSequence
 
 ENCODERS: dict[str, Callable[[Splats, About], bytes]] = {
     ".ply": encode_ply,
@@ -189,3 +189,13 @@ def test_files_of_another_sequence_are_not_mixed_with(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"holds 1 files of another export \(frame_00007.ply\)"):
         require_free(tmp_path, names(3), ".ply")
     require_free(tmp_path, ["time_00000"], ".ply")
+    (tmp_path / "time_05000.ply").mkdir()
+    with pytest.raises(CommandError, match="time_05000.ply is a folder"):
+        require_free(tmp_path, ["time_00000", "time_05000"], ".ply")
+
+
+def test_uneven_times_have_no_rate(tmp_path: Path) -> None:
+    frames = swarm(frames=3)
+    sequence = StoredSequence(frames.instants, [0.0, 0.05, 0.4], frames.about)
+    written = write_instants(sequence, tmp_path / "all", names(3), ".ply", encode_ply, "exact")
+    assert "not evenly spaced" in written.note
