@@ -410,7 +410,7 @@ class _Shown:
 
     @property
     def moving(self) -> Bool[np.ndarray, "N"]:
-        return self._sequence.moving
+        return self._worker.submit(lambda: self._sequence.moving).result()
 
     def at(self, index: int) -> Splats:
         # Methods are asked for one time at once, so that all are worked on in one thread.

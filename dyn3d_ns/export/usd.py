@@ -113,9 +113,9 @@ def rounded(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 class Part:
     """The prim of those Gaussians that rest, or of those that move."""
 
-    def __init__(self, prim: Any, chosen: Bool[np.ndarray, "N"], moves: bool, codes: list[float]) -> None:
+    def __init__(self, prim: Any, chosen: Bool[np.ndarray, "N"], codes: list[float]) -> None:
         """Hold the ``chosen`` Gaussians in ``prim``."""
-        self.prim, self.chosen, self.moves, self.codes = prim, chosen, moves, codes
+        self.prim, self.chosen, self.codes = prim, chosen, codes
         self.boxes: list[np.ndarray] = []
 
     def begin(self, splats: Splats, bound: float) -> None:
@@ -156,9 +156,8 @@ class Part:
                 "opacities": Keys(values["opacities"], COLOR_ERROR, times=self.codes),
                 "sh": Keys(values["sh"], color_bound(splats.opacities[self.chosen]), times=self.codes),
             }
-            if self.moves:
-                keys["means"] = Keys(values["means"], KEPT * bound, times=self.codes)
-                keys["quats"] = Keys(values["quats"], bound / self._largest, turn_vectors, self.codes)
+            keys["means"] = Keys(values["means"], KEPT * bound, times=self.codes)
+            keys["quats"] = Keys(values["quats"], bound / self._largest, turn_vectors, self.codes)
         for name, held in self._attributes.items():
             held.begin(values[name], keys.get(name))
         self._box(splats)
@@ -173,7 +172,8 @@ class Part:
         """Write what is left, and return the attributes."""
         vt = require_usd().Vt
         extent = self.prim.GetAttribute("extent")
-        boxes = self.boxes if self.moves else self.boxes[:1]
+        moves = any(not np.array_equal(box, self.boxes[0]) for box in self.boxes)
+        boxes = self.boxes if moves else self.boxes[:1]
         for code, box in zip(self.codes, boxes, strict=False):
             extent.Set(vt.Vec3fArray.FromNumpy(box), *((code,) if len(boxes) > 1 else ()))
         for held in self._attributes.values():
@@ -242,7 +242,7 @@ def write_usd(sequence: SplatSequence, path: Path, max_error: float | None = Non
     if shift.any():
         geom.XformCommonAPI(geom.Xform(world)).SetTranslate(tuple(map(float, shift)))
     parts = [
-        Part(stage.DefinePrim(f"/Scene/{name}", TYPE), chosen, name == "Moving" and count > 1, codes)
+        Part(stage.DefinePrim(f"/Scene/{name}", TYPE), chosen, codes)
         for name, chosen in (("Resting", ~moving), ("Moving", moving))
         if chosen.any()
     ]

@@ -81,6 +81,16 @@ def test_places_that_go_far_later_are_within_the_bound(tmp_path: Path) -> None:
     assert np.linalg.norm(found - far[11].means[sequence.moving], axis=1).max() <= 0.02
 
 
+def test_what_moves_is_held_though_a_sequence_says_that_it_rests(tmp_path: Path) -> None:
+    sequence = swarm()
+    sequence.moving = np.zeros(120, bool)
+    write_usd(sequence, tmp_path / "a.usdc", max_error=0.02)
+    stage = Usd.Stage.Open(str(tmp_path / "a.usdc"))
+    (prim,) = parts_of(stage).values()
+    assert np.linalg.norm(value(prim, "means", 9) - sequence.at(9).means, axis=1).max() <= 0.02
+    assert prim.GetAttribute("extent").GetNumTimeSamples() == 12
+
+
 def test_a_tiny_scene_keeps_its_places_and_sizes(tmp_path: Path) -> None:
     sequence = swarm()
     tiny = [
