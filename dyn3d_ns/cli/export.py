@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 BEYOND = 0.25
 """Part of the recording that --future goes on past its end."""
+MOST_TIMES = 100_000
+"""Names of times have five digits."""
 
 
 @dataclass(kw_only=True)
@@ -82,7 +84,8 @@ class ExportOptions:
         self.check()
         last = timeline.num_frames - 1
         if self.times is not None:
-            named = {f"time_{round(1e4 * time):05d}": time for time in sorted(self.times)}
+            digits = max(5, len(str(round(1e4 * max(self.times)))))
+            named = {f"time_{round(1e4 * time):0{digits}d}": time for time in sorted(self.times)}
             if len(named) < len(self.times):
                 raise CommandError(f"--times must differ by a ten-thousandth at least, got {self.times}")
             return named
@@ -91,6 +94,10 @@ class ExportOptions:
             first, end = timeline.frame_times[0], timeline.frame_times[-1]
             end += BEYOND * (end - first) if self.future else 0.0
             count = math.floor((end - first) / step + 1e-6) + 1
+            if count > MOST_TIMES:
+                raise CommandError(
+                    f"--fps {self.fps:g} makes {count} times, but names count {MOST_TIMES}: give a lower rate"
+                )
             return {f"frame_{i:05d}": first + i * step for i in range(count)}
         frames = range(last + 1) if self.frames is None else sorted(set(self.frames))
         outside = [frame for frame in frames if not 0 <= frame <= last]
@@ -405,11 +412,13 @@ class _Shown:
 
     @property
     def moving(self) -> Bool[np.ndarray, "N"]:
-        return self._sequence.moving
+        return self._worker.submit(lambda: self._sequence.moving).result()
 
     def at(self, index: int) -> Splats:
-        begun, self._next = self._next, None
-        splats = begun[1].result() if begun and begun[0] == index else self._sequence.at(index)
+        # Methods are asked for one time at once, so that all are worked on in one thread.
+        if self._next is None or self._next[0] != index:
+            self._next = index, self._worker.submit(self._sequence.at, index)
+        splats = self._next[1].result()
         if index + 1 < len(self.seconds):
             self._next = index + 1, self._worker.submit(self._sequence.at, index + 1)
         self._bar.update(self._task, completed=max(index + 1, int(self._bar.tasks[0].completed)))

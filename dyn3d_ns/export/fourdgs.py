@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -50,8 +50,10 @@ class Records(NamedTuple):
     velocity: Float[np.ndarray, "R 3"]
     """Units per second."""
     quat: Float[np.ndarray, "R 4"]
-    constants: Float[np.ndarray, "R D"]
-    """Middle of what is constant: turn from ``quat``, sizes, opacity, colours."""
+    constants: Float[np.ndarray, "R 10"]
+    """Middle of what is constant: turn from ``quat``, sizes, opacity, base colour's coefficients."""
+    rest: UInt8[np.ndarray, "R D"]
+    """Middle of the other coefficients as the format holds them, all of red first; they are most of it."""
 
 
 class Stretches:
@@ -143,6 +145,11 @@ class Stretches:
     def _close(self, chosen: Bool[np.ndarray, "N"]) -> None:
         """Note the stretches of the chosen ones, which end with the frame before."""
         index = np.flatnonzero(chosen)
+        if not len(index):
+            return
+        middle = 0.5 * (self._low[index] + self._high[index])
+        rest = np.clip(middle[:, 10:], -SH_REACH, SH_REACH)
+        packed = np.rint((rest / SH_REACH + 1) * 127.5).astype(np.uint8).reshape(len(index), -1, 3)
         self._done.append(
             Records(
                 index,
@@ -151,7 +158,8 @@ class Stretches:
                 self._place[index],
                 self._velocity[index],
                 self._quat[index],
-                0.5 * (self._low[index] + self._high[index]),
+                middle[:, :10].copy(),
+                np.ascontiguousarray(packed.transpose(0, 2, 1)).reshape(len(index), -1),
             )
         )
 
@@ -241,9 +249,7 @@ def _scene(fourdgs, records: Records, edges: np.ndarray, step: float, degree: in
     )
     begins = edges[records.start]
     known = np.rint(begins / step) * step
-    sh = records.constants[:, 7:].reshape(len(begins), -1, 3)
-    rest = np.rint((np.clip(sh[:, 1:], -SH_REACH, SH_REACH) / SH_REACH + 1) * 127.5).astype(np.uint8)
-    color = np.clip(0.5 + SH_C0 * sh[:, 0], 0, 1)
+    color = np.clip(0.5 + SH_C0 * records.constants[:, 7:], 0, 1)
     return fourdgs.GaussianSet(
         positions=np.float32(records.place + records.velocity * (known - begins)[:, None]),
         scales=np.float32(records.constants[:, 3:6]),
@@ -254,8 +260,7 @@ def _scene(fourdgs, records: Records, edges: np.ndarray, step: float, degree: in
         sigma_t=np.full(len(begins), np.inf, np.float32),
         win_lo=begins,
         win_hi=edges[records.end],
-        # As in PLY files: all coefficients of red, then of green, then of blue.
-        sh=np.ascontiguousarray(rest.transpose(0, 2, 1).reshape(len(begins), -1)) if degree else None,
+        sh=records.rest if degree else None,
         sh_degree=degree,
     )
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dyn3d_ns.export.written import Written, frame_rate, require_space
+from dyn3d_ns.export.written import Written, even_rate, require_space
 from dyn3d_ns.io.atomic import write_bytes
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.splats import About, Splats, SplatSequence
@@ -45,8 +45,13 @@ def write_instants(
         write_bytes(path, content)
         return Written(path, len(content), loss)
     size = _write_folder(path, [f"{name}{suffix}" for name in names], encoded)
-    rate = frame_rate(sequence)
-    note = f"the files follow each other at {rate:g} a second" if len(names) > 1 else ""
+    rate, note = even_rate(sequence), ""
+    if len(names) > 1:
+        note = (
+            "the times of the files are not evenly spaced, as viewers of sequences take them to be"
+            if rate is None
+            else f"the files follow each other at {rate:g} a second"
+        )
     return Written(path, size, loss, note)
 
 
@@ -54,10 +59,17 @@ def require_free(folder: Path, names: Sequence[str], suffix: str) -> None:
     """Refuse a folder in which other files would be taken for a part of the sequence.
 
     Raises:
-        CommandError: there are some.
+        CommandError: there are some, or a folder has the name of a file.
     """
     if not folder.is_dir() or not names:
         return
+    for name in names:
+        path = folder / f"{name}{suffix}"
+        if path.is_dir():
+            raise CommandError(
+                f"{path} is a folder where a file is to be written: remove it, or give another place with "
+                "--output"
+            )
     prefix, new = names[0].rstrip("0123456789"), {f"{name}{suffix}" for name in names}
     others = sorted(
         path.name

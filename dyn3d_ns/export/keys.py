@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -22,7 +22,11 @@ class Keys:
     """
 
     def __init__(
-        self, first: np.ndarray, bound: float | Float[np.ndarray, "N"], offsets: Offsets | None = None
+        self,
+        first: np.ndarray,
+        bound: float | Float[np.ndarray, "N"],
+        offsets: Offsets | None = None,
+        times: Sequence[float] | None = None,
     ) -> None:
         """Begin at a frame, which is a key.
 
@@ -30,7 +34,9 @@ class Keys:
             first: Its values, [N, ...].
             bound: Largest distance that a frame left out may be off by, one for all or one a row.
             offsets: Ways from the values of one frame to those of another; differences if None.
+            times: Of the frames, in which readers go evenly from key to key; evenly spaced if None.
         """
+        self._times = times
         self._offsets = offsets or (lambda start, end: (end - start).reshape(len(start), -1))
         self._bound = np.asarray(bound, np.float32)
         self._begin(0, first)
@@ -56,7 +62,8 @@ class Keys:
 
     def _fits(self, index: int, values: np.ndarray) -> bool:
         """Whether the way to a frame passes those since the key within the bound; note what it allows."""
-        steps = index - self._index
+        begin = self._index
+        steps = index - begin if self._times is None else self._times[index] - self._times[begin]
         slopes = self._offsets(self._anchor, values)
         slopes *= np.float32(1 / steps)
         # A bound on the distance is one on each of D coordinates.

@@ -69,21 +69,16 @@ class TrainedSequence:
         self.seconds = tuple(model.timeline.seconds(time) for time in times)
         self.about = about
         self._moving: Bool[np.ndarray, "N"] | None = None
+        self._count: int | None = None
         self._far: bool | None = None
 
     def at(self, index: int) -> Splats:
         """Return the Gaussians at one of the times."""
         with torch.no_grad():
             gaussians = self.model.gaussians_at(self.times[index])
-            if self._moving is None:
-                self._moving = gaussians.moving.cpu().numpy()
-            if len(gaussians) != len(self._moving):
-                raise CommandError(
-                    f"the scene has {len(gaussians)} Gaussians at {self.seconds[index]:.4g} s and "
-                    f"{len(self._moving)} before, but formats hold the same ones at all times: export one "
-                    "time with --times"
-                )
+            self._require_count(gaussians, index)
             splats = splats_of(gaussians, self.world, self.model.timeline.duration, self._far)
+            require_finite(splats, self.seconds[index])
             if self._far is None:
                 self._far = splats.means.dtype == np.float64
             return splats
@@ -93,8 +88,30 @@ class TrainedSequence:
         """Which Gaussians move or turn at any of the times."""
         if self._moving is None:
             with torch.no_grad():
-                self._moving = self.model.gaussians_at(self.times[0]).moving.cpu().numpy()
+                self._moving = self._find_moving().cpu().numpy()
         return self._moving
+
+    def _find_moving(self) -> Bool[Tensor, "N"]:
+        first, last = (self.model.gaussians_at(self.times[i]) for i in (0, -1))
+        if torch.equal(first.moving, last.moving) and (bool(first.moving.any()) or len(self.times) == 1):
+            return first.moving
+        # A stream says of each frame what moves in it, and nothing does in its first one.
+        moves = torch.zeros_like(first.moving)
+        self._require_count(first, 0)
+        for index in range(1, len(self.times)):
+            found = self.model.gaussians_at(self.times[index])
+            self._require_count(found, index)
+            moves |= (found.means != first.means).any(1) | (found.quats != first.quats).any(1)
+        return moves
+
+    def _require_count(self, gaussians: Gaussians, index: int) -> None:
+        if self._count is None:
+            self._count = len(gaussians)
+        if len(gaussians) != self._count:
+            raise CommandError(
+                f"the scene has {len(gaussians)} Gaussians at {self.seconds[index]:.4g} s and {self._count} "
+                "before, but formats hold the same ones at all times: export one time with --times"
+            )
 
 
 def splats_of(gaussians: Gaussians, world: World, duration: float, far: bool | None = None) -> Splats:
@@ -116,6 +133,24 @@ def splats_of(gaussians: Gaussians, world: World, duration: float, far: bool | N
         sh=_array(found.colors),
         velocities=None if velocities is None else _array(velocities / duration),
     )
+
+
+def require_finite(splats: Splats, second: float) -> None:
+    """Refuse what no format holds.
+
+    Raises:
+        CommandError: there is no Gaussian, or values are NaN or infinite.
+    """
+    if not len(splats):
+        raise CommandError(f"the scene has no Gaussian at {second:.4g} s, so there is nothing to export")
+    fine = np.isfinite(splats.opacities)
+    for values in (splats.means, splats.quats, splats.scales, splats.sh.reshape(len(splats), -1)):
+        fine &= np.isfinite(values).all(1)
+    if not fine.all():
+        raise CommandError(
+            f"{(~fine).sum()} of {len(fine)} Gaussians are NaN or infinite at {second:.4g} s, which no "
+            "format holds: the training has diverged; train again, or export other times with --times"
+        )
 
 
 def about_model(

@@ -85,8 +85,11 @@ def write_splat4d(sequence: SplatSequence, path: Path, max_error: float | None =
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             if run.returncode or not temporary.is_file():
-                last = (run.stderr or run.stdout).strip().splitlines()[-1:]
-                raise CommandError(f"splat4d could not pack {path}: {' '.join(last) or run.returncode}")
+                said = [line for line in (run.stderr or run.stdout).splitlines() if line.strip()]
+                # What was wrong stands before a list of calls.
+                error = next((line for line in said if line.startswith("Error")), "".join(said[-1:]))
+                fine = ": give a larger --max-error" if "bounds" in error else ""
+                raise CommandError(f"splat4d could not pack {path}: {error or run.returncode}{fine}")
     loss = (
         f"places within {bound:.3g} units, colours within {COLOR_LEVELS} of 255, sizes within "
         f"{SCALE_PERCENT:g} %, orientations in bytes"

@@ -22,6 +22,8 @@ GZIP = 31
 """What zlib calls a window of 32 kB with gzip's header."""
 COLOR_SCALE = 0.15
 """Factor of the base colour's coefficients in a byte."""
+SIZES = (math.exp(-10), math.exp(255 / 16 - 10))
+"""Smallest and largest size."""
 LOSS = (
     "places in 24 bits, sizes in steps of 6 % between e^-10 and e^5.9, opacities and colours in bytes, "
     "orientations in ten bits"
@@ -29,27 +31,44 @@ LOSS = (
 
 
 def fractional_bits(means: Float[np.ndarray, "N 3"]) -> int:
-    """Return how many of the 24 bits of a place lie behind the point: 12, or fewer in a large scene.
+    """Return how many of the 24 bits of a place lie behind the point: 12, fewer in a large scene, more in one
+    that does not reach as far as a unit, up to the 24 that readers take.
 
     Raises:
         CommandError: the scene reaches too far.
     """
     reach = float(np.abs(means).max(initial=0.0))
-    bits = min(12, 22 - math.floor(math.log2(max(reach, 1e-6))))
+    size = math.floor(math.log2(max(reach, 1e-6)))
+    bits = min(12 + max(0, -size), 22 - size, 24)
     if bits < 0:
         raise CommandError(f"SPZ holds places up to {2**22}, and this scene reaches {reach:.3g}")
     return bits
+
+
+def require_sizes(scales: Float32[np.ndarray, "N 3"]) -> None:
+    """Refuse a scene of which the format would change the size of most Gaussians.
+
+    Raises:
+        CommandError: it is too small or too large.
+    """
+    typical = float(np.median(scales.max(1))) if len(scales) else 1.0
+    if not SIZES[0] <= typical <= SIZES[1]:
+        raise CommandError(
+            f"SPZ holds sizes from {SIZES[0]:.2g} to {SIZES[1]:.3g} units, and most Gaussians have "
+            f"{typical:.2g}: take another format, or scale the data before training"
+        )
 
 
 def encode_spz(splats: Splats, about: About) -> bytes:
     """Return an instant as SPZ of version 3.
 
     Raises:
-        CommandError: the degree is above 3, or the scene reaches too far.
+        CommandError: the degree is above 3, the scene reaches too far, or most sizes are out of range.
     """
     if splats.degree > MAX_DEGREE:
         raise CommandError(f"SPZ holds colours up to degree {MAX_DEGREE}, and these have {splats.degree}")
     bits = fractional_bits(splats.means)
+    require_sizes(splats.scales)
     places = np.clip(np.rint(splats.means.astype(np.float64) * 2.0**bits), -(2**23), 2**23 - 1)
     parts = [
         struct.pack("<IIIBBBB", MAGIC, VERSION, len(splats), splats.degree, bits, 0, 0),

@@ -82,10 +82,15 @@ def new_file(path: Path, size: int = 0) -> Iterator[Path]:
 
 def frame_rate(sequence: SplatSequence) -> float:
     """Return the rate of times that are evenly spaced, or that of the recording where they are not."""
+    return even_rate(sequence) or sequence.about.fps
+
+
+def even_rate(sequence: SplatSequence) -> float | None:
+    """Return the rate of times that are evenly spaced, or None where they are not."""
     steps = np.diff(sequence.seconds)
     if len(steps) and steps.min() > 0 and np.ptp(steps) < 1e-4 * steps.mean():
         return round(float(1 / steps.mean()), 6)
-    return sequence.about.fps
+    return None
 
 
 def provenance(about: About) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Exports of Gaussians that move in a known way."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.export import ExportPly, ExportTrajectories
+from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, shown
 from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.export.instants import write_instants
@@ -17,7 +18,7 @@ from dyn3d_ns.export.scene import TrainedSequence
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.ply import read_points, read_vertices
-from dyn3d_ns.io.splats import About
+from dyn3d_ns.io.splats import About, Splats
 from dyn3d_ns.timeline import Timeline
 
 N = 7
@@ -132,6 +133,7 @@ def test_trajectories_are_float32_arrays_without_pickles(tmp_path: Path) -> None
         ({}, [f"frame_{i:05d}" for i in range(10)]),
         ({"frames": (3, 1)}, ["frame_00001", "frame_00003"]),
         ({"times": (1.5, 0.25)}, ["time_02500", "time_15000"]),
+        ({"times": (12.0, 0.25)}, ["time_002500", "time_120000"]),
         ({"fps": 5.0}, [f"frame_{i:05d}" for i in range(5)]),
         ({"future": True}, [f"frame_{i:05d}" for i in range(13)]),
     ],
@@ -154,6 +156,7 @@ def test_times_are_named(options: dict, names: list[str]) -> None:
         ({"times": (0.5,), "future": True}, "name the times themselves"),
         ({"metres_per_unit": -1.0}, "--metres-per-unit must be"),
         ({"times": (float("inf"),)}, "--times must be finite"),
+        ({"fps": 1e9}, r"--fps 1e\+09 makes 900000001 times"),
         ({"frames": (2, 10)}, r"--frames must lie in 0 to 9, got \[10\]"),
         ({"frames": ()}, r"--frames must be numbers from 0 on, got \(\)"),
     ],
@@ -193,6 +196,26 @@ def test_a_training_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     config.get_checkpoint_dir().mkdir(parents=True)
     (config.get_checkpoint_dir() / "step-000000001.ckpt").touch()
     require_checkpoint(config)
+
+
+def test_methods_are_asked_for_one_time_at_once_and_the_next_while_one_is_packed() -> None:
+    asked: list[int] = []
+    busy = threading.Lock()
+
+    class Recording(TrainedSequence):
+        def at(self, index: int) -> Splats:
+            assert busy.acquire(blocking=False), "asked for two times at once"
+            asked.append(index)
+            found = super().at(index)
+            busy.release()
+            return found
+
+    sequence = Recording(Translating(), [0.0, 0.5, 1.0], About())  # type: ignore[arg-type]
+    with shown(sequence) as ahead:
+        for index in (0, 0, 1, 2, 1):
+            moved = ahead.at(index).means - ahead.at(0).means
+            np.testing.assert_allclose(moved[2:], np.tile(0.5 * index * VELOCITY, (N - 2, 1)), atol=1e-6)
+    assert {0, 1, 2} == set(asked)
 
 
 def test_trajectories_need_an_npz_name() -> None:

@@ -92,6 +92,18 @@ def test_a_finer_bound_takes_more_records(written, tmp_path: Path) -> None:
     assert fourdgs.read(tmp_path / "fine.4dgs").gaussians.count > written[2].gaussians.count
 
 
+def test_stretches_that_all_begin_at_once_are_as_fine_as_others(tmp_path: Path) -> None:
+    """Two Gaussians turn too far for one record between any two frames."""
+    sequence = swarm(count=2)
+    written = write_4dgs(sequence, tmp_path / "a.4dgs")
+    scene = fourdgs.read(tmp_path / "a.4dgs")
+    bound = float(scene.header.attributes["max_error"])
+    assert not written.note and bound < 0.005
+    for frame in range(12):
+        found, truth = shown(scene, frame / FPS)["means"], sequence.at(frame).means
+        assert np.linalg.norm(found[:, None] - truth[None], axis=2).min(0).max() <= bound
+
+
 def test_a_bound_below_the_steps_of_the_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="--max-error 1e-06 is finer than .4dgs holds this scene"):
         write_4dgs(swarm(), tmp_path / "a.4dgs", max_error=1e-6)

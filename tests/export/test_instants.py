@@ -18,7 +18,7 @@ from dyn3d_ns.export.ply import encode_ply
 from dyn3d_ns.export.spz import encode_spz, fractional_bits
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.ply import read_vertices
-from dyn3d_ns.io.splats import About, Splats
+from dyn3d_ns.io.splats import About, Splats, StoredSequence
 
 ENCODERS: dict[str, Callable[[Splats, About], bytes]] = {
     ".ply": encode_ply,
@@ -71,12 +71,27 @@ def test_spz_holds_what_version_3_says(degree: int) -> None:
     assert angles(quats[:, [3, 0, 1, 2]], truth.quats).max() < 0.006
 
 
-@pytest.mark.parametrize(("reach", "bits"), [(1.0, 12), (1023.0, 12), (3000.0, 11), (1e6, 3)])
-def test_spz_of_large_scenes_has_fewer_fractional_bits(reach: float, bits: int) -> None:
-    """Readers wrap places beyond what 24 bits hold by 4096 (splat-transform 3.7.0, gaussforge 0.6.0)."""
+@pytest.mark.parametrize(
+    ("reach", "bits"), [(1.0, 12), (1023.0, 12), (3000.0, 11), (1e6, 3), (0.01, 19), (1e-5, 24)]
+)
+def test_spz_of_large_scenes_has_fewer_fractional_bits_and_of_small_ones_more(
+    reach: float, bits: int
+) -> None:
+    """Readers wrap places beyond what 24 bits hold by 4096 (splat-transform 3.7.0, gaussforge 0.6.0).
+
+    gsply 0.4.6 takes 1 to 24 of them, gaussforge 0.6.0 up to 30.
+    """
     places = np.float32([[reach, 0, -reach]])
     assert fractional_bits(places) == bits
     assert reach * 2**bits < 2**23
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e6])
+def test_sizes_that_spz_does_not_hold_are_refused(factor: float) -> None:
+    truth = swarm().at(0)
+    scaled = replace(truth, scales=truth.scales * np.float32(factor))
+    with pytest.raises(CommandError, match=r"SPZ holds sizes from 4.5e-05 to 379 units, and most Gaussians"):
+        encode_spz(scaled, About())
 
 
 def test_glb_as_fourdgs_reads_it(tmp_path: Path) -> None:
@@ -189,3 +204,13 @@ def test_files_of_another_sequence_are_not_mixed_with(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"holds 1 files of another export \(frame_00007.ply\)"):
         require_free(tmp_path, names(3), ".ply")
     require_free(tmp_path, ["time_00000"], ".ply")
+    (tmp_path / "time_05000.ply").mkdir()
+    with pytest.raises(CommandError, match="time_05000.ply is a folder"):
+        require_free(tmp_path, ["time_00000", "time_05000"], ".ply")
+
+
+def test_uneven_times_have_no_rate(tmp_path: Path) -> None:
+    frames = swarm(frames=3)
+    sequence = StoredSequence(frames.instants, [0.0, 0.05, 0.4], frames.about)
+    written = write_instants(sequence, tmp_path / "all", names(3), ".ply", encode_ply, "exact")
+    assert "not evenly spaced" in written.note

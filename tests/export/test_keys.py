@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation, Slerp
 from dyn3d_ns.export.keys import COLOR_ERROR, Keys, color_bound, extent_of, turn_vectors
 
 
-def kept_frames(frames: np.ndarray, bound: float | np.ndarray, offsets=None) -> list[int]:
-    keys = Keys(frames[0], bound, offsets)
+def kept_frames(frames: np.ndarray, bound: float | np.ndarray, offsets=None, times=None) -> list[int]:
+    keys = Keys(frames[0], bound, offsets, times)
     found = [keys.key_before(i, frame) for i, frame in enumerate(frames[1:], 1)]
     return [0, *(key for key in found if key is not None), len(frames) - 1]
 
@@ -37,6 +37,15 @@ def test_a_straight_line_needs_its_ends_alone() -> None:
     assert kept_frames(line, 1e-3) == [0, 9]
     bent = np.concatenate([line[:5], line[4] - line[:5]])
     assert 4 in kept_frames(bent, 1e-3)
+
+
+def test_uneven_times_are_gone_through_evenly() -> None:
+    """Even in time is one way, even from frame to frame is not, where frames are not even in time."""
+    times = [0.0, 0.1, 0.9, 1.0, 2.0]
+    steady = np.float32(times)[:, None, None] * np.float32([[1, 2, 3]])
+    assert kept_frames(steady, 1e-3, times=times) == [0, 4]
+    by_frame = np.arange(5, dtype=np.float32)[:, None, None] * np.float32([[1, 2, 3]])
+    assert kept_frames(by_frame, 1e-3, times=times) == [0, 1, 2, 3, 4]
 
 
 def test_turns_are_followed_as_readers_interpolate_them() -> None:

@@ -1,5 +1,7 @@
 """What a file gets of a trained scene: the times, the axes, the units."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,38 @@ def test_a_changing_number_of_gaussians_is_refused() -> None:
     model.count = 4
     with pytest.raises(CommandError, match="has 4 Gaussians at 1 s and 6 before"):
         sequence.at(1)
+
+
+@pytest.mark.parametrize("name", ["means", "quats", "colors"])
+def test_values_that_are_not_finite_are_refused(name: str) -> None:
+    model = Still()
+    getattr(model, name)[2] = float("nan")
+    sequence = TrainedSequence(model, [0.5], About())  # type: ignore[arg-type]
+    with pytest.raises(CommandError, match="1 of 6 Gaussians are NaN or infinite at 1 s"):
+        sequence.at(0)
+
+
+def test_a_scene_without_gaussians_is_refused() -> None:
+    model = Still()
+    model.count = 0
+    with pytest.raises(CommandError, match="has no Gaussian at 0 s"):
+        TrainedSequence(model, [0.0], About()).at(0)  # type: ignore[arg-type]
+
+
+def test_what_moves_at_any_time_moves_though_a_stream_says_it_of_each_frame() -> None:
+    """Nothing moves in a stream's first frame, and what is replaced jumps without moving."""
+
+    class Stream(Still):
+        def gaussians_at(self, time: float) -> Gaussians:
+            found = super().gaussians_at(0.0)
+            means, dynamic = found.means.clone(), torch.zeros(COUNT, dtype=torch.bool)
+            means[1] += time > 0.3
+            means[4] += time > 0.8
+            dynamic[4] = time > 0.8
+            return replace(found, means=means, dynamic=dynamic)
+
+    sequence = TrainedSequence(Stream(), [0.0, 0.5, 0.9], About())  # type: ignore[arg-type]
+    assert sequence.moving.tolist() == [False, True, False, False, True, False]
 
 
 def test_places_far_from_the_origin_get_one_of_their_own() -> None:

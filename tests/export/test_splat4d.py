@@ -36,6 +36,12 @@ def test_every_frame_is_read_within_the_bound(tmp_path: Path) -> None:
         assert np.abs(np.abs((turned * truth.quats[wanted]).sum(1)) - 1).max() < 0.02
 
 
+def test_a_bound_that_floats_do_not_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="could not pack .*a.splat4d: Error: .*give a larger --max-error"):
+        write_splat4d(swarm(), tmp_path / "a.splat4d", max_error=1e-12)
+    assert not list(tmp_path.iterdir())
+
+
 def test_rows_are_rounded_and_clipped() -> None:
     splats = swarm(count=3).at(0)
     splats.quats[0] = 1, 0, 0, 0
