@@ -48,7 +48,8 @@ def explanation(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return (
             f"cannot use {error.filename or 'a file that is to be written'}: {error.strerror}; free some "
-            "space or choose another place (--output-dir of ns-train, --output-path of the other commands)"
+            "space or choose another place (--output-dir of ns-train, --output-path of the other commands of "
+            "Nerfstudio, --output of dyn3d)"
         )
     return None
 

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dyn3d_ns.cli.export import Export4dgs, ExportGlb, ExportOptions, ExportPly, ExportSpz, ExportUsd
+from dyn3d_ns.cli.export import Export4dgs, ExportGlb, ExportPly, ExportSpz, ExportUsd
+from dyn3d_ns.cli.export_options import ExportOptions
 from dyn3d_ns.io.splats import Splats
 
 TIME = 0.5

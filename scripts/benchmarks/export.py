@@ -27,14 +27,13 @@ from rich.table import Table
 from dyn3d_ns.cli.export import (
     Export4dgs,
     ExportGlb,
-    ExportOptions,
     ExportPly,
     ExportSplat4d,
     ExportSpz,
     ExportTrajectories,
     ExportUsd,
-    shown,
 )
+from dyn3d_ns.cli.export_options import ExportOptions, shown
 from dyn3d_ns.cli.export_web import pack, page_of
 from dyn3d_ns.cli.rig import rig_of_config
 from dyn3d_ns.export.web import write_page

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dyn3d_ns.cli.errors import CommandError
-from dyn3d_ns.cli.export import ExportPly, ExportTrajectories, shown
+from dyn3d_ns.cli.export import ExportPly, ExportTrajectories
+from dyn3d_ns.cli.export_options import shown
 from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.export.instants import write_instants
