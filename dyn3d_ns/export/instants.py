@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from dyn3d_ns.export.written import Written, even_rate, require_space
@@ -33,7 +35,7 @@ def write_instants(
         CommandError: several times go to one file, the folder holds other files of the same kind, or the disk
             is full.
     """
-    encoded = (encode(sequence.at(index), sequence.about) for index in range(len(names)))
+    encoded = _encoded(sequence, len(names), encode)
     if path.suffix.lower() == suffix:
         if len(names) > 1:
             raise CommandError(
@@ -53,6 +55,18 @@ def write_instants(
             else f"the files follow each other at {rate:g} a second"
         )
     return Written(path, size, loss, note)
+
+
+def _encoded(sequence: SplatSequence, count: int, encode: Encode) -> Iterator[bytes]:
+    """Encode one time after the other, two at once: what compresses lets other threads work."""
+    with ThreadPoolExecutor(2) as pool:
+        begun: deque[Future[bytes]] = deque()
+        for index in range(count):
+            begun.append(pool.submit(encode, sequence.at(index), sequence.about))
+            if len(begun) > 2:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def require_free(folder: Path, names: Sequence[str], suffix: str) -> None:

@@ -91,7 +91,7 @@ def write_page(path: Path, scene: PackedScene, page: Page) -> Written:
         "POSTER": f"data:image/jpeg;base64,{base64.b64encode(page.poster).decode()}",
         "STYLE": style,
         "LOADER": LOADER,
-        "CODE": base64.b64encode(zlib.compress(code.encode(), 9)).decode(),
+        "CODE": base64.b64encode(zlib.compress(code.encode(), 6)).decode(),
         "HEADER": header,
         "DATA": data,
     }

@@ -78,7 +78,7 @@ class Columns:
 
     def deflated(self) -> bytes:
         """Return all of them, as zlib packs them."""
-        return zlib.compress(b"".join(self._parts), 9)
+        return zlib.compress(b"".join(self._parts), 6)
 
 
 def morton_order(means: Float[np.ndarray, "N 3"]) -> Int64[np.ndarray, "N"]:

@@ -56,13 +56,13 @@ def _samples(degree: int) -> tuple[Tensor, Tensor]:
 
 
 def rotate_harmonics(
-    coefficients: Float[Tensor, "N R 3"], turns: Float[Tensor, "M 4"]
+    coefficients: Float[Tensor, "N R 3"], turns: Float[Tensor, "N 4"]
 ) -> Float[Tensor, "N R 3"]:
     """Turn functions on the sphere: the new one has at ``R d`` the value that the old one has at ``d``.
 
     Args:
         coefficients: Degrees 1 to 1, 2 or 3 (R = 3, 8 or 15) of three colour channels.
-        turns: Rotations as quaternions (wxyz) of any length but zero; one for each (M = N), or one for all.
+        turns: Rotations as quaternions (wxyz) of any length but zero.
     """
     back, parts, first = quat_to_matrix(turns).mT, [], 0
     while first < coefficients.shape[1]:

@@ -35,7 +35,7 @@ from dyn3d_ns.cli.export import (
 )
 from dyn3d_ns.cli.export_options import ExportOptions, shown
 from dyn3d_ns.cli.export_web import pack, page_of
-from dyn3d_ns.cli.rig import rig_of_config
+from dyn3d_ns.cli.rig import CameraRig, rig_of_config
 from dyn3d_ns.export.web import write_page
 from dyn3d_ns.gaussians.data_units import to_data_units
 from dyn3d_ns.io.ply import logit, write_columns
@@ -88,7 +88,8 @@ def main(args: Args) -> None:
                 cpu.setdefault(kind, []).append(seconds[1])
                 size[kind] = bytes_of(folder / target)
             if "web" in args.formats:
-                seconds = timed(lambda folder=folder: page(args.config, model, method, folder / "a.html"))
+                rig = rig_of_config(args.config)
+                seconds = timed(lambda folder=folder, rig=rig: page(model, rig, method, folder / "a.html"))
                 wall.setdefault("web", []).append(seconds[0])
                 cpu.setdefault("web", []).append(seconds[1])
                 size["web"] = bytes_of(folder / "a.html")
@@ -104,9 +105,9 @@ def main(args: Args) -> None:
     Console().print(table, f"{len(named)} times of {len(model.gaussians_at(0.0))} Gaussians")
 
 
-def page(config: Path, model, method: str, path: Path) -> None:
+def page(model, rig: CameraRig, method: str, path: Path) -> None:
     """Write the page that plays the scene, its picture rendered too."""
-    write_page(path, pack(model), page_of(model, rig_of_config(config), "scene", method, "data"))
+    write_page(path, pack(model), page_of(model, rig, "scene", method, "data"))
 
 
 def timed(export: Callable[[], object]) -> tuple[float, float]:
