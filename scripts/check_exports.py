@@ -23,6 +23,7 @@ import numpy as np
 
 from dyn3d_ns.cli.export import Export4dgs, ExportGlb, ExportPly, ExportSpz, ExportUsd
 from dyn3d_ns.cli.export_options import ExportOptions
+from dyn3d_ns.cli.rig import load_scene
 from dyn3d_ns.io.splats import Splats
 
 TIME = 0.5
@@ -157,8 +158,7 @@ def export(config: Path, files: Path) -> tuple[Splats, np.ndarray]:
     ):  # fmt: skip
         options(kind, name, times=times).run()
     asked = options(ExportPly, "a.ply", times=(TIME,))
-    model, method = asked._load()
-    sequence = asked._sequence(model, method, [TIME])
+    sequence = asked.sequence(load_scene(config), [TIME])
     return sequence.at(0), sequence.moving
 
 

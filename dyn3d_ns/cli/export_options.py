@@ -10,23 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from dyn3d_ns.cli.errors import (
-    CommandError,
-)
-from dyn3d_ns.io.splats import About, Splats, SplatSequence, Up
+from dyn3d_ns.cli.errors import CommandError
+from dyn3d_ns.io.splats import BEYOND, About, Splats, SplatSequence, Up
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Bool
     from rich.progress import Progress
 
+    from dyn3d_ns.cli.rig import Loaded
     from dyn3d_ns.engine.method import DynamicMethod
     from dyn3d_ns.export.scene import TrainedSequence
     from dyn3d_ns.export.written import Written
     from dyn3d_ns.timeline import Timeline
 
-BEYOND = 0.25
-"""Part of the recording that --future goes on past its end."""
 MOST_TIMES = 100_000
 """Names of times have five digits."""
 
@@ -110,16 +107,16 @@ class ExportOptions:
         Raises:
             CommandError: the format cannot hold it, or what it needs is not there.
         """
-        from dyn3d_ns.cli.rig import telling_what_lacks
+        from dyn3d_ns.cli.rig import load_scene, telling_what_lacks
 
         self.check()
         self.prepare()
-        model, method = self._load()
-        named = self.named_times(model.timeline)
+        loaded = load_scene(self.load_config)
+        named = self.named_times(loaded.model.timeline)
         self.require_free(list(named))
-        sequence = self._sequence(model, method, list(named.values()))
+        sequence = self.sequence(loaded, list(named.values()))
         with telling_what_lacks(self.load_config), shown(sequence) as ahead:
-            written = self.write(ahead, list(named), model)
+            written = self.write(ahead, list(named), loaded.model)
         first, last = sequence.seconds[0], sequence.seconds[-1]
         when = (
             f"at {first:.4g} s" if len(named) == 1 else f"at {len(named)} times, {first:.4g} to {last:.4g} s"
@@ -140,34 +137,16 @@ class ExportOptions:
         """Write the scene."""
         raise NotImplementedError
 
-    def _load(self) -> tuple[DynamicMethod, str]:
-        from dyn3d_ns.cli.rig import load_method
-        from dyn3d_ns.engine.config_file import load_config
+    def sequence(self, loaded: Loaded, times: list[float]) -> TrainedSequence:
+        """Return a scene at normalised times, along the axes asked for."""
+        from dyn3d_ns.export.scene import TrainedSequence, about_model, turn_to, turned
 
-        return load_method(self.load_config), load_config(self.load_config).method_name
-
-    def _sequence(self, model: DynamicMethod, method: str, times: list[float]) -> TrainedSequence:
-        import numpy as np
-
-        from dyn3d_ns.cli.rig import rig_of_config
-        from dyn3d_ns.export.scene import TrainedSequence, about_model, turn_to
-        from dyn3d_ns.io.splats import View
-
-        rig = rig_of_config(self.load_config)
+        model, method, rig = loaded
         up: Up = self.up or self.usual_up
         turn = turn_to(model.world.transform[:3, :3].T @ rig.up, up)
-        poses = model.world.poses_back(rig.poses)
-        views = [
-            View(pose, float(fov), (int(width), int(height)))
-            for pose, fov, (width, height) in zip(poses, rig.fovs, rig.resolutions, strict=True)
-        ]
-        about = about_model(model, method, up, views, turn)
-        return TrainedSequence(
-            model,
-            times,
-            replace(about, metres_per_unit=self.metres_per_unit),
-            None if np.array_equal(turn, np.eye(3)) else turn,
-        )
+        about = about_model(model, method, up, rig.views(model.world.poses_back(rig.poses)), turn)
+        about = replace(about, metres_per_unit=self.metres_per_unit)
+        return TrainedSequence(model, times, about, turned(model.world, turn))
 
 
 class _Shown:
@@ -177,6 +156,7 @@ class _Shown:
         self._sequence, self._bar, self._worker = sequence, bar, worker
         self._task = bar.add_task("Exporting", total=len(sequence.seconds))
         self._next: tuple[int, Future[Splats]] | None = None
+        self._last: tuple[int, Splats] | None = None
 
     @property
     def seconds(self) -> tuple[float, ...]:
@@ -191,10 +171,13 @@ class _Shown:
         return self._worker.submit(lambda: self._sequence.moving).result()
 
     def at(self, index: int) -> Splats:
+        if self._last is not None and self._last[0] == index:
+            return self._last[1]
         # Methods are asked for one time at once, so that all are worked on in one thread.
         if self._next is None or self._next[0] != index:
             self._next = index, self._worker.submit(self._sequence.at, index)
         splats = self._next[1].result()
+        self._last = index, splats
         if index + 1 < len(self.seconds):
             self._next = index + 1, self._worker.submit(self._sequence.at, index + 1)
         self._bar.update(self._task, completed=max(index + 1, int(self._bar.tasks[0].completed)))

@@ -42,18 +42,17 @@ class ExportWeb:
 
     def run(self) -> None:
         """Load the scene and write the page."""
-        from dyn3d_ns.cli.rig import load_method, rig_of_config, telling_what_lacks
+        from dyn3d_ns.cli.rig import load_scene, telling_what_lacks
         from dyn3d_ns.engine.config_file import load_config
         from dyn3d_ns.export.web import write_page
 
         require_output_file(self.output, ".html")
         config = load_config(self.load_config)
-        rig = rig_of_config(self.load_config)
-        model = load_method(self.load_config)
+        model, method, rig = load_scene(self.load_config)
         title = self.title or config.experiment_name or "Scene"
         with telling_what_lacks(self.load_config):
             scene = pack(model)
-            written = write_page(self.output, scene, page_of(model, rig, title, config.method_name, self.up))
+            written = write_page(self.output, scene, page_of(model, rig, title, method, self.up))
         moving = f"{scene.count} Gaussians, {scene.moving} of them moving"
         print(f"{written.path}: {moving}, {scene.end:.4g} s, {written.size / 1e6:.2f} MB")
         print(f"held: {written.loss}")
@@ -66,12 +65,17 @@ def pack(model: DynamicMethod) -> PackedScene:
     Raises:
         NoGaussiansError: the method has none.
     """
-    from dyn3d_ns.export.web_scene import ShownFrames, is_carried, pack_carried, pack_sequence
+    from dyn3d_ns.export.scene import TrainedSequence
+    from dyn3d_ns.export.web_scene import is_carried, pack_carried, pack_sequence
+    from dyn3d_ns.geometry.world import SAME
+    from dyn3d_ns.io.splats import About
     from dyn3d_ns.models.gaussian_model import GaussianModel
 
+    sequence = TrainedSequence(model, model.timeline.frame_times, About(), SAME)
     if isinstance(model, GaussianModel) and is_carried(model.scene):
+        sequence.at(0)  # refuses what no format holds
         return pack_carried(model.scene, model.timeline)  # type: ignore[arg-type]
-    return pack_sequence(ShownFrames(model.gaussians_at, model.timeline))
+    return pack_sequence(sequence)
 
 
 def page_of(model: DynamicMethod, rig: CameraRig, title: str, method: str, up: Up) -> Page:
@@ -80,7 +84,7 @@ def page_of(model: DynamicMethod, rig: CameraRig, title: str, method: str, up: U
     from dyn3d_ns.export.web import Page
     from dyn3d_ns.models.gaussian_model import GaussianModel
 
-    timeline, views = model.timeline, recorded_views(rig)
+    timeline, views = model.timeline, rig.views(rig.poses)
     towards = rig.up if up == "data" else rig.world.transform[:3, :3] @ np.array(AXES[up])
     return Page(
         title=title,
@@ -90,14 +94,6 @@ def page_of(model: DynamicMethod, rig: CameraRig, title: str, method: str, up: U
         near=model.config.camera_near if isinstance(model, GaussianModel) else 0.01,
         background=tuple(model.eval_background.tolist()),  # type: ignore[arg-type]
         poster=poster(model, views[0]),
-    )
-
-
-def recorded_views(rig: CameraRig) -> tuple[View, ...]:
-    """Return the recorded cameras in the world of training."""
-    return tuple(
-        View(pose, float(fov), (int(size[0]), int(size[1])))
-        for pose, fov, size in zip(rig.poses, rig.fovs, rig.resolutions, strict=True)
     )
 
 

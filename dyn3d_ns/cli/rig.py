@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -21,6 +21,7 @@ from dyn3d_ns.geometry.bounds import focus_point, group_poses
 from dyn3d_ns.geometry.cameras import field_of_view
 from dyn3d_ns.geometry.world import SAME, World
 from dyn3d_ns.io.scene_metadata import knows_scene, scene_of
+from dyn3d_ns.io.splats import View
 from dyn3d_ns.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class CameraRig:
     def pose(self, camera_id: int) -> Float64[np.ndarray, "4 4"]:
         """Return the pose of one camera."""
         return self.poses[self._row(camera_id)]
+
+    def views(self, poses: Float64[np.ndarray, "C 4 4"]) -> tuple[View, ...]:
+        """Return the cameras as exports hold them, where they stand in the world of these poses."""
+        return tuple(
+            View(pose, float(fov), (int(width), int(height)))
+            for pose, fov, (width, height) in zip(poses, self.fovs, self.resolutions, strict=True)
+        )
 
     def _row(self, camera_id: int) -> int:
         found = np.flatnonzero(self.camera_ids == camera_id)
@@ -159,6 +167,31 @@ def rig_of_data(data: Path) -> CameraRig:
 def load_method(config_path: Path) -> DynamicMethod:
     """Load the model of a training's last checkpoint, through Nerfstudio's own loader."""
     return cast("DynamicMethod", load_pipeline(config_path, "inference").model)
+
+
+class Loaded(NamedTuple):
+    """A trained scene and the cameras that it was trained on."""
+
+    model: DynamicMethod
+    method: str
+    rig: CameraRig
+
+
+def load_scene(config_path: Path) -> Loaded:
+    """Load the model of a training's last checkpoint, and its cameras from the same reading of the dataset.
+
+    Raises:
+        CommandError: it is a training of a method that is not ours.
+    """
+    config = load_config(config_path)
+    if not is_ours(config):
+        raise CommandError(
+            f"{config_path} is a training of {config.method_name}; this command takes dyn3d-* methods "
+            "(`ns-export gaussian-splat` writes those of Nerfstudio)"
+        )
+    pipeline = load_pipeline(config_path, "inference")
+    outputs: DataparserOutputs = pipeline.datamanager.train_dataparser_outputs  # type: ignore[assignment]
+    return Loaded(cast("DynamicMethod", pipeline.model), config.method_name, rig_of_outputs(outputs))
 
 
 def load_pipeline(config_path: Path, test_mode: Literal["test", "val", "inference"]) -> VanillaPipeline:

@@ -37,10 +37,9 @@ def turn_to(up: Float[np.ndarray, "3"], axis: Up) -> Float64[np.ndarray, "3 3"]:
     around, cosine = np.cross(start, goal), float(start @ goal)
     sine = float(np.linalg.norm(around))
     if sine < 1e-9:
-        if cosine > 0:
-            return np.eye(3)
-        around, sine = np.array([1.0, 0.0, 0.0]), 1.0
-        return Rotation.from_rotvec(np.pi * around).as_matrix()
+        # Half a turn, of all that lead there the one about x.
+        half = np.rint(Rotation.from_euler("x", 180, degrees=True).as_matrix())
+        return np.eye(3) if cosine > 0 else half
     matrix = Rotation.from_rotvec(around / sine * np.arctan2(sine, cosine)).as_matrix()
     # Turns of a quarter are exact, so that what lies on an axis stays on one.
     return np.rint(matrix) if np.abs(matrix - np.rint(matrix)).max() < 1e-12 else matrix
@@ -48,6 +47,8 @@ def turn_to(up: Float[np.ndarray, "3"], axis: Up) -> Float64[np.ndarray, "3 3"]:
 
 def turned(world: World, turn: Float64[np.ndarray, "3 3"]) -> World:
     """Return the world in which a file's turned axes are the data's."""
+    if (turn == np.eye(3)).all():
+        return world
     transform = np.eye(4)
     transform[:3, :3] = turn.T
     return World(world.transform @ transform, world.scale)
@@ -61,11 +62,11 @@ class TrainedSequence:
         model: DynamicMethod,
         times: Sequence[float],
         about: About,
-        turn: Float64[np.ndarray, "3 3"] | None = None,
+        world: World | None = None,
     ) -> None:
-        """Show ``model`` at normalised times; ``turn`` leads from the data's axes to the file's."""
+        """Show ``model`` at normalised times, in the file's ``world``; in that of the data if None."""
         self.model, self.times = model, tuple(times)
-        self.world = model.world if turn is None else turned(model.world, turn)
+        self.world = model.world if world is None else world
         self.seconds = tuple(model.timeline.seconds(time) for time in times)
         self.about = about
         self._moving: Bool[np.ndarray, "N"] | None = None
@@ -190,10 +191,8 @@ class _Centred:
         shift = np.eye(4)
         shift[:3, 3] = -center
         views = tuple(replace(view, pose=shift @ view.pose) for view in about.views)
-        self.seconds, self.about = (
-            sequence.seconds,
-            replace(about, views=views, origin=tuple(center.tolist())),
-        )
+        self.seconds = sequence.seconds
+        self.about = replace(about, views=views, origin=tuple(center.tolist()))
 
     def at(self, index: int) -> Splats:
         splats = self._sequence.at(index)

@@ -11,7 +11,11 @@ import zlib
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int, Int64
+from scipy.spatial.transform import Rotation
+
+from dyn3d_ns.geometry.rotations import quat_multiply
 
 GRID_BITS = 16
 """Bits by axis of the grid along which Gaussians are ordered."""
@@ -106,34 +110,14 @@ def _quarter_turns() -> tuple[Float[np.ndarray, "24 4"], Int64[np.ndarray, "24 3
                 quat[i], quat[j] = half, sign
                 found.append(quat)
     turns = np.stack(found)
-    images = np.stack([np.abs(_matrix(quat)).argmax(0) for quat in turns])
+    images = np.abs(Rotation.from_quat(turns[:, [1, 2, 3, 0]]).as_matrix()).argmax(1)
     return turns, images
-
-
-def _matrix(quat: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:
-    w, x, y, z = quat
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
 
 
 def product(a: Float[np.ndarray, "*N 4"], b: Float[np.ndarray, "*N 4"]) -> Float[np.ndarray, "*N 4"]:
     """Return the product of quaternions (wxyz): first turn by b, then by a."""
-    aw, ax, ay, az = np.moveaxis(a, -1, 0)
-    bw, bx, by, bz = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        -1,
-    )
+    left, right = (torch.from_numpy(np.array(each)) for each in np.broadcast_arrays(a, b))
+    return quat_multiply(left, right).numpy()
 
 
 def near_upright(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,20 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 
-from dyn3d_ns.export.scene import splats_of
 from dyn3d_ns.export.web_changes import Changes
 from dyn3d_ns.export.web_columns import Columns, morton_order, near_upright
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
 from dyn3d_ns.gaussians.carried import CarriedScene, SharedMotions, StoredCodes
-from dyn3d_ns.gaussians.gaussians import Gaussians
-from dyn3d_ns.geometry.world import SAME
-from dyn3d_ns.io.splats import About, Splats, SplatSequence
+from dyn3d_ns.io.splats import BEYOND, SplatSequence
 from dyn3d_ns.timeline import Timeline
 
 SAMPLES = 64
 """Times, at least, at which the motions of the observed time are written with their rates."""
-AHEAD = 0.25
-"""How much longer than the recording a scene goes on that knows its future."""
 _QUAT_BOUNDS = (-0.54, 0.54)
 """Range of the imaginary parts of orientations whose axes were named anew: sin of half of 62.8 degrees."""
 
@@ -87,7 +81,7 @@ def pack_carried(scene: CarriedScene, timeline: Timeline) -> PackedScene:
     if waves:
         columns.add("changes", params["color_changes"][order].reshape(count, -1), 8)
     columns.add("weights", scene.codes().cpu().numpy()[order[:moving]], 12, bounds=(0.0, 1.0))
-    end = timeline.frame_times[-1] + AHEAD * (timeline.frame_times[-1] - timeline.frame_times[0])
+    end = timeline.frame_times[-1] + BEYOND * (timeline.frame_times[-1] - timeline.frame_times[0])
     motion = {
         "kind": "rigid",
         "motions": motions.num_motions,
@@ -144,31 +138,6 @@ def pack_sequence(sequence: SplatSequence) -> PackedScene:
     motion = {"kind": "frames" if moving else "rest", "seconds": list(map(float, sequence.seconds))}
     end = float(sequence.seconds[-1]) if times > 1 else 0.0
     return PackedScene(count, moving, first.sh.shape[1], motion, end, columns)
-
-
-class ShownFrames:
-    """What a method shows at the frames of its recording, in the world of training."""
-
-    about = About()
-
-    def __init__(self, gaussians_at: Callable[[float], Gaussians], timeline: Timeline) -> None:
-        """Ask a method at the times of a recording."""
-        self.gaussians_at, self.timeline = gaussians_at, timeline
-        self.seconds = tuple(timeline.seconds(time) for time in timeline.frame_times)
-
-    def at(self, index: int) -> Splats:
-        """Return the Gaussians at one of the times."""
-        return self.splats(self.timeline.frame_times[index])
-
-    @torch.no_grad()
-    def splats(self, time: float) -> Splats:
-        """Return the Gaussians at a normalised time."""
-        return splats_of(self.gaussians_at(time), SAME, self.timeline.duration)
-
-    @property
-    def moving(self) -> Bool[np.ndarray, "N"]:
-        """Which Gaussians move or turn at any of the times."""
-        return self.gaussians_at(self.timeline.frame_times[0]).moving.cpu().numpy()
 
 
 def _order(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dyn3d_ns.geometry.rotations import quat_to_matrix
+from dyn3d_ns.geometry.rotations import quat_multiply, quat_to_matrix
 
 MAX_DEGREE = 3
 
@@ -73,3 +73,21 @@ def rotate_harmonics(
         parts.append(matrices @ coefficients[:, first : first + 2 * degree + 1])
         first += 2 * degree + 1
     return torch.cat(parts, dim=1)
+
+
+@functools.lru_cache(maxsize=8)
+def turn_matrices(
+    turn: tuple[float, float, float, float], count: int
+) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "D D"]]:
+    """Return what a turn (wxyz) makes of quaternions and of colours of so many coefficients, as matrices.
+
+    Both are linear: the rows are what becomes of the unit ones. One product with them is several times as
+    fast as one for every Gaussian.
+    """
+    quat = torch.tensor([turn], dtype=torch.float64)
+    quats = quat_multiply(quat.expand(4, 4), torch.eye(4, dtype=torch.float64))
+    rest = count - 1
+    units = torch.eye(rest, dtype=torch.float64)[..., None].expand(rest, rest, 3)
+    turned = rotate_harmonics(units, quat.expand(rest, 4))[..., 0] if rest else torch.zeros(0, 0)
+    mix = torch.block_diag(torch.ones(1, 1, dtype=torch.float64), turned.double())
+    return quats, torch.kron(mix, torch.eye(3, dtype=torch.float64))

@@ -14,6 +14,10 @@ Up = Literal["y", "z", "data"]
 """Axis of a file that points up, or the data's own axes."""
 
 
+BEYOND = 0.25
+"""Part of the recording that a scene which knows its future goes on past the end, where that is asked for."""
+
+
 @dataclass(frozen=True)
 class Splats:
     """Gaussians at one instant, in the units and along the axes of the file."""

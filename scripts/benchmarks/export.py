@@ -35,7 +35,7 @@ from dyn3d_ns.cli.export import (
 )
 from dyn3d_ns.cli.export_options import ExportOptions, shown
 from dyn3d_ns.cli.export_web import pack, page_of
-from dyn3d_ns.cli.rig import CameraRig, rig_of_config
+from dyn3d_ns.cli.rig import Loaded, load_scene
 from dyn3d_ns.export.web import write_page
 from dyn3d_ns.gaussians.data_units import to_data_units
 from dyn3d_ns.io.ply import logit, write_columns
@@ -66,7 +66,8 @@ class Args:
 def main(args: Args) -> None:
     """Export and print the table."""
     yardstick = ExportPly(load_config=args.config, output=Path("unused"))
-    model, method = yardstick._load()
+    loaded = load_scene(args.config)
+    model = loaded.model
     named = yardstick.named_times(model.timeline)
     wall: dict[str, list[float]] = {"before": []}
     cpu: dict[str, list[float]] = {"before": []}
@@ -81,15 +82,14 @@ def main(args: Args) -> None:
             for kind in (name for name in FORMATS if name in args.formats):
                 command, target = FORMATS[kind]
                 options = command(load_config=args.config, output=folder / target)  # type: ignore[call-arg]
-                sequence = options._sequence(model, method, list(named.values()))
+                sequence = options.sequence(loaded, list(named.values()))
                 with shown(sequence) as ahead:
                     seconds = timed(lambda o=options, s=ahead: o.write(s, list(named), model))
                 wall.setdefault(kind, []).append(seconds[0])
                 cpu.setdefault(kind, []).append(seconds[1])
                 size[kind] = bytes_of(folder / target)
             if "web" in args.formats:
-                rig = rig_of_config(args.config)
-                seconds = timed(lambda folder=folder, rig=rig: page(model, rig, method, folder / "a.html"))
+                seconds = timed(lambda folder=folder: page(loaded, folder / "a.html"))
                 wall.setdefault("web", []).append(seconds[0])
                 cpu.setdefault("web", []).append(seconds[1])
                 size["web"] = bytes_of(folder / "a.html")
@@ -105,8 +105,9 @@ def main(args: Args) -> None:
     Console().print(table, f"{len(named)} times of {len(model.gaussians_at(0.0))} Gaussians")
 
 
-def page(model, rig: CameraRig, method: str, path: Path) -> None:
+def page(loaded: Loaded, path: Path) -> None:
     """Write the page that plays the scene, its picture rendered too."""
+    model, method, rig = loaded
     write_page(path, pack(model), page_of(model, rig, "scene", method, "data"))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dyn3d_ns.cli.export_web import ExportWeb, camera_of, picture, recorded_views
+from dyn3d_ns.cli.export_web import ExportWeb, camera_of, picture
 from dyn3d_ns.cli.rig import load_method, rig_of_config
 from dyn3d_ns.io.splats import View
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     args = parser.parse_args()
     model, rig = load_method(args.config), rig_of_config(args.config)
-    views = recorded_views(rig)
+    views = rig.views(rig.poses)
     chosen = [views[i] for i in np.linspace(0, len(views) - 1, VIEWS).round().astype(int)]
     timeline = model.timeline
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:

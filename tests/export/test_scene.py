@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dyn3d_ns.export.scene import TrainedSequence, about_model, centred, turn_to
+from dyn3d_ns.export.scene import turned as turned_world
 from dyn3d_ns.export.written import frame_rate
 from dyn3d_ns.gaussians import Gaussians
 from dyn3d_ns.geometry.harmonics import harmonic_basis
@@ -70,7 +71,7 @@ def colors_towards(sh: np.ndarray, directions: np.ndarray) -> np.ndarray:
 def test_a_turn_turns_places_orientations_velocities_and_colours() -> None:
     plain = TrainedSequence(Still(), [0.2], About()).at(0)  # type: ignore[arg-type]
     turn = Rotation.from_rotvec([0.4, -1.1, 0.7])
-    turned = TrainedSequence(Still(), [0.2], About(), turn.as_matrix()).at(0)  # type: ignore[arg-type]
+    turned = TrainedSequence(Still(), [0.2], About(), turned_world(SAME, turn.as_matrix())).at(0)  # type: ignore[arg-type]
     np.testing.assert_allclose(turned.means, turn.apply(plain.means), atol=1e-6)
     assert plain.velocities is not None and turned.velocities is not None
     np.testing.assert_allclose(turned.velocities, turn.apply(plain.velocities), atol=1e-6)
@@ -92,7 +93,7 @@ def test_half_turns_change_the_signs_of_harmonics(axis: str, signs: str) -> None
     """The coefficients 1 to 15 in the order of 3DGS."""
     model = Still()
     turn = Rotation.from_euler(axis, 180, degrees=True).as_matrix()
-    turned = TrainedSequence(model, [0.0], About(), turn).at(0)  # type: ignore[arg-type]
+    turned = TrainedSequence(model, [0.0], About(), turned_world(SAME, turn)).at(0)  # type: ignore[arg-type]
     wanted = np.array([1 if sign == "+" else -1 for sign in signs.replace("|", "")])
     np.testing.assert_allclose(turned.sh[:, 1:], model.colors[:, 1:].numpy() * wanted[:, None], atol=1e-5)
 

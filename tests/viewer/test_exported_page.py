@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import web_scenes as ws
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from dyn3d_ns.export.scene import splats_of
 from dyn3d_ns.export.web import write_page
-from dyn3d_ns.export.web_scene import ShownFrames, pack_carried, pack_sequence
-from dyn3d_ns.io.splats import StoredSequence, View
+from dyn3d_ns.export.web_scene import pack_carried, pack_sequence
+from dyn3d_ns.gaussians.carried import CarriedScene
+from dyn3d_ns.geometry.world import SAME
+from dyn3d_ns.io.splats import Splats, StoredSequence, View
 
 SIZE = 128
 
@@ -111,6 +115,11 @@ def carried_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@torch.no_grad()
+def splats_at(scene: CarriedScene, time: float) -> Splats:
+    return splats_of(scene.at(time), SAME, ws.TIMELINE.duration)
+
+
 def test_motion_is_that_of_the_scene(carried_page: Path, opened) -> None:
     """Between frames, at the end of the observed time, in the future and past the recording."""
     scene, one = ws.carried_scene(), opened(carried_page)
@@ -121,9 +130,9 @@ def test_motion_is_that_of_the_scene(carried_page: Path, opened) -> None:
         view = ws.view_from(angle)
         one.go(ws.TIMELINE.seconds(time), view)
         shown = one.picture()
-        truth = ws.rendered(ShownFrames(scene.at, ws.TIMELINE).splats(time), view, SIZE)
+        truth = ws.rendered(splats_at(scene, time), view, SIZE)
         assert ws.psnr(shown, truth) > 40, time
-        still = ws.rendered(ShownFrames(scene.at, ws.TIMELINE).splats(0.375), view, SIZE)
+        still = ws.rendered(splats_at(scene, 0.375), view, SIZE)
         assert ws.psnr(shown, still) < 32, "the scene hardly moves: the test would pass without motion"
         pictures.append(shown)
 
@@ -205,16 +214,16 @@ def test_views(carried_page: Path, opened) -> None:
     one.settle()
     one.square()
     page, cameras = one.page, one.page.get_by_label("Recorded camera")
-    scene = ShownFrames(ws.carried_scene().at, ws.TIMELINE)
+    scene = ws.carried_scene()
     cameras.select_option("2")
     one.settle()
-    assert ws.psnr(one.picture(), ws.rendered(scene.splats(0.0), ws.VIEWS[2], SIZE)) > 40
+    assert ws.psnr(one.picture(), ws.rendered(splats_at(scene, 0.0), ws.VIEWS[2], SIZE)) > 40
     page.get_by_label("Follow the recorded path").check()
     page.get_by_role("slider").focus()
     for _ in range(8):
         page.keyboard.press("ArrowRight")
     one.settle()
-    last = ws.rendered(scene.splats(1.0), ws.VIEWS[2], SIZE)
+    last = ws.rendered(splats_at(scene, 1.0), ws.VIEWS[2], SIZE)
     assert ws.psnr(one.picture(), last) > 40, "the path ends with the recording, at the last camera"
     before = one.picture()
     picture = page.locator("#picture")

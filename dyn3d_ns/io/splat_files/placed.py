@@ -46,19 +46,9 @@ def placed(table: Table, world: Float64[np.ndarray, "4 4"], where: str) -> Table
 
 
 def _turned(table: Table, turn: Rotation) -> tuple[np.ndarray, np.ndarray]:
-    import torch
+    from dyn3d_ns.geometry.harmonics import turn_matrices
 
-    from dyn3d_ns.geometry.harmonics import rotate_harmonics
-    from dyn3d_ns.geometry.rotations import quat_multiply
-
-    x, y, z, w = turn.as_quat()
-    by = torch.tensor([[w, x, y, z]], dtype=torch.float64)
-    quats = quat_multiply(by, torch.from_numpy(table.quats.astype(np.float64))).numpy()
-    sh = table.sh
-    if sh.shape[1] > 1:
-        # Linear in the coefficients: one rotation for all, so that it is made once.
-        count = len(sh)
-        flat = torch.from_numpy(sh[:, 1:].astype(np.float64)).permute(1, 0, 2).reshape(1, sh.shape[1] - 1, -1)
-        rest = rotate_harmonics(flat, by).reshape(-1, count, 3).permute(1, 0, 2)
-        sh = np.concatenate([sh[:, :1], rest.numpy()], axis=1)
-    return quats, sh
+    x, y, z, w = turn.as_quat().tolist()
+    by, mix = (matrix.numpy() for matrix in turn_matrices((w, x, y, z), table.sh.shape[1]))
+    sh = table.sh.reshape(len(table.sh), -1).astype(np.float64) @ mix
+    return table.quats.astype(np.float64) @ by, sh.reshape(table.sh.shape)
