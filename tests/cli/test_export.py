@@ -10,7 +10,7 @@ import torch
 from dyn3d_ns.cli.errors import CommandError
 from dyn3d_ns.cli.export import ExportPly, ExportTrajectories
 from dyn3d_ns.cli.export_options import shown
-from dyn3d_ns.cli.rig import require_checkpoint, telling_what_lacks
+from dyn3d_ns.cli.rig import load_scene, require_checkpoint, telling_what_lacks
 from dyn3d_ns.engine.method import DynamicMethod
 from dyn3d_ns.export.instants import write_instants
 from dyn3d_ns.export.npz import write_trajectories
@@ -222,3 +222,13 @@ def test_methods_are_asked_for_one_time_at_once_and_the_next_while_one_is_packed
 def test_trajectories_need_an_npz_name() -> None:
     with pytest.raises(CommandError, match="must end in .npz, got tracks.json"):
         ExportTrajectories(load_config=Path("x"), output=Path("tracks.json")).run()
+
+
+def test_a_training_of_a_stock_method_is_refused(tmp_path: Path) -> None:
+    import yaml
+    from nerfstudio.engine.trainer import TrainerConfig
+
+    config = tmp_path / "config.yml"
+    config.write_text(yaml.dump(TrainerConfig(method_name="splatfacto")))
+    with pytest.raises(CommandError, match="is a training of splatfacto; this command takes dyn3d-"):
+        load_scene(config)
