@@ -246,7 +246,17 @@ def make_motion(folder: Path) -> None:
     write_scene(folder, cameras=2, frames=3, observed=2)
     one = np.tile(np.eye(4), (3, 1, 1)).tolist()
     thing = {"name": "ball", "pass_index": 1, "object_to_world": one, "twist": one}
-    json_file("ground_truth/motion.json", {"times": [0, 0.5, 1], "objects": [thing]})(folder)
+    content = {"times": [0, 0.5, 1], "objects": [thing], "deforming": {"ball": ""}}
+    json_file("ground_truth/motion.json", content)(folder)
+    ground = np.array([[900, 0, 0], [-900, 900, 0], [-900, -900, 0]], np.float32)  # all pixels are near it
+    corners = np.tile(ground, (3, 1, 1))
+    np.savez_compressed(
+        folder / "ground_truth/ball_vertices.npz",
+        vertices=corners,
+        velocity=corners,
+        faces=np.array([[0, 1, 2]]),
+        times=np.array([0, 0.5, 1]),
+    )
     (folder / "ground_truth/depth").mkdir()
     np.savez_compressed(folder / f"ground_truth/depth/{VIEW}.npz", depth=np.ones((12, 16), np.float32))
     png_file(f"ground_truth/object_id/{VIEW}.png", (GREY > 100).astype(np.uint8))(folder)

@@ -296,6 +296,13 @@ READERS: list[Reader] = [
     ),
     Reader("motion.json", "ground_truth/motion.json", files.make_motion, reads.read_motion, _J),
     Reader(
+        "ground truth vertices",
+        "ground_truth/ball_vertices.npz",
+        files.make_motion,
+        reads.read_motion,
+        _Z,
+    ),
+    Reader(
         "ground truth depth", f"ground_truth/depth/{files.VIEW}.npz", files.make_motion, reads.read_motion, _Z
     ),
     Reader(

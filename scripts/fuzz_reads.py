@@ -212,7 +212,7 @@ def read_recording(folder: Path) -> None:
 
 
 def read_motion(folder: Path) -> None:
-    from dyn3d_ns.io.ground_truth import load_motion_ground_truth, sample_surfaces
+    from dyn3d_ns.io.motion_truth import load_motion_ground_truth, sample_surfaces
 
     sample_surfaces(load_motion_ground_truth(folder / "ground_truth/motion.json"))
 

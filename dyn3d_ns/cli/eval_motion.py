@@ -11,7 +11,11 @@ from dyn3d_ns.cli.errors import CommandError, require_output_file
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PARTS = {"observed": "Observed times", "future": "Future times"}
+_PARTS = {
+    "observed": "Observed times",
+    "future": "Future times",
+    "future_first_half": "its first half",
+}
 
 
 @dataclass(kw_only=True)
@@ -21,7 +25,7 @@ class EvalMotion:
     load_config: Path
     """config.yml of a training."""
     gt: Path
-    """motion.json of the scene's ground_truth folder; depth/ and object_id/ must lie beside it."""
+    """motion.json of a ground_truth folder; depth/, object_id/ and *_vertices.npz must lie beside it."""
     output: Path | None = None
     """File for the errors (JSON)."""
     time_unit: float = 1.0
@@ -33,7 +37,7 @@ class EvalMotion:
 
         from dyn3d_ns.cli.rig import load_method, telling_what_lacks
         from dyn3d_ns.io.atomic import write_json
-        from dyn3d_ns.io.ground_truth import load_motion_ground_truth, sample_surfaces
+        from dyn3d_ns.io.motion_truth import load_motion_ground_truth, sample_surfaces
         from dyn3d_ns.metrics.motion import motion_error
 
         if not self.time_unit > 0:
@@ -55,23 +59,26 @@ class EvalMotion:
 def motion_table(errors: dict[str, Any]) -> Table:
     """Return what :func:`~dyn3d_ns.metrics.motion.motion_error` found as a table.
 
-    Errors of what moves are relative to its own mean speed, what rests is measured against all that moves.
+    Errors of what moves are relative to its own mean speed. Of what rests, the mean speed is measured against
+    that of all that moves, the 99th percentile and the largest against the scene's top speed.
     """
     from rich.table import Table
 
     table = Table(
-        title="End-point error of the velocity (units of the data per unit of time)", title_justify="left"
+        title="End-point error of the velocity (units of the data per unit of time)\n"
+        f"top: the highest true speed, {errors['top_speed']:.4f}",
+        title_justify="left",
     )
     table.add_column("")
-    for heading in ("points", "true speed", "error", "relative"):
+    for heading in ("points", "true\nspeed", "error", "relative", "p99 /\ntop", "max /\ntop"):
         table.add_column(heading, justify="right")
     for part, title in _PARTS.items():
         result = errors[part]
         table.add_section()
-        if result is None:
-            table.add_row(f"{title}: nothing that moves is seen")
-            continue
         table.add_row(f"[bold]{title}[/bold]")
+        if result is None:
+            table.add_row("  nothing that moves is seen")
+            continue
         rows = {"all that moves": result["moving"], "all that rests": result["static"], **result["objects"]}
         for name, values in rows.items():
             if values is not None:
@@ -79,9 +86,10 @@ def motion_table(errors: dict[str, Any]) -> Table:
     return table
 
 
-def _cells(values: dict[str, float]) -> tuple[str, str, str, str]:
+def _cells(values: dict[str, float]) -> tuple[str, ...]:
+    points = f"{values['points']:.0f}"
     if "epe" in values:
-        true_speed, error, relative = values["speed"], values["epe"], values["relative_epe"]
-    else:
-        true_speed, error, relative = 0.0, values["speed"], values["relative_speed"]
-    return f"{values['points']:.0f}", f"{true_speed:.4f}", f"{error:.4f}", f"{100 * relative:.2f} %"
+        relative = f"{100 * values['relative_epe']:.2f} %"
+        return points, f"{values['speed']:.4f}", f"{values['epe']:.4f}", relative, "", ""
+    shares = (f"{100 * values[key]:.2f} %" for key in ("relative_speed", "p99_of_top", "max_of_top"))
+    return points, f"{0:.4f}", f"{values['speed']:.4f}", *shares

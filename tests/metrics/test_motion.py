@@ -9,7 +9,7 @@ import torch
 
 from dyn3d_ns.geometry.world import World
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
-from dyn3d_ns.io.ground_truth import (
+from dyn3d_ns.io.motion_truth import (
     SurfaceSample,
     load_motion_ground_truth,
     sample_surfaces,
@@ -88,6 +88,47 @@ def test_errors_are_counted_where_they_are(gt_path):
     assert observed["static"]["speed"] == pytest.approx(0.3, rel=1e-5)
     assert observed["static"]["relative_speed"] == pytest.approx(0.3 / speed, rel=1e-5)
     assert observed["objects"]["stand"]["points"] == observed["objects"]["background"]["points"] == 100
+
+
+def test_what_rests_is_held_against_the_top_speed_of_all_times(gt_path):
+    """One of 200 points at rest runs, the others creep; the wheel's fastest point is seen in the future."""
+    gt = load_motion_ground_truth(gt_path)
+    samples = [make_sample(gt, 0.0), make_sample(gt, 1.0)]
+    samples[1].velocities[0] = [0.0, 20.0, 0.0]
+
+    def field(points, time):
+        velocities = turning(points, time)
+        velocities[100:, 2] = 0.1
+        velocities[150, 2] = 5.0
+        return velocities
+
+    result = motion_error(field, gt, samples, t_obs=0.5)
+    static, stand = result["observed"]["static"], result["observed"]["objects"]["stand"]
+    assert result["top_speed"] == 20
+    assert static["max_of_top"] == pytest.approx(0.25) and static["p99_of_top"] == pytest.approx(0.005)
+    assert stand["max_of_top"] == pytest.approx(0.25)
+    assert result["observed"]["objects"]["background"]["max_of_top"] == pytest.approx(0.005)
+    assert result["future"]["static"]["max_of_top"] == pytest.approx(0.25)
+
+
+def test_the_first_half_of_the_future_is_a_part_of_its_own(gt_path):
+    """It ends between the last observed and the last true time; what is at the middle counts."""
+    gt = load_motion_ground_truth(gt_path)
+    gt = replace(gt, times=np.array([0.4, 0.7, 1.0]))
+    samples = [make_sample(gt, time) for time in gt.times]
+    late = {0.4: 0.0, 0.7: 0.2, 1.0: 0.6}
+    result = motion_error(lambda x, t: (1 + late[t]) * turning(x, t), gt, samples, t_obs=0.4)
+    errors = [result[part]["moving"]["relative_epe"] for part in ("observed", "future_first_half", "future")]
+    assert errors == pytest.approx([0.0, 0.2, 0.4], abs=1e-6)
+    assert result["future_first_half"]["moving"]["points"] == 100
+    assert motion_error(turning, gt, samples[::2], t_obs=0.4)["future_first_half"] is None
+
+
+def test_part_in_which_movers_rest_is_none(gt_path):
+    gt = load_motion_ground_truth(gt_path)
+    stopped = replace(make_sample(gt, 1.0), velocities=np.zeros((300, 3)))
+    result = motion_error(turning, gt, [make_sample(gt, 0.0), stopped], t_obs=0.5)
+    assert result["future"] is None and result["observed"] is not None
 
 
 def test_part_without_frames_is_none(gt_path):
