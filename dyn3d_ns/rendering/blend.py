@@ -160,14 +160,16 @@ class Blend(torch.autograd.Function):
         )
         tiles_x, tiles_y = s.tiles
         tiles = cameras * tiles_x * tiles_y
+        numbered = cameras * binning.numbered_tiles(tiles_x, tiles_y)
         workers = max(1, min(pool.get_num_threads(), tiles))
         image = torch.empty(cameras, s.height, s.width, channels)
         alphas = torch.empty(cameras, s.height, s.width, 1)
         rests = torch.empty_like(alphas) if ctx.needs_input_grad[5] else None
         sums = lease.empty(cameras * s.height * s.width if s.expected_depth else 0)
-        kept = _record(lease, s.record, tiles, packed.pairs, workers)
+        kept = _record(lease, s.record, numbered, packed.pairs, workers)
         scratch = lease.empty((workers, 256 * (2 + stride)))
         masks = lease.empty((workers, blend_forward.CHUNK), np.int32)
+        group = lease.empty((2, workers, len(packed.order) // cameras + 64), np.int32)
         counter, tag = np.zeros(2, dtype=np.int64), (0,) * stride
         behind, pixels = flat(backgrounds), _pixel_offsets(s.width, channels)
         drawn = _ALL if tile_mask is None else tile_mask.numpy().astype(np.int32).ravel()
@@ -179,7 +181,7 @@ class Blend(torch.autograd.Function):
                 s.expected_depth, packed.records, packed.colors, packed.rects, packed.counts,
                 drawn, behind, blend_forward.BLOCK_OFFSETS, pixels, *out,
                 kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
-                scratch[worker], masks[worker],
+                scratch[worker], masks[worker], group[0, worker], group[1, worker],
             )  # fmt: skip
 
         pool.run(work, workers, "blend")
@@ -260,8 +262,8 @@ def _accumulate(
 
     def work(worker: int) -> None:
         blend_backward.blend_backward(
-            tag, bounds[worker], bounds[worker + 1], s.width, s.height, *s.tiles, image.shape[-1],
-            s.expected_depth, absgrad, longest, packed.records, packed.colors,
+            tag, bounds[worker], bounds[worker + 1], s.width, s.height, image.shape[0], s.tiles[0],
+            image.shape[-1], s.expected_depth, absgrad, longest, packed.records, packed.colors,
             kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
             behind, blend_forward.BLOCK_OFFSETS, ctx.pixels, *arrays, accumulators[worker],
             float_scratch[worker], integer_scratch[worker],

@@ -29,7 +29,7 @@ from dyn3d_ns.kernels.vector_channels import (
     channels_zero,
 )
 from dyn3d_ns.kernels.vector_memory import gather_at, load, scatter_at, spread, store, transpose
-from dyn3d_ns.rendering.binning import RECORD, TILE
+from dyn3d_ns.rendering.binning import RECORD, TILE, tile_place
 from dyn3d_ns.rendering.blend_forward import (
     CHUNK,
     MAX_ALPHA,
@@ -37,6 +37,7 @@ from dyn3d_ns.rendering.blend_forward import (
     TILE_ENTRIES,
     alpha_of,
     exponent,
+    passed,
 )
 
 _TILE_COST = 64
@@ -65,6 +66,12 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
     return floats, 2 * longest + longest // CHUNK
 
 
+@inline
+def _cost(tile_entries: I64, tile: int) -> Word:
+    steps = tile_entries[TILE_ENTRIES * tile + 2]
+    return steps + _TILE_COST if steps > 0 else np.int64(0)
+
+
 @kernel
 def cut_runs(tile_entries: I64, bounds: I64) -> int:
     """Cut the tiles into runs that end at about the same time, one between two bounds, the first for the
@@ -73,22 +80,22 @@ def cut_runs(tile_entries: I64, bounds: I64) -> int:
     total, longest = 0, 1
     for tile in range(tiles):
         longest = max(longest, tile_entries[TILE_ENTRIES * tile + 1])
-        total += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+        total += _cost(tile_entries, tile)
     bounds[0] = 0
     worker, done = 1, 0
     for tile in range(tiles):
         while worker < workers and done * workers >= total * worker + _LATE * (workers - worker):
             bounds[worker] = tile
             worker += 1
-        done += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+        done += _cost(tile_entries, tile)
     bounds[worker:] = tiles
     return longest
 
 
 @kernel
 def blend_backward(
-    tag: tuple[int, ...], first_tile: int, last_tile: int, width: int, height: int, tiles_x: int,
-    tiles_y: int, channels: int, expected: bool, absgrad: bool, longest: int, records: F32, colors: F32,
+    tag: tuple[int, ...], first_tile: int, last_tile: int, width: int, height: int, cameras: int,
+    tiles_x: int, channels: int, expected: bool, absgrad: bool, longest: int, records: F32, colors: F32,
     chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, backgrounds: F32, constants: F32,
     pixels: I32, image: F32, sums: F32, v_image: F32, v_alphas: F32, accumulator: F32, floats: F32,
     integers: I32,
@@ -105,13 +112,14 @@ def blend_backward(
     grads, buffer = floats[b + row * longest : c], floats[c:]
     floats[b:] = 0.0  # what no step fills must be zero
     ranks, step_places, chunks = integers[:longest], integers[longest : 2 * longest], integers[2 * longest :]
-    tiles = tiles_x * tiles_y
+    numbered = len(tile_entries) // TILE_ENTRIES // cameras
     columns, rows = load(constants, 0), load(constants, LANES)
     for tile in range(first_tile, last_tile):
         if tile_entries[TILE_ENTRIES * tile + 2] == 0:
             continue
-        camera, place = tile // tiles, tile % tiles
-        x0, y0 = (place % tiles_x) * TILE, (place // tiles_x) * TILE
+        camera = tile // numbered
+        tile_x, tile_y = tile_place(tile % numbered, tiles_x)
+        x0, y0 = tile_x * TILE, tile_y * TILE
         listed = _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks)
         for block in range(16):
             bx, by = x0 + (block & 3) * 4, y0 + (block >> 2) * 4
@@ -170,7 +178,7 @@ def _replay(
             word &= word - 1
             o = RECORD * r
             alpha = alpha_of(exponent(records, o, px, py))
-            rest = open_t - open_t * alpha
+            rest = passed(open_t, alpha)
             ok = rest > MIN_TRANSMITTANCE
             store(steps, LANES * count, select(ok, alpha, splat(0.0)))
             store(steps, LANES * count + plane, open_t)
