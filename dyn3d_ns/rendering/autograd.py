@@ -113,10 +113,12 @@ class Project(torch.autograd.Function):
         ]
         outgoing = [_NONE if v is None else v.reshape(-1) for v in (*v_inputs, v_views)]
 
+        ids = np.empty((pieces, projection_backward.SPAN + 16), np.int32)
+
         def work(piece: int) -> None:
             projection_backward.project_backward(
                 piece, pieces, n, cameras, s.model, float(s.width), float(s.height), float(s.eps2d),
-                *arrays, *incoming, *outgoing,
+                *arrays, *incoming, *outgoing, ids[piece],
             )  # fmt: skip
 
         pool.run(work, pieces, "project backward")

@@ -203,7 +203,7 @@ class Blend(torch.autograd.Function):
         if v_image is None:
             v_image = torch.zeros_like(image)
         lease = Lease()
-        accumulators = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
+        accumulators, touched = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
         shapes = [(cameras, n, 2), (cameras, n, 2) if s.absgrad is not None else None, (cameras, n, 3)]
         shapes += [None if t is None else t.shape for t in (opacities, colors, depths)]
         out, (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths) = _zeros(shapes)
@@ -211,8 +211,8 @@ class Blend(torch.autograd.Function):
         buffers = lease.empty((pieces, 32 * width))
         pool.run(
             lambda p: blend_backward.collect(
-                p, pieces, width, channels, packed.order, packed.counts, *inputs, accumulators, buffers[p],
-                *out,
+                p, pieces, width, channels, packed.order, packed.counts, *inputs, accumulators, touched,
+                buffers[p], *out,
             ),
             pieces,
             "collect",
@@ -244,8 +244,9 @@ def _accumulate(
     v_alphas: Tensor | None,
     backgrounds: Tensor | None,
     image: Tensor,
-) -> np.ndarray:
-    """Run the backward blend; return each worker's sums [workers, ranks * width]."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the backward blend; return each worker's sums [workers, ranks * width], and which 16 ranks have
+    any."""
     s, packed, kept, tag = ctx.settings, ctx.packed, ctx.kept, (0,) * ctx.stride
     workers = max(1, min(pool.get_num_threads(), len(kept.tile_entries) // blend_forward.TILE_ENTRIES))
     bounds, absgrad = np.empty(workers + 1, dtype=np.int64), s.absgrad is not None
@@ -257,6 +258,7 @@ def _accumulate(
     )
     width = blend_backward.accumulator_width(ctx.stride)
     accumulators = lease.cleared((workers, len(packed.order) * width))
+    touched = lease.cleared((workers, len(packed.order) // 16), np.int32)
     arrays = [flat(image), ctx.sums, flat(v_image), flat(v_alphas)]
     behind = flat(backgrounds)
 
@@ -266,7 +268,7 @@ def _accumulate(
             image.shape[-1], s.expected_depth, absgrad, longest, packed.records, packed.colors,
             kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
             behind, blend_forward.BLOCK_OFFSETS, ctx.pixels, *arrays, accumulators[worker],
-            float_scratch[worker], integer_scratch[worker],
+            touched[worker], float_scratch[worker], integer_scratch[worker],
         )  # fmt: skip
 
     try:
@@ -274,4 +276,4 @@ def _accumulate(
     except BaseException:
         lease.drop()  # the accumulators may hold anything
         raise
-    return accumulators
+    return accumulators, touched

@@ -38,6 +38,7 @@ from dyn3d_ns.rendering.blend_forward import (
     alpha_of,
     exponent,
     passed,
+    prefetch_tile,
 )
 
 _TILE_COST = 64
@@ -97,10 +98,11 @@ def blend_backward(
     tag: tuple[int, ...], first_tile: int, last_tile: int, width: int, height: int, cameras: int,
     tiles_x: int, channels: int, expected: bool, absgrad: bool, longest: int, records: F32, colors: F32,
     chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, backgrounds: F32, constants: F32,
-    pixels: I32, image: F32, sums: F32, v_image: F32, v_alphas: F32, accumulator: F32, floats: F32,
-    integers: I32,
+    pixels: I32, image: F32, sums: F32, v_image: F32, v_alphas: F32, accumulator: F32, touched: I32,
+    floats: F32, integers: I32,
 ) -> None:  # fmt: skip
-    """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width].
+    """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width],
+    and note in `touched` [ranks / 16] where.
 
     `v_alphas` may be empty. `floats` and `integers` are scratch (see `scratch_sizes`); `longest` bounds the
     ranks of a tile's list."""
@@ -120,6 +122,8 @@ def blend_backward(
         camera = tile // numbered
         tile_x, tile_y = tile_place(tile % numbered, tiles_x)
         x0, y0 = tile_x * TILE, tile_y * TILE
+        pixel = (camera * height + y0) * width + x0
+        prefetch_tile(v_image, pixel, min(height - y0, TILE), width, channels)
         listed = _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks)
         for block in range(16):
             bx, by = x0 + (block & 3) * 4, y0 + (block >> 2) * 4
@@ -143,7 +147,7 @@ def blend_backward(
                     step_places,
                 )  # fmt: skip
                 _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer)
-        _flush(listed, row, ranks, chunks, chunk_words, local, accumulator)
+        _flush(listed, row, ranks, chunks, chunk_words, local, accumulator, touched)
 
 
 @inline
@@ -341,6 +345,7 @@ def _reduce(
 @inline
 def _flush(
     listed: int, width: int, ranks: I32, chunks: I32, chunk_words: I64, local: F32, accumulator: F32,
+    touched: I32,
 ) -> None:  # fmt: skip
     """Add the tile's rows to the accumulator rows of their ranks, and clear them."""
     for i in range(listed):
@@ -350,7 +355,9 @@ def _flush(
         while word != 0:
             place = CHUNK * i + lowest_bit(word)
             word &= word - 1
-            to = width * np.int64(ranks[np.uint64(place)])
+            rank = np.int64(ranks[np.uint64(place)])
+            touched[np.uint64(rank // LANES)] = 1
+            to = width * rank
             for part in range(0, width, LANES):
                 store(
                     accumulator, to + part, load(accumulator, to + part) + load(local, width * place + part)
@@ -361,13 +368,14 @@ def _flush(
 @kernel
 def collect(
     piece: int, pieces: int, width: int, channels: int, order: I32, counts: I64, conics: F32, opacities: F32,
-    accumulators: F32, buffer: F32, v_means2d: F32, v_abs: F32, v_conics: F32, v_opacities: F32,
+    accumulators: F32, touched: I32, buffer: F32, v_means2d: F32, v_abs: F32, v_conics: F32, v_opacities: F32,
     v_colors: F32, v_depths: F32,
 ) -> None:  # fmt: skip
     """Add up the workers' accumulators [workers, ranks * width], turn moments into gradients by Gaussian, and
     clear the accumulators.
 
-    `buffer` is scratch of 2 * 16 * width floats.
+    Where `touched` [workers, ranks / 16] says that nothing was added the gradients stay as they are, zeros;
+    it is cleared too. `buffer` is scratch of 2 * 16 * width floats.
     """
     cameras = len(counts)
     row = len(order) // cameras
@@ -375,12 +383,24 @@ def collect(
         blocks = (counts[camera] + LANES - 1) // LANES
         for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
             i = camera * row + block * LANES
+            if not _take_touched(i // LANES, touched):
+                continue
             size = min(LANES, counts[camera] - block * LANES)
             _sum_workers(i, size, width, accumulators, buffer)
             _write_gradients(
                 i, first_lanes(size), 16 * width, channels, order, conics, opacities, buffer,
                 v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
             )  # fmt: skip
+
+
+@inline
+def _take_touched(block: int, touched: I32) -> bool:
+    """Tell whether some worker has added to these 16 ranks, and forget it."""
+    found = False
+    for worker in range(touched.shape[0]):
+        found |= touched[worker, block] != 0
+        touched[worker, block] = 0
+    return found
 
 
 @inline

@@ -23,7 +23,7 @@ from dyn3d_ns.kernels.vector import (
     vmin,
 )
 from dyn3d_ns.kernels.vector_channels import channels_fma, channels_load, channels_store
-from dyn3d_ns.kernels.vector_memory import bit_column, load, scatter_at, spread, store
+from dyn3d_ns.kernels.vector_memory import bit_column, load, prefetch, scatter_at, spread, store
 from dyn3d_ns.rendering.binning import (
     GROUP,
     LOG2_255,
@@ -49,6 +49,15 @@ BLOCK_OFFSETS = np.array([[i % 4 for i in range(16)], [i // 4 for i in range(16)
     -1
 )
 """Column (first 16) and row (last 16) of each lane in its block, and of each block in its tile."""
+
+
+@inline
+def prefetch_tile(image: F32, pixel: int, rows: int, width: int, channels: int) -> None:
+    """Ask for 16 pixels of each of the tile's rows in an image, of which `pixel` is the first."""
+    for row in range(rows):
+        first = (pixel + row * width) * channels
+        for o in range(first, first + TILE * channels, LANES):
+            prefetch(image, o)
 
 
 @inline
@@ -133,6 +142,9 @@ def blend_forward(
         limit, left, top = rect_limit(x, y, x, y), x // GROUP * GROUP, y // GROUP * GROUP
         group_limit = rect_limit(left, top, left + GROUP - 1, top + GROUP - 1)
         place, word, last = np.int64(0), np.int64(0), camera * row + counts[camera]
+        pixel, shown = (camera * height + tile_y * TILE) * width + tile_x * TILE, height - tile_y * TILE
+        prefetch_tile(image, pixel, min(shown, TILE), width, channels)
+        prefetch_tile(alphas, pixel, min(shown, TILE), width, 1)
         previous, chunks, steps = np.int64(-1), 0, 0
         while live != 0:
             chunk = take(counter, 1) if record else np.int64(worker)
