@@ -211,7 +211,7 @@ def _find_chunk(
     rects: I32, plane: int, group_limit: int, limit: int, at: int, last: int, listed: int, place: int,
     word: int, records: F32, columns: Lanes, rows: Lanes, x0: float, y0: float, chunk_ranks: I32, first: int,
     masks: I32, group_ranks: I32, group_rects: I32,
-) -> tuple[int, ...]:  # fmt: skip
+) -> tuple[Word, ...]:  # fmt: skip
     """Write the next ranks, at most 64, that touch some block of the tile, and which blocks each one touches.
 
     The search goes on at `place` in the group's list, after the ranks of `word`: bits of places before it
