@@ -8,6 +8,10 @@ from collections import deque
 import numpy as np
 
 _KEPT = 48
+_LINE = 64
+"""Bytes that arrays cut from one buffer start at a multiple of."""
+_LARGE = 1 << 18
+"""Bytes from which on a result is laid in a buffer."""
 _ITEM_SIZES = {np.float32: 4, np.int32: 4, np.int64: 8, np.float64: 8}
 _lock = threading.Lock()
 # idle buffers by whether they are cleared and by capacity, the capacity used last at the end
@@ -70,16 +74,31 @@ class Lease:
         """Borrow an array of zeros, which must be zeros again when the lease ends."""
         return self._borrow(shape, dtype, True)
 
+    def cut(self, *wanted: tuple[int, type]) -> list[np.ndarray]:
+        """Borrow flat arrays of these sizes and types, of any content, cut from one buffer."""
+        starts, end = [], 0
+        for count, dtype in wanted:
+            starts.append(end)
+            end += -(-count * _ITEM_SIZES[dtype] // _LINE) * _LINE
+        buffer = self._borrow_bytes(end, False)
+        return [
+            np.ndarray(count, dtype, buffer, start)
+            for (count, dtype), start in zip(wanted, starts, strict=True)
+        ]
+
     def _borrow(self, shape: int | tuple[int, ...], dtype: type, cleared: bool) -> np.ndarray:
         size = (shape if isinstance(shape, int) else math.prod(shape)) * _ITEM_SIZES[dtype]
+        return np.ndarray(shape, dtype, self._borrow_bytes(size, cleared))
+
+    def _borrow_bytes(self, size: int, cleared: bool) -> np.ndarray:
         if size == 0:
-            return np.empty(shape, dtype)
+            return np.empty(0, np.uint8)
         capacity = _capacity(size)
         buffer = _find(capacity, cleared)
         if buffer is None:
             buffer = (np.zeros if cleared else np.empty)(capacity, dtype=np.uint8)
         self._held.append((cleared, buffer))
-        return np.ndarray(shape, dtype, buffer)
+        return buffer
 
     def drop(self) -> None:
         """Forget the buffers: an error left them in an unknown state."""
@@ -93,3 +112,25 @@ class Lease:
     def __del__(self) -> None:
         if self._held:
             self.release()
+
+
+class _Result(np.ndarray):
+    """An array whose buffer goes back when it is no longer referred to."""
+
+    lease: Lease | None = None
+
+
+def result(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make a float32 array of any content that a call returns, and the flat view of it that kernels take.
+
+    A large one lies in a buffer that goes back when neither the array nor what shares its memory is left.
+    """
+    size = math.prod(shape)
+    if size * 4 < _LARGE:
+        array = np.empty(shape, np.float32)
+        return array, array.reshape(-1)
+    lease = Lease()
+    flat = lease.empty(size)
+    array = flat.reshape(shape).view(_Result)
+    array.lease = lease
+    return array, flat

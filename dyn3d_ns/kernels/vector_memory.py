@@ -31,6 +31,7 @@ from dyn3d_ns.kernels.vector import (
 intrinsic: Any = numba_intrinsic
 
 _V64 = ir.VectorType(I64, LANES)
+_BYTE = ir.IntType(8).as_pointer()
 
 
 def load_vector(builder: Builder, address: Value, vector: Kind = VF) -> Value:
@@ -72,6 +73,19 @@ def store(typingctx: Context, array: Kind, index: Kind, value: Kind) -> Lowered:
         return context.get_dummy_value()
 
     return signature(types.void, float_array(array), types.int64, value), lower
+
+
+@intrinsic
+def prefetch(typingctx: Context, array: Kind, index: Kind) -> Lowered:
+    """Ask for the cache line of array[index], which is about to be used; the index may lie outside."""
+
+    def lower(context: Context, builder: Builder, sig: Signature, args: Sequence[Value]) -> Value:
+        address = builder.bitcast(address_of(context, builder, sig.args[0], args[0], args[1]), _BYTE)
+        read, nearest, data = ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), address, read, nearest, data)
+        return context.get_dummy_value()
+
+    return signature(types.void, float_array(array), types.int64), lower
 
 
 @intrinsic

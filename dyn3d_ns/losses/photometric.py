@@ -14,50 +14,72 @@ from torch import Tensor
 from dyn3d_ns.kernels.jit import inline, kernel
 from dyn3d_ns.kernels.once import once
 from dyn3d_ns.kernels.pool import pieces_of, run
+from dyn3d_ns.kernels.vector import LANES, first_lanes, lane_sum, select, splat, vabs
+from dyn3d_ns.kernels.vector_memory import gather, load, scatter
 from dyn3d_ns.losses.ssim import ssim
 
 
 @inline
-def _channel(render, truth, through, background, counts, v_render):
-    """Return the weighted absolute error of one channel and its slope by the accumulation."""
-    error = render + through * background - truth
-    slope = counts * (np.float32(error > 0) - np.float32(error < 0))
-    v_render[0] = slope
-    return counts * abs(error), -slope * background
+def _truth_row(y, factor, width, image, background, weight, row):
+    """Lay one row of the image over the background: a run of `size` floats a channel, then what counts."""
+    opaque, size = image.shape[2] == 3, len(row) // 4
+    unit, unit_alpha = np.float32(1 / (255.0 * factor * factor)), np.float32(1 / 255.0)
+    share, full = np.float32(1 / (factor * factor)), np.float32(255)
+    b0, b1, b2 = background[0], background[1], background[2]
+    if factor == 1 and weight.size == 0 and not opaque:  # the common case, as a loop that is made vectors of
+        for x in range(width):
+            cover = np.float32(image[y, x, 3]) * unit_alpha
+            empty = full * (np.float32(1) - cover)
+            row[x] = (np.float32(image[y, x, 0]) * cover + empty * b0) * unit
+            row[size + x] = (np.float32(image[y, x, 1]) * cover + empty * b1) * unit
+            row[2 * size + x] = (np.float32(image[y, x, 2]) * cover + empty * b2) * unit
+            row[3 * size + x] = np.float32(1)
+        return
+    for x in range(width):
+        red, green, blue, empty = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        counts = np.float32(0) if weight.size else np.float32(1)
+        for sy in range(y * factor, (y + 1) * factor):
+            for sx in range(x * factor, (x + 1) * factor):
+                pixel = image[sy, sx]
+                cover = np.float32(1) if opaque else np.float32(pixel[3]) * unit_alpha
+                part = np.float32(1)
+                if weight.size:
+                    part = weight[sy, sx, 0]
+                    counts += part * share
+                red += np.float32(pixel[0]) * cover * part
+                green += np.float32(pixel[1]) * cover * part
+                blue += np.float32(pixel[2]) * cover * part
+                empty += full * (1 - cover) * part
+        # The mean of what counts; where nothing does, so does the error.
+        mean = unit / counts if counts > 0 else np.float32(0)
+        row[x], row[size + x] = (red + empty * b0) * mean, (green + empty * b1) * mean
+        row[2 * size + x], row[3 * size + x] = (blue + empty * b2) * mean, counts
 
 
 @kernel
-def _error(start, stop, factor, render, alpha, image, background, weight, v_render, v_alpha):
-    total, width, opaque = 0.0, render.shape[1], image.shape[2] == 3
-    unit, unit_alpha = np.float32(1 / (255.0 * factor * factor)), np.float32(1 / 255.0)
-    share = np.float32(1 / (factor * factor))
-    b0, b1, b2 = background[0], background[1], background[2]
+def _error(start, stop, factor, width, render, alpha, image, background, weight, v_render, v_alpha, row):
+    """Return the sum of the absolute errors of some rows, and write their slopes.
+
+    Rendering and slopes are flat; `row` is scratch of four rows in whole vectors.
+    """
+    total, size, zero = 0.0, len(row) // 4, splat(0.0)
     for y in range(start, stop):
-        row = np.float32(0)
-        for x in range(width):
-            red, green, blue, empty = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            counts = np.float32(0) if weight.size else np.float32(1)
-            for sy in range(y * factor, (y + 1) * factor):
-                for sx in range(x * factor, (x + 1) * factor):
-                    pixel = image[sy, sx]
-                    cover = np.float32(1) if opaque else np.float32(pixel[3]) * unit_alpha
-                    part = np.float32(1)
-                    if weight.size:
-                        part = weight[sy, sx, 0]
-                        counts += part * share
-                    red += np.float32(pixel[0]) * cover * part
-                    green += np.float32(pixel[1]) * cover * part
-                    blue += np.float32(pixel[2]) * cover * part
-                    empty += np.float32(255) * (1 - cover) * part
-            through, out = 1 - alpha[y, x, 0], v_render[y, x]
-            # The mean of what counts; where nothing does, so does the error.
-            mean = unit / counts if counts > 0 else np.float32(0)
-            e0, s0 = _channel(render[y, x, 0], (red + empty * b0) * mean, through, b0, counts, out[0:])
-            e1, s1 = _channel(render[y, x, 1], (green + empty * b1) * mean, through, b1, counts, out[1:])
-            e2, s2 = _channel(render[y, x, 2], (blue + empty * b2) * mean, through, b2, counts, out[2:])
-            row += e0 + e1 + e2
-            v_alpha[y, x, 0] = s0 + s1 + s2
-        total += row
+        _truth_row(y, factor, width, image, background, weight, row)
+        errors = zero
+        for x in range(0, width, LANES):
+            lanes, o = first_lanes(width - x), y * width + x
+            through, counts = 1.0 - gather(alpha, o, 1, lanes), load(row, 3 * size + x)
+            by_alpha = zero
+            for c in range(3):
+                error = (
+                    gather(render, 3 * o + c, 3, lanes) + through * background[c] - load(row, c * size + x)
+                )
+                slope = select(error > 0.0, counts, zero) - select(error < 0.0, counts, zero)
+                scatter(v_render, 3 * o + c, 3, lanes, slope)
+                by_alpha = by_alpha - slope * background[c]
+                errors = errors + select(lanes, counts * vabs(error), zero)
+            scatter(v_alpha, o, 1, lanes, by_alpha)
+        total += lane_sum(errors)
     return total
 
 
@@ -72,14 +94,17 @@ class _MeanError(torch.autograd.Function):
         weight: Tensor,
         factor: int,
     ) -> Tensor:
-        arrays = [x.numpy() for x in (render, alpha, image, background, weight)]
-        ctx.slopes = np.empty_like(arrays[0]), np.empty_like(arrays[1])
-        arrays += ctx.slopes
-        bounds = pieces_of(render.shape[0], smallest=32)
+        height, width = render.shape[:2]
+        arrays = [render.numpy().ravel(), alpha.numpy().ravel()]
+        arrays += [x.numpy() for x in (image, background, weight)]
+        ctx.slopes = np.empty(render.shape, np.float32), np.empty(alpha.shape, np.float32)
+        arrays += [x.reshape(-1) for x in ctx.slopes]
+        bounds = pieces_of(height, smallest=32)
         sums = [0.0] * (len(bounds) - 1)
+        rows = np.empty((len(sums), 4 * LANES * -(-width // LANES)), np.float32)
 
         def work(piece: int) -> None:
-            sums[piece] = _error(bounds[piece], bounds[piece + 1], factor, *arrays)
+            sums[piece] = _error(bounds[piece], bounds[piece + 1], factor, width, *arrays, rows[piece])
 
         run(work, len(sums))
         return torch.scalar_tensor(sum(sums) / render.numel())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dyn3d_ns.kernels import pool
+from dyn3d_ns.kernels.buffers import result
 from dyn3d_ns.kernels.once import once
 from dyn3d_ns.rendering import harmonics, projection, projection_backward
 
@@ -26,6 +27,12 @@ def flat(tensor: Tensor | None) -> np.ndarray:
     if tensor.requires_grad:
         tensor = tensor.detach()
     return tensor.numpy().ravel()
+
+
+def made(*shape: int) -> tuple[Tensor, np.ndarray]:
+    """Make a tensor of any content, and the flat array of it."""
+    array, flat_array = result(*shape)
+    return torch.from_numpy(array), flat_array
 
 
 def _sparse_rows(tensor: Tensor, rows: Tensor) -> Tensor:
@@ -67,12 +74,13 @@ class Project(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:  # fmt: skip
         """Project; ``covars`` [N, 6] stand for quaternions and scales where given."""
         n, cameras = means.shape[0], viewmats.shape[0]
-        means2d, depths = torch.empty(cameras, n, 2), torch.empty(cameras, n)
-        conics, radii = torch.empty(cameras, n, 3), torch.empty(cameras, 2, n)
-        compensations = torch.empty(cameras, n) if settings.compensate else None
-        inputs = [flat(t) for t in (means, quats, scales, covars)]
-        views = [flat(t) for t in (viewmats, Ks)]
-        outputs = [flat(t) for t in (means2d, depths, conics, radii, compensations)]
+        inputs, views = [flat(t) for t in (means, quats, scales, covars)], [flat(viewmats), flat(Ks)]
+        means2d, means2d_array = made(cameras, n, 2)
+        depths, depth_array = made(cameras, n)
+        conics, conic_array = made(cameras, n, 3)
+        radii, radius_array = made(cameras, 2, n)
+        compensations, compensation_array = made(cameras, n) if settings.compensate else (None, _NONE)
+        outputs = [means2d_array, depth_array, conic_array, radius_array, compensation_array]
         s, pieces, extent_array = settings, pieces_for(n * cameras), flat(extents)
 
         def work(piece: int) -> None:
@@ -84,7 +92,7 @@ class Project(torch.autograd.Function):
 
         pool.run(work, pieces, "project")
         ctx.save_for_backward(means, quats, scales, covars, viewmats, Ks, radii, conics)
-        ctx.settings = settings
+        ctx.settings, ctx.arrays = settings, [*inputs, *views, radius_array, conic_array]
         ctx.mark_non_differentiable(radii)
         ctx.set_materialize_grads(False)
         return means2d, depths, conics, compensations, radii
@@ -99,28 +107,26 @@ class Project(torch.autograd.Function):
         means, quats, scales, covars, viewmats, Ks, radii, conics = ctx.saved_tensors
         n, cameras = means.shape[0], viewmats.shape[0]
         s = ctx.settings
-        v_inputs = [
-            None if t is None else np.empty(t.shape, np.float32) for t in (means, quats, scales, covars)
-        ]
         pieces = pieces_for(n * cameras)
+        v_inputs = [(None, _NONE) if t is None else made(*t.shape) for t in (means, quats, scales, covars)]
         v_views = np.zeros((pieces, cameras, 12) if ctx.needs_input_grad[5] else (0,), dtype=np.float64)
-        arrays = [flat(t) for t in (means, quats, scales, covars, viewmats, Ks, radii, conics)]
         incoming = [
-            flat(torch.zeros(cameras, n, 2) if v_means2d is None else v_means2d),
+            np.zeros(2 * cameras * n, np.float32) if v_means2d is None else flat(v_means2d),
             flat(v_depths),
-            flat(torch.zeros(cameras, n, 3) if v_conics is None else v_conics),
+            np.zeros(3 * cameras * n, np.float32) if v_conics is None else flat(v_conics),
             flat(v_compensations),
         ]
-        outgoing = [_NONE if v is None else v.reshape(-1) for v in (*v_inputs, v_views)]
+        outgoing = [*(array for _, array in v_inputs), v_views.reshape(-1)]
+        ids = np.empty((pieces, projection_backward.SPAN + 16), np.int32)
 
         def work(piece: int) -> None:
             projection_backward.project_backward(
                 piece, pieces, n, cameras, s.model, float(s.width), float(s.height), float(s.eps2d),
-                *arrays, *incoming, *outgoing,
+                *ctx.arrays, *incoming, *outgoing, ids[piece],
             )  # fmt: skip
 
         pool.run(work, pieces, "project backward")
-        grads: list[Tensor | None] = [None if v is None else torch.from_numpy(v) for v in v_inputs]
+        grads: list[Tensor | None] = [v for v, _ in v_inputs]
         v_viewmats = None
         if ctx.needs_input_grad[5]:
             total = torch.from_numpy(v_views.sum(axis=0)).to(viewmats.dtype)
@@ -143,8 +149,8 @@ class HarmonicColors(torch.autograd.Function):
     ) -> Tensor:
         """Evaluate the colours of what is seen, the others are 0."""
         n, cameras = means.shape[0], centers.shape[0]
-        colors = torch.zeros(cameras, n, 3)
-        arrays = [flat(t) for t in (means, coefficients, centers, radii, colors)]
+        colors, color_array = made(cameras, n, 3)
+        arrays = [*map(flat, (means, coefficients, centers, radii)), color_array]
         pieces, each, shared = pieces_for(n * cameras), coefficients.shape[-2], coefficients.dim() == 3
 
         def work(piece: int) -> None:
@@ -153,7 +159,7 @@ class HarmonicColors(torch.autograd.Function):
 
         pool.run(work, pieces, "harmonics")
         ctx.save_for_backward(means, coefficients, centers, radii, colors)
-        ctx.degree = degree
+        ctx.degree, ctx.arrays = degree, arrays
         return colors
 
     @staticmethod
@@ -162,11 +168,11 @@ class HarmonicColors(torch.autograd.Function):
         """Return the gradients of means, coefficients and camera centres."""
         means, coefficients, centers, radii, colors = ctx.saved_tensors
         n, cameras = means.shape[0], centers.shape[0]
-        v_coefficients, v_means = torch.zeros(coefficients.shape), torch.zeros(means.shape)
+        v_coefficients, v_coefficient_array = made(*coefficients.shape)
+        v_means, v_mean_array = made(*means.shape)
         pieces, each, shared = pieces_for(n * cameras), coefficients.shape[-2], coefficients.dim() == 3
         v_centers = np.zeros((pieces, cameras, 3) if ctx.needs_input_grad[2] else (0,), dtype=np.float64)
-        tensors = (means, coefficients, centers, radii, colors, v_colors, v_coefficients, v_means)
-        arrays = [*map(flat, tensors), v_centers.reshape(-1)]
+        arrays = [*ctx.arrays, flat(v_colors), v_coefficient_array, v_mean_array, v_centers.reshape(-1)]
 
         def work(piece: int) -> None:
             scratch = np.empty((2, harmonics.SCRATCH), dtype=np.float32)

@@ -2,7 +2,9 @@
 
 Gaussians are renumbered by depth ("rank") with one radix sort that keeps the order of equal keys, ties by
 index as in gsplat. No list by tile is written: a rectangle is four bytes, so one instruction tests 16 ranks
-against a tile, and a tile looks for its next Gaussians only while some pixel of it is still open."""
+against a tile, and a tile looks for its next Gaussians only while some pixel of it is still open. It looks
+among those of its group of 4 x 4 tiles, which are drawn from all in the same way, no further than some tile
+of the group has needed."""
 
 import math
 
@@ -17,6 +19,7 @@ from dyn3d_ns.kernels.vector import (
     floor,
     lane_sum,
     log2,
+    lowest_bit,
     select,
     splat,
     sqrt,
@@ -30,8 +33,11 @@ RECORD = 8
 """Floats a record: mean x, y; A, B, C of the exponent -(A dx² + B dx dy + C dy²) in powers of two; log2 of
 the opacity; -B / 2C and -B / 2A (where a row or a column meets its smallest exponent)."""
 
-PLANE = 254
-"""Tiles that a byte counts across or down; larger images have several planes of rectangles."""
+GROUP = 4
+"""Tiles a side of a group. Tiles are numbered group by group, whole groups beyond the image's edge too."""
+
+PLANE = 252
+"""Tiles that a byte counts across or down, whole groups; larger images have several planes of rectangles."""
 
 LOG2_255 = math.log2(255.0)
 # Pixels with alpha near 1/255 are decided by the blend; the tests that leave out whole boxes stay this far
@@ -199,14 +205,30 @@ def planes(tiles_x: int, tiles_y: int) -> int:
     return -(-tiles_x // PLANE) * -(-tiles_y // PLANE)
 
 
+def numbered_tiles(tiles_x: int, tiles_y: int) -> int:
+    """Return how many tiles the groups of an image have, those beyond its edge included."""
+    return -(-tiles_x // GROUP) * -(-tiles_y // GROUP) * GROUP * GROUP
+
+
 @inline
-def tile_rects(tile_x: int, tile_y: int, tiles_x: int, ranks: int) -> tuple[int, Word]:
-    """Return where a tile's plane of rectangles begins, and the bytes that a rectangle over it does not
+def tile_place(number: int, tiles_x: int) -> tuple[int, int]:
+    """Return column and row of the tile of that number."""
+    group, member = number // (GROUP * GROUP), number % (GROUP * GROUP)
+    across = (tiles_x + GROUP - 1) // GROUP
+    return group % across * GROUP + member % GROUP, group // across * GROUP + member // GROUP
+
+
+@inline
+def plane_of(tile_x: int, tile_y: int, tiles_x: int) -> int:
+    """Return the number of the plane of rectangles that a tile lies in."""
+    return (tile_y // PLANE) * ((tiles_x + PLANE - 1) // PLANE) + tile_x // PLANE
+
+
+@inline
+def rect_limit(left: int, top: int, right: int, bottom: int) -> Word:
+    """Return the bytes that a rectangle which meets these tiles of a plane, the last ones included, does not
     exceed."""
-    across = (tiles_x + PLANE - 1) // PLANE
-    plane = (tile_y // PLANE) * across + tile_x // PLANE
-    x, y = tile_x % PLANE, tile_y % PLANE
-    return plane * ranks, np.int64(x | y << 8 | (255 - x) << 16 | (255 - y) << 24)
+    return np.int64(right | bottom << 8 | (255 - left) << 16 | (255 - top) << 24)
 
 
 @inline
@@ -219,3 +241,25 @@ def next_ranks(rects: I32, plane: int, limit: int, first: int, end: int) -> int:
     if end - first < 64:
         word &= (np.int64(1) << (end - first)) - 1
     return word
+
+
+@inline
+def extend_group(
+    rects: I32, plane: int, limit: int, at: int, last: int, listed: int, wanted: int, group_ranks: I32,
+    group_rects: I32,
+) -> tuple[int, int]:  # fmt: skip
+    """Copy the ranks from `at` on whose rectangle meets a group, with their rectangles, until `wanted` are
+    listed or all are.
+
+    Returns how many are listed, and the rank to go on from. The lists must have room for 64 more than there
+    are.
+    """
+    while listed < wanted and at < last:
+        word = next_ranks(rects, plane, limit, at, last)
+        while word != 0:
+            rank = at + lowest_bit(word)
+            word &= word - 1
+            group_ranks[listed], group_rects[listed] = rank, rects[plane + rank]
+            listed += 1
+        at += 64
+    return listed, at

@@ -19,12 +19,12 @@ from dyn3d_ns.kernels import pool
 from dyn3d_ns.kernels.buffers import Lease
 from dyn3d_ns.kernels.once import once
 from dyn3d_ns.rendering import binning, blend_backward, blend_forward
-from dyn3d_ns.rendering.autograd import flat, pieces_for
+from dyn3d_ns.rendering.autograd import flat, made, pieces_for
 
 # Channel counts that kernels are compiled for; others are padded to the next one.
 _COMPILED_CHANNELS = (1, 3, 4, 6, 8, 12, 16, 24, 33)
 MAX_CHANNELS = 32
-_ALL = np.zeros(0, np.int32)
+_ALL, _NONE = np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 class AbsGradTarget:
@@ -71,6 +71,8 @@ class _Packed:
     rects: np.ndarray
     pairs: int
     """pairs of a Gaussian and a tile, at most"""
+    shapes: tuple[np.ndarray, np.ndarray]
+    """conics and opacities of all Gaussians, flat"""
 
 
 def _pack(
@@ -81,22 +83,24 @@ def _pack(
     cameras, n = radii.shape[0], radii.shape[2]
     ranks = cameras * -(-n // 64) * 64
     tiles_x, tiles_y = settings.tiles
-    order, scratch = lease.empty(ranks, np.int32), lease.empty(3 * ranks, np.int32)
-    histograms, counts = (
-        lease.empty((cameras, binning.HISTOGRAM), np.int32),
-        np.zeros(cameras, dtype=np.int64),
+    order, scratch, histograms, records, rows, rects = lease.cut(
+        (ranks, np.int32),
+        (3 * ranks, np.int32),
+        (cameras * binning.HISTOGRAM, np.int32),
+        (ranks * binning.RECORD, np.float32),
+        (ranks * stride, np.float32),
+        (binning.planes(tiles_x, tiles_y) * ranks, np.int32),
     )
-    bits, seen = flat(sort_depths).view(np.int32), (flat(radii), flat(opacities))
+    histograms, counts = histograms.reshape(cameras, -1), np.zeros(cameras, dtype=np.int64)
+    arrays = [flat(t) for t in (means2d, conics, opacities, radii, colors, depths)]
+    bits, seen = flat(sort_depths).view(np.int32), (arrays[3], arrays[2])
     pool.run(
         lambda c: binning.sort_by_depth(c, n, bits, *seen, order, scratch, histograms, counts),
         cameras,
         "sort",
     )
-    records, rows = lease.empty(ranks * binning.RECORD), lease.empty(ranks * stride)
-    rects = lease.empty(binning.planes(tiles_x, tiles_y) * ranks, np.int32)
     pieces = pieces_for(sum(counts.tolist()))
     covered = np.zeros(pieces, dtype=np.float64)
-    arrays = [flat(t) for t in (means2d, conics, opacities, radii, colors, depths)]
     pool.run(
         lambda p: binning.pack(
             p, pieces, n, tiles_x, tiles_y, channels, stride, settings.expected_depth, order, counts,
@@ -105,7 +109,8 @@ def _pack(
         pieces,
         "pack",
     )  # fmt: skip
-    return _Packed(order, counts, records, rows, rects, int(sum(covered.tolist()) * 1.0001) + 1)
+    pairs = int(sum(covered.tolist()) * 1.0001) + 1
+    return _Packed(order, counts, records, rows, rects, pairs, (arrays[1], arrays[2]))
 
 
 @functools.lru_cache(maxsize=16)
@@ -131,10 +136,12 @@ def _record(lease: Lease, record: bool, tiles: int, pairs: int, workers: int) ->
     chunks = pairs // blend_forward.CHUNK + 2 * tiles if record else workers
     kept = tiles if record else 0
     return _Recorded(
-        lease.empty(chunks * blend_forward.CHUNK, np.int32),
-        lease.empty(16 * chunks if record else 0, np.int64),
-        lease.empty(chunks if record else 0, np.int32),
-        lease.empty(kept * blend_forward.TILE_ENTRIES, np.int64),
+        *lease.cut(
+            (chunks * blend_forward.CHUNK, np.int32),
+            (16 * chunks if record else 0, np.int64),
+            (chunks if record else 0, np.int32),
+            (kept * blend_forward.TILE_ENTRIES, np.int64),
+        )
     )
 
 
@@ -160,18 +167,25 @@ class Blend(torch.autograd.Function):
         )
         tiles_x, tiles_y = s.tiles
         tiles = cameras * tiles_x * tiles_y
+        numbered = cameras * binning.numbered_tiles(tiles_x, tiles_y)
         workers = max(1, min(pool.get_num_threads(), tiles))
-        image = torch.empty(cameras, s.height, s.width, channels)
-        alphas = torch.empty(cameras, s.height, s.width, 1)
-        rests = torch.empty_like(alphas) if ctx.needs_input_grad[5] else None
-        sums = lease.empty(cameras * s.height * s.width if s.expected_depth else 0)
-        kept = _record(lease, s.record, tiles, packed.pairs, workers)
-        scratch = lease.empty((workers, 256 * (2 + stride)))
-        masks = lease.empty((workers, blend_forward.CHUNK), np.int32)
+        image, image_array = made(cameras, s.height, s.width, channels)
+        alphas, alpha_array = made(cameras, s.height, s.width, 1)
+        rests, rest_array = made(*alphas.shape) if ctx.needs_input_grad[5] else (None, _NONE)
+        kept = _record(lease, s.record, numbered, packed.pairs, workers)
+        listed = len(packed.order) // cameras + 64
+        sums, scratch, masks, group = lease.cut(
+            (cameras * s.height * s.width if s.expected_depth else 0, np.float32),
+            (workers * 256 * (2 + stride), np.float32),
+            (workers * blend_forward.CHUNK, np.int32),
+            (workers * 2 * listed, np.int32),
+        )
+        scratch, masks = scratch.reshape(workers, -1), masks.reshape(workers, -1)
+        group = group.reshape(workers, 2, listed)
         counter, tag = np.zeros(2, dtype=np.int64), (0,) * stride
         behind, pixels = flat(backgrounds), _pixel_offsets(s.width, channels)
         drawn = _ALL if tile_mask is None else tile_mask.numpy().astype(np.int32).ravel()
-        out = flat(image), flat(alphas), flat(rests), sums
+        out = image_array, alpha_array, rest_array, sums
 
         def work(worker: int) -> None:
             blend_forward.blend_forward(
@@ -179,13 +193,13 @@ class Blend(torch.autograd.Function):
                 s.expected_depth, packed.records, packed.colors, packed.rects, packed.counts,
                 drawn, behind, blend_forward.BLOCK_OFFSETS, pixels, *out,
                 kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
-                scratch[worker], masks[worker],
+                scratch[worker], masks[worker], *group[worker],
             )  # fmt: skip
 
         pool.run(work, workers, "blend")
         if s.record:
             ctx.lease, ctx.packed, ctx.kept, ctx.settings, ctx.stride = lease, packed, kept, s, stride
-            ctx.rests, ctx.sums, ctx.pixels = rests, sums, pixels
+            ctx.rests, ctx.sums, ctx.pixels, ctx.behind, ctx.image = rests, sums, pixels, behind, image_array
             ctx.save_for_backward(conics, opacities, colors, depths, backgrounds, image)
             ctx.set_materialize_grads(False)
         return image, alphas
@@ -201,16 +215,16 @@ class Blend(torch.autograd.Function):
         if v_image is None:
             v_image = torch.zeros_like(image)
         lease = Lease()
-        accumulators = _accumulate(ctx, lease, v_image, v_alphas, backgrounds, image)
+        accumulators, touched = _accumulate(ctx, lease, v_image, v_alphas, image.shape)
         shapes = [(cameras, n, 2), (cameras, n, 2) if s.absgrad is not None else None, (cameras, n, 3)]
         shapes += [None if t is None else t.shape for t in (opacities, colors, depths)]
         out, (v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths) = _zeros(shapes)
-        inputs, pieces = (flat(conics), flat(opacities)), pieces_for(sum(packed.counts.tolist()))
+        pieces = pieces_for(sum(packed.counts.tolist()))
         buffers = lease.empty((pieces, 32 * width))
         pool.run(
             lambda p: blend_backward.collect(
-                p, pieces, width, channels, packed.order, packed.counts, *inputs, accumulators, buffers[p],
-                *out,
+                p, pieces, width, channels, packed.order, packed.counts, *packed.shapes, accumulators,
+                touched, buffers[p], *out,
             ),
             pieces,
             "collect",
@@ -240,31 +254,29 @@ def _accumulate(
     lease: Lease,
     v_image: Tensor,
     v_alphas: Tensor | None,
-    backgrounds: Tensor | None,
-    image: Tensor,
-) -> np.ndarray:
-    """Run the backward blend; return each worker's sums [workers, ranks * width]."""
+    shape: tuple[int, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the backward blend; return each worker's sums [workers, ranks * width], and which 16 ranks have
+    any."""
     s, packed, kept, tag = ctx.settings, ctx.packed, ctx.kept, (0,) * ctx.stride
     workers = max(1, min(pool.get_num_threads(), len(kept.tile_entries) // blend_forward.TILE_ENTRIES))
     bounds, absgrad = np.empty(workers + 1, dtype=np.int64), s.absgrad is not None
     longest = blend_forward.CHUNK * blend_backward.cut_runs(kept.tile_entries, bounds)
     floats, integers = blend_backward.scratch_sizes(longest, ctx.stride, absgrad)
-    float_scratch, integer_scratch = (
-        lease.empty((workers, floats)),
-        lease.empty((workers, integers), np.int32),
-    )
+    float_scratch, integer_scratch = lease.cut((workers * floats, np.float32), (workers * integers, np.int32))
+    float_scratch, integer_scratch = float_scratch.reshape(workers, -1), integer_scratch.reshape(workers, -1)
     width = blend_backward.accumulator_width(ctx.stride)
     accumulators = lease.cleared((workers, len(packed.order) * width))
-    arrays = [flat(image), ctx.sums, flat(v_image), flat(v_alphas)]
-    behind = flat(backgrounds)
+    touched = lease.cleared((workers, len(packed.order) // 16), np.int32)
+    arrays = [ctx.image, ctx.sums, flat(v_image), flat(v_alphas)]
 
     def work(worker: int) -> None:
         blend_backward.blend_backward(
-            tag, bounds[worker], bounds[worker + 1], s.width, s.height, *s.tiles, image.shape[-1],
-            s.expected_depth, absgrad, longest, packed.records, packed.colors,
+            tag, bounds[worker], bounds[worker + 1], s.width, s.height, shape[0], s.tiles[0],
+            shape[-1], s.expected_depth, absgrad, longest, packed.records, packed.colors,
             kept.chunk_ranks, kept.chunk_words, kept.chunk_next, kept.tile_entries,
-            behind, blend_forward.BLOCK_OFFSETS, ctx.pixels, *arrays, accumulators[worker],
-            float_scratch[worker], integer_scratch[worker],
+            ctx.behind, blend_forward.BLOCK_OFFSETS, ctx.pixels, *arrays, accumulators[worker],
+            touched[worker], float_scratch[worker], integer_scratch[worker],
         )  # fmt: skip
 
     try:
@@ -272,4 +284,4 @@ def _accumulate(
     except BaseException:
         lease.drop()  # the accumulators may hold anything
         raise
-    return accumulators
+    return accumulators, touched

@@ -29,7 +29,7 @@ from dyn3d_ns.kernels.vector_channels import (
     channels_zero,
 )
 from dyn3d_ns.kernels.vector_memory import gather_at, load, scatter_at, spread, store, transpose
-from dyn3d_ns.rendering.binning import RECORD, TILE
+from dyn3d_ns.rendering.binning import RECORD, TILE, tile_place
 from dyn3d_ns.rendering.blend_forward import (
     CHUNK,
     MAX_ALPHA,
@@ -37,6 +37,8 @@ from dyn3d_ns.rendering.blend_forward import (
     TILE_ENTRIES,
     alpha_of,
     exponent,
+    passed,
+    prefetch_tile,
 )
 
 _TILE_COST = 64
@@ -65,6 +67,12 @@ def scratch_sizes(longest: int, channels: int, absgrad: bool) -> tuple[int, int]
     return floats, 2 * longest + longest // CHUNK
 
 
+@inline
+def _cost(tile_entries: I64, tile: int) -> Word:
+    steps = tile_entries[TILE_ENTRIES * tile + 2]
+    return steps + _TILE_COST if steps > 0 else np.int64(0)
+
+
 @kernel
 def cut_runs(tile_entries: I64, bounds: I64) -> int:
     """Cut the tiles into runs that end at about the same time, one between two bounds, the first for the
@@ -73,27 +81,28 @@ def cut_runs(tile_entries: I64, bounds: I64) -> int:
     total, longest = 0, 1
     for tile in range(tiles):
         longest = max(longest, tile_entries[TILE_ENTRIES * tile + 1])
-        total += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+        total += _cost(tile_entries, tile)
     bounds[0] = 0
     worker, done = 1, 0
     for tile in range(tiles):
         while worker < workers and done * workers >= total * worker + _LATE * (workers - worker):
             bounds[worker] = tile
             worker += 1
-        done += tile_entries[TILE_ENTRIES * tile + 2] + _TILE_COST
+        done += _cost(tile_entries, tile)
     bounds[worker:] = tiles
     return longest
 
 
 @kernel
 def blend_backward(
-    tag: tuple[int, ...], first_tile: int, last_tile: int, width: int, height: int, tiles_x: int,
-    tiles_y: int, channels: int, expected: bool, absgrad: bool, longest: int, records: F32, colors: F32,
+    tag: tuple[int, ...], first_tile: int, last_tile: int, width: int, height: int, cameras: int,
+    tiles_x: int, channels: int, expected: bool, absgrad: bool, longest: int, records: F32, colors: F32,
     chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, backgrounds: F32, constants: F32,
-    pixels: I32, image: F32, sums: F32, v_image: F32, v_alphas: F32, accumulator: F32, floats: F32,
-    integers: I32,
+    pixels: I32, image: F32, sums: F32, v_image: F32, v_alphas: F32, accumulator: F32, touched: I32,
+    floats: F32, integers: I32,
 ) -> None:  # fmt: skip
-    """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width].
+    """Add the gradients of the tiles first_tile … last_tile - 1 to this worker's accumulator [ranks, width],
+    and note in `touched` [ranks / 16] where.
 
     `v_alphas` may be empty. `floats` and `integers` are scratch (see `scratch_sizes`); `longest` bounds the
     ranks of a tile's list."""
@@ -105,13 +114,16 @@ def blend_backward(
     grads, buffer = floats[b + row * longest : c], floats[c:]
     floats[b:] = 0.0  # what no step fills must be zero
     ranks, step_places, chunks = integers[:longest], integers[longest : 2 * longest], integers[2 * longest :]
-    tiles = tiles_x * tiles_y
+    numbered = len(tile_entries) // TILE_ENTRIES // cameras
     columns, rows = load(constants, 0), load(constants, LANES)
     for tile in range(first_tile, last_tile):
         if tile_entries[TILE_ENTRIES * tile + 2] == 0:
             continue
-        camera, place = tile // tiles, tile % tiles
-        x0, y0 = (place % tiles_x) * TILE, (place // tiles_x) * TILE
+        camera = tile // numbered
+        tile_x, tile_y = tile_place(tile % numbered, tiles_x)
+        x0, y0 = tile_x * TILE, tile_y * TILE
+        pixel = (camera * height + y0) * width + x0
+        prefetch_tile(v_image, pixel, min(height - y0, TILE), width, channels)
         listed = _list_ranks(tile, tile_entries, chunk_ranks, chunk_next, ranks, chunks)
         for block in range(16):
             bx, by = x0 + (block & 3) * 4, y0 + (block >> 2) * 4
@@ -135,7 +147,7 @@ def blend_backward(
                     step_places,
                 )  # fmt: skip
                 _reduce(tag, count, absgrad, grads, steps, step_places, step_offsets, local, buffer)
-        _flush(listed, row, ranks, chunks, chunk_words, local, accumulator)
+        _flush(listed, row, ranks, chunks, chunk_words, local, accumulator, touched)
 
 
 @inline
@@ -170,7 +182,7 @@ def _replay(
             word &= word - 1
             o = RECORD * r
             alpha = alpha_of(exponent(records, o, px, py))
-            rest = open_t - open_t * alpha
+            rest = passed(open_t, alpha)
             ok = rest > MIN_TRANSMITTANCE
             store(steps, LANES * count, select(ok, alpha, splat(0.0)))
             store(steps, LANES * count + plane, open_t)
@@ -333,6 +345,7 @@ def _reduce(
 @inline
 def _flush(
     listed: int, width: int, ranks: I32, chunks: I32, chunk_words: I64, local: F32, accumulator: F32,
+    touched: I32,
 ) -> None:  # fmt: skip
     """Add the tile's rows to the accumulator rows of their ranks, and clear them."""
     for i in range(listed):
@@ -342,7 +355,9 @@ def _flush(
         while word != 0:
             place = CHUNK * i + lowest_bit(word)
             word &= word - 1
-            to = width * np.int64(ranks[np.uint64(place)])
+            rank = np.int64(ranks[np.uint64(place)])
+            touched[np.uint64(rank // LANES)] = 1
+            to = width * rank
             for part in range(0, width, LANES):
                 store(
                     accumulator, to + part, load(accumulator, to + part) + load(local, width * place + part)
@@ -353,13 +368,14 @@ def _flush(
 @kernel
 def collect(
     piece: int, pieces: int, width: int, channels: int, order: I32, counts: I64, conics: F32, opacities: F32,
-    accumulators: F32, buffer: F32, v_means2d: F32, v_abs: F32, v_conics: F32, v_opacities: F32,
+    accumulators: F32, touched: I32, buffer: F32, v_means2d: F32, v_abs: F32, v_conics: F32, v_opacities: F32,
     v_colors: F32, v_depths: F32,
 ) -> None:  # fmt: skip
     """Add up the workers' accumulators [workers, ranks * width], turn moments into gradients by Gaussian, and
     clear the accumulators.
 
-    `buffer` is scratch of 2 * 16 * width floats.
+    Where `touched` [workers, ranks / 16] says that nothing was added the gradients stay as they are, zeros;
+    it is cleared too. `buffer` is scratch of 2 * 16 * width floats.
     """
     cameras = len(counts)
     row = len(order) // cameras
@@ -367,12 +383,24 @@ def collect(
         blocks = (counts[camera] + LANES - 1) // LANES
         for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
             i = camera * row + block * LANES
+            if not _take_touched(i // LANES, touched):
+                continue
             size = min(LANES, counts[camera] - block * LANES)
             _sum_workers(i, size, width, accumulators, buffer)
             _write_gradients(
                 i, first_lanes(size), 16 * width, channels, order, conics, opacities, buffer,
                 v_means2d, v_abs, v_conics, v_opacities, v_colors, v_depths,
             )  # fmt: skip
+
+
+@inline
+def _take_touched(block: int, touched: I32) -> bool:
+    """Tell whether some worker has added to these 16 ranks, and forget it."""
+    found = False
+    for worker in range(touched.shape[0]):
+        found |= touched[worker, block] != 0
+        touched[worker, block] = 0
+    return found
 
 
 @inline

@@ -23,8 +23,20 @@ from dyn3d_ns.kernels.vector import (
     vmin,
 )
 from dyn3d_ns.kernels.vector_channels import channels_fma, channels_load, channels_store
-from dyn3d_ns.kernels.vector_memory import bit_column, load, scatter_at, spread, store
-from dyn3d_ns.rendering.binning import LOG2_255, MARGIN, RECORD, TILE, next_ranks, tile_rects
+from dyn3d_ns.kernels.vector_memory import bit_column, load, prefetch, scatter_at, spread, store
+from dyn3d_ns.rendering.binning import (
+    GROUP,
+    LOG2_255,
+    MARGIN,
+    PLANE,
+    RECORD,
+    TILE,
+    extend_group,
+    next_ranks,
+    plane_of,
+    rect_limit,
+    tile_place,
+)
 
 CHUNK = 64
 MAX_ALPHA = 0.999
@@ -40,6 +52,15 @@ BLOCK_OFFSETS = np.array([[i % 4 for i in range(16)], [i // 4 for i in range(16)
 
 
 @inline
+def prefetch_tile(image: F32, pixel: int, rows: int, width: int, channels: int) -> None:
+    """Ask for 16 pixels of each of the tile's rows in an image, of which `pixel` is the first."""
+    for row in range(rows):
+        first = (pixel + row * width) * channels
+        for o in range(first, first + TILE * channels, LANES):
+            prefetch(image, o)
+
+
+@inline
 def exponent(records: F32, o: int, px: Lanes, py: Lanes) -> Lanes:
     """Return log2 of the opacity times the Gaussian at pixel centres (px, py)."""
     dx, dy = px - spread(records, o), py - spread(records, o + 1)
@@ -51,6 +72,12 @@ def exponent(records: F32, o: int, px: Lanes, py: Lanes) -> Lanes:
 def alpha_of(power: Lanes) -> Lanes:
     """Return min(0.999, 2**power), or 0 where that is below 1/255."""
     return select(power >= -LOG2_255, vmin(exp2(power), MAX_ALPHA), splat(0.0))
+
+
+@inline
+def passed(transmittance: Lanes, alpha: Lanes) -> Lanes:
+    """Return T (1 - alpha) in one rounding, alike forward and backward."""
+    return fma(-alpha, transmittance, transmittance)
 
 
 @inline
@@ -77,37 +104,53 @@ def blend_forward(
     tiles_y: int, channels: int, expected: bool, records: F32, colors: F32, rects: I32, counts: I64,
     tile_mask: I32, backgrounds: F32, constants: F32, pixels: I32, image: F32, alphas: F32, rests: F32,
     sums: F32, chunk_ranks: I32, chunk_words: I64, chunk_next: I32, tile_entries: I64, scratch: F32,
-    masks: I32,
+    masks: I32, group_ranks: I32, group_rects: I32,
 ) -> None:  # fmt: skip
-    """Blend tiles until counter[0] has handed out all of them.
+    """Blend tiles until counter[0] has handed out all of them, group by group.
 
     `tag` has as many entries as a colour row has floats (more than `channels` if the depth is an expected
     one, whose ones give the weights for `sums`). With `record`, chunks are taken from counter[1] on and keep
     for the backward which ranks they hold and which bits each block walked; without, each worker has one.
     `tile_mask`, if not empty, is 0 where a tile stays empty. `rests`, if not empty, receives what the last
-    Gaussian lets through. `scratch` holds the state of 16 blocks, `masks` 64 integers."""
+    Gaussian lets through. `scratch` holds the state of 16 blocks, `masks` 64 integers,
+    `group_ranks` and `group_rects` have room for one camera's ranks and 64 more."""
     state = (2 + len(tag)) * LANES
     tiles, ranks = tiles_x * tiles_y, len(records) // RECORD
-    row = ranks // len(counts)
+    across, down = (tiles_x + GROUP - 1) // GROUP, (tiles_y + GROUP - 1) // GROUP
+    numbered, row = across * down * GROUP * GROUP, ranks // len(counts)
     columns, rows = load(constants, 0), load(constants, LANES)
+    group, listed, at = np.int64(-1), np.int64(0), np.int64(0)
     while True:
         tile = take(counter, 0)
-        if tile >= len(counts) * tiles:
+        if tile >= len(counts) * numbered:
             break
-        camera, local = tile // tiles, tile % tiles
-        tile_x, tile_y = local % tiles_x, local // tiles_x
+        camera = tile // numbered
+        tile_x, tile_y = tile_place(tile % numbered, tiles_x)
+        if tile_x >= tiles_x or tile_y >= tiles_y:
+            if record:
+                tile_entries[TILE_ENTRIES * tile] = -1
+                tile_entries[TILE_ENTRIES * tile + 1] = tile_entries[TILE_ENTRIES * tile + 2] = 0
+            continue
+        if tile // (GROUP * GROUP) != group:
+            group, listed, at = tile // (GROUP * GROUP), np.int64(0), camera * row
         x0, y0 = np.float32(tile_x * TILE), np.float32(tile_y * TILE)
         live = _open_tile(x0, y0, width, height, columns, rows, state, scratch)
-        if len(tile_mask) > 0 and tile_mask[tile] == 0:
+        if len(tile_mask) > 0 and tile_mask[camera * tiles + tile_y * tiles_x + tile_x] == 0:
             live = np.int64(0)
-        plane, limit = tile_rects(tile_x, tile_y, tiles_x, ranks)
-        at, word, last = camera * row, np.int64(0), camera * row + counts[camera]
+        plane = plane_of(tile_x, tile_y, tiles_x) * ranks
+        x, y = tile_x % PLANE, tile_y % PLANE
+        limit, left, top = rect_limit(x, y, x, y), x // GROUP * GROUP, y // GROUP * GROUP
+        group_limit = rect_limit(left, top, left + GROUP - 1, top + GROUP - 1)
+        place, word, last = np.int64(0), np.int64(0), camera * row + counts[camera]
+        pixel, shown = (camera * height + tile_y * TILE) * width + tile_x * TILE, height - tile_y * TILE
+        prefetch_tile(image, pixel, min(shown, TILE), width, channels)
+        prefetch_tile(alphas, pixel, min(shown, TILE), width, 1)
         previous, chunks, steps = np.int64(-1), 0, 0
         while live != 0:
             chunk = take(counter, 1) if record else np.int64(worker)
-            count, at, word = _find_chunk(
-                rects, plane, limit, at, last, word, records, columns, rows, x0, y0,
-                chunk_ranks, CHUNK * chunk, masks,
+            count, place, word, listed, at = _find_chunk(
+                rects, plane, group_limit, limit, at, last, listed, place, word, records, columns, rows, x0,
+                y0, chunk_ranks, CHUNK * chunk, masks, group_ranks, group_rects,
             )  # fmt: skip
             if count == 0:
                 break
@@ -165,31 +208,37 @@ def _open_tile(
 
 @inline
 def _find_chunk(
-    rects: I32, plane: int, limit: int, at: int, last: int, word: int, records: F32, columns: Lanes,
-    rows: Lanes, x0: float, y0: float, chunk_ranks: I32, place: int, masks: I32,
-) -> tuple[int, ...]:  # fmt: skip
+    rects: I32, plane: int, group_limit: int, limit: int, at: int, last: int, listed: int, place: int,
+    word: int, records: F32, columns: Lanes, rows: Lanes, x0: float, y0: float, chunk_ranks: I32, first: int,
+    masks: I32, group_ranks: I32, group_rects: I32,
+) -> tuple[Word, ...]:  # fmt: skip
     """Write the next ranks, at most 64, that touch some block of the tile, and which blocks each one touches.
 
-    The search goes on at rank `at`, after the ranks of `word`: bits of ranks before it that are not used yet.
+    The search goes on at `place` in the group's list, after the ranks of `word`: bits of places before it
+    that are not used yet. The list, of `listed` ranks so far, grows from rank `at` on as needed.
     """
     left, top = fma(columns, 4.0, x0 + 0.5), fma(rows, 4.0, y0 + 0.5)
     right, bottom = left + 3.0, top + 3.0
-    count = 0
+    count = np.int64(0)
     while count < CHUNK:
         if word == 0:
-            if at >= last:
+            if listed < place + 64 and at < last:
+                listed, at = extend_group(
+                    rects, plane, group_limit, at, last, listed, place + 64, group_ranks, group_rects
+                )
+            if place >= listed:
                 break
-            word = next_ranks(rects, plane, limit, at, last)
-            at += 64
+            word = next_ranks(group_rects, 0, limit, place, listed)
+            place += 64
         else:
-            rank = at - 64 + lowest_bit(word)
+            rank = np.int64(group_ranks[place - 64 + lowest_bit(word)])
             word &= word - 1
             mask = bits(touched_blocks(records, RECORD * rank, left, right, top, bottom))
-            masks[count], chunk_ranks[place + count] = mask, rank
+            masks[count], chunk_ranks[first + count] = mask, rank
             count += mask != 0
     for k in range(count, CHUNK):
         masks[k] = 0
-    return count, at, word
+    return count, place, word, listed, at
 
 
 @inline
@@ -201,24 +250,22 @@ def _blend_block(
     left."""
     px = tile_px + 4.0 * spread(constants, block & 3)
     py = tile_py + 4.0 * spread(constants, block >> 2)
-    open_t, final_t = load(scratch, o), load(scratch, o + LANES)
+    is_open, transmittance = load(scratch, o) > 0.0, load(scratch, o + LANES)
     acc = channels_load(tag, scratch, o + 2 * LANES)
     closed = False
     while found != 0:
         r = np.int64(chunk_ranks[np.uint64(place + lowest_bit(found))])
         found &= found - 1
         alpha = alpha_of(exponent(records, RECORD * r, px, py))
-        weight = open_t * alpha
-        rest = open_t - weight
-        ok = rest > MIN_TRANSMITTANCE
-        final_t = select(ok, rest, final_t)
-        open_t = select(ok, rest, splat(0.0))
-        acc = channels_fma(acc, select(ok, weight, splat(0.0)), colors, len(tag) * r)
-        if bits(ok) == 0:
+        rest = passed(transmittance, alpha)
+        is_open = is_open & (rest > MIN_TRANSMITTANCE)
+        acc = channels_fma(acc, select(is_open, transmittance * alpha, splat(0.0)), colors, len(tag) * r)
+        transmittance = select(is_open, rest, transmittance)
+        if bits(is_open) == 0:
             closed = True
             break
-    store(scratch, o, open_t)
-    store(scratch, o + LANES, final_t)
+    store(scratch, o, select(is_open, transmittance, splat(0.0)))
+    store(scratch, o + LANES, transmittance)
     channels_store(acc, scratch, o + 2 * LANES)
     return closed, found
 

@@ -4,9 +4,8 @@ the derivative and its gradient, for gsplat's pinhole, orthographic and fisheye 
 import math
 
 from dyn3d_ns.kernels.jit import inline
-from dyn3d_ns.kernels.types import F32, Lanes, Mask
+from dyn3d_ns.kernels.types import F32, Lanes
 from dyn3d_ns.kernels.vector import fma, select, splat, sqrt, vabs, vmax, vmin
-from dyn3d_ns.kernels.vector_memory import gather
 
 PINHOLE, ORTHO, FISHEYE = 0, 1, 2
 _FISHEYE_EPS = 1e-7
@@ -152,19 +151,13 @@ def rows_times_rotation(j: tuple[Lanes, ...], R: tuple[float, ...]) -> tuple[Lan
 
 
 @inline
-def to_camera(
-    R: tuple[float, ...], t: tuple[float, ...], means: F32, i: int, lanes: Mask,
-) -> tuple[tuple[Lanes, ...], Lanes, Lanes, Lanes]:  # fmt: skip
-    """Read 16 means and turn them into a camera's frame; return them and x, y, z there."""
-    mx, my, mz = (
-        gather(means, 3 * i, 3, lanes),
-        gather(means, 3 * i + 1, 3, lanes),
-        gather(means, 3 * i + 2, 3, lanes),
+def to_camera(R: tuple[float, ...], t: tuple[float, ...], m: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
+    """Turn 16 means into a camera's frame."""
+    return (
+        R[0] * m[0] + R[1] * m[1] + R[2] * m[2] + t[0],
+        R[3] * m[0] + R[4] * m[1] + R[5] * m[2] + t[1],
+        R[6] * m[0] + R[7] * m[1] + R[8] * m[2] + t[2],
     )
-    x = R[0] * mx + R[1] * my + R[2] * mz + t[0]
-    y = R[3] * mx + R[4] * my + R[5] * mz + t[1]
-    z = R[6] * mx + R[7] * my + R[8] * mz + t[2]
-    return (mx, my, mz), x, y, z
 
 
 @inline

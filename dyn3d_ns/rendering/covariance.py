@@ -27,20 +27,11 @@ def _rotation(w: Lanes, x: Lanes, y: Lanes, z: Lanes) -> tuple[Lanes, ...]:
 
 
 @inline
-def read_axes(
-    quats: F32, scales: F32, i: int, lanes: Mask,
-) -> tuple[tuple[Lanes, ...], tuple[Lanes, ...], tuple[Lanes, ...], Lanes]:  # fmt: skip
-    """Return R(q) (9 vectors), the scales, the unit quaternion and 1 / |q|."""
-    w, x = gather(quats, 4 * i, 4, lanes), gather(quats, 4 * i + 1, 4, lanes)
-    y, z = gather(quats, 4 * i + 2, 4, lanes), gather(quats, 4 * i + 3, 4, lanes)
-    inverse = 1.0 / sqrt(vmax(w * w + x * x + y * y + z * z, 1e-30))
-    unit = (w * inverse, x * inverse, y * inverse, z * inverse)
-    s = (
-        gather(scales, 3 * i, 3, lanes),
-        gather(scales, 3 * i + 1, 3, lanes),
-        gather(scales, 3 * i + 2, 3, lanes),
-    )
-    return _rotation(unit[0], unit[1], unit[2], unit[3]), s, unit, inverse
+def axes_of(q: tuple[Lanes, ...]) -> tuple[tuple[Lanes, ...], tuple[Lanes, ...], Lanes]:
+    """Return R(q) (9 vectors), the unit quaternion and 1 / |q|."""
+    inverse = 1.0 / sqrt(vmax(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3], 1e-30))
+    unit = (q[0] * inverse, q[1] * inverse, q[2] * inverse, q[3] * inverse)
+    return _rotation(unit[0], unit[1], unit[2], unit[3]), unit, inverse
 
 
 @inline
@@ -63,15 +54,34 @@ def cross(P: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
 
 
 @inline
-def read_covars(covars: F32, i: int, lanes: Mask) -> tuple[Lanes, ...]:
-    """Read 16 covariances as xx, xy, xz, yy, yz, zz."""
+def read3(array: F32, i: int, lanes: Mask) -> tuple[Lanes, ...]:
+    """Read 16 rows of three from row i on."""
     return (
-        gather(covars, 6 * i, 6, lanes),
-        gather(covars, 6 * i + 1, 6, lanes),
-        gather(covars, 6 * i + 2, 6, lanes),
-        gather(covars, 6 * i + 3, 6, lanes),
-        gather(covars, 6 * i + 4, 6, lanes),
-        gather(covars, 6 * i + 5, 6, lanes),
+        gather(array, 3 * i, 3, lanes),
+        gather(array, 3 * i + 1, 3, lanes),
+        gather(array, 3 * i + 2, 3, lanes),
+    )
+
+
+@inline
+def _read4(array: F32, i: int, lanes: Mask) -> tuple[Lanes, ...]:
+    return (
+        gather(array, 4 * i, 4, lanes),
+        gather(array, 4 * i + 1, 4, lanes),
+        gather(array, 4 * i + 2, 4, lanes),
+        gather(array, 4 * i + 3, 4, lanes),
+    )
+
+
+@inline
+def _read6(array: F32, i: int, lanes: Mask) -> tuple[Lanes, ...]:
+    return (
+        gather(array, 6 * i, 6, lanes),
+        gather(array, 6 * i + 1, 6, lanes),
+        gather(array, 6 * i + 2, 6, lanes),
+        gather(array, 6 * i + 3, 6, lanes),
+        gather(array, 6 * i + 4, 6, lanes),
+        gather(array, 6 * i + 5, 6, lanes),
     )
 
 
@@ -94,13 +104,13 @@ def covariance(
 ) -> tuple[Lanes, ...]:  # fmt: skip
     """Return the 2-D covariance (xx, xy, yy) and its determinant."""
     if len(covars) > 0:
-        B = rows_times_covars(A, read_covars(covars, i, lanes))
+        B = rows_times_covars(A, _read6(covars, i, lanes))
         c00 = B[0] * A[0] + B[1] * A[1] + B[2] * A[2]
         c01 = B[0] * A[3] + B[1] * A[4] + B[2] * A[5]
         c11 = B[3] * A[3] + B[4] * A[4] + B[5] * A[5]
         return c00, c01, c11, c00 * c11 - c01 * c01
-    Q, s, _, _ = read_axes(quats, scales, i, lanes)
-    P = spread_matrix(A, Q, s)
+    Q, _, _ = axes_of(_read4(quats, i, lanes))
+    P = spread_matrix(A, Q, read3(scales, i, lanes))
     n = cross(P)
     c00 = P[0] * P[0] + P[1] * P[1] + P[2] * P[2]
     c01 = P[0] * P[3] + P[1] * P[4] + P[2] * P[5]

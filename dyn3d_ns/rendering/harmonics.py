@@ -131,7 +131,8 @@ def colors_forward(
     piece: int, pieces: int, n: int, cameras: int, degree: int, coefficients_each: int, shared: bool,
     means: F32, coefficients: F32, centers: F32, radii: F32, colors: F32, out: F32,
 ) -> None:  # fmt: skip
-    """Write max(0, SH + 1/2) of the visible Gaussians for all cameras; coefficients [(C,) N, K, 3].
+    """Write max(0, SH + 1/2) of the visible Gaussians for all cameras, 0 of the others; coefficients
+    [(C,) N, K, 3].
 
     `out` is scratch of SCRATCH floats.
     """
@@ -140,7 +141,8 @@ def colors_forward(
     for c in range(cameras):
         for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
             i = block * LANES
-            lanes = first_lanes(n - i) & (gather(radii, 2 * c * n + i, 1, first_lanes(n - i)) > 0.0)
+            there = first_lanes(n - i)
+            lanes = there & (gather(radii, 2 * c * n + i, 1, there) > 0.0)
             x, y, z, _ = _direction(means, centers, c, i, lanes)
             _bases(degree, x, y, z, out)
             base = (i if shared else c * n + i) * k3
@@ -150,7 +152,8 @@ def colors_forward(
                     total = fma(
                         load(out, LANES * k), gather(coefficients, base + 3 * k + channel, k3, lanes), total
                     )
-                scatter(colors, 3 * (c * n + i) + channel, 3, lanes, select(total > 0.0, total, splat(0.0)))
+                shown = select(lanes & (total > 0.0), total, splat(0.0))
+                scatter(colors, 3 * (c * n + i) + channel, 3, there, shown)
 
 
 @kernel
@@ -159,15 +162,16 @@ def colors_backward(
     means: F32, coefficients: F32, centers: F32, radii: F32, colors: F32, v_colors: F32, v_coefficients: F32,
     v_means: F32, v_centers: F64, bases: F32, grads: F32,
 ) -> None:  # fmt: skip
-    """Add the gradients of one run of Gaussians to v_coefficients, v_means and v_centers [pieces, C, 3]
-    (float64)."""
+    """Write the gradients of one run of Gaussians to v_coefficients and v_means, and add those of the centres
+    to v_centers [pieces, C, 3] (float64)."""
     blocks = (n + LANES - 1) // LANES
-    k3 = 3 * coefficients_each
+    k3, used = 3 * coefficients_each, (degree + 1) * (degree + 1)
     zero = splat(0.0)
     for c in range(cameras):
         for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
             i = block * LANES
-            lanes = first_lanes(n - i) & (gather(radii, 2 * c * n + i, 1, first_lanes(n - i)) > 0.0)
+            there = first_lanes(n - i)
+            lanes = there & (gather(radii, 2 * c * n + i, 1, there) > 0.0)
             x, y, z, inverse = _direction(means, centers, c, i, lanes)
             _bases(degree, x, y, z, bases)
             base = (i if shared else c * n + i) * k3
@@ -180,35 +184,45 @@ def colors_backward(
             v0 = select(gather(colors, o, 3, lanes) > 0.0, v0, zero)
             v1 = select(gather(colors, o + 1, 3, lanes) > 0.0, v1, zero)
             v2 = select(gather(colors, o + 2, 3, lanes) > 0.0, v2, zero)
-            for k in range((degree + 1) * (degree + 1)):
-                b, p = load(bases, LANES * k), base + 3 * k
+            fresh = c == 0 or not shared
+            for k in range(coefficients_each):
+                p = base + 3 * k
+                if k >= used:
+                    if fresh:
+                        _put3(v_coefficients, p, k3, there, (zero, zero, zero), fresh)
+                    continue
+                b = load(bases, LANES * k)
                 total = v0 * gather(coefficients, p, k3, lanes)
                 total = fma(v1, gather(coefficients, p + 1, k3, lanes), total)
                 total = fma(v2, gather(coefficients, p + 2, k3, lanes), total)
                 store(grads, LANES * k, total)
-                if shared and c > 0:
-                    scatter(v_coefficients, p, k3, lanes, fma(b, v0, gather(v_coefficients, p, k3, lanes)))
-                    scatter(
-                        v_coefficients, p + 1, k3, lanes, fma(b, v1, gather(v_coefficients, p + 1, k3, lanes))
-                    )
-                    scatter(
-                        v_coefficients, p + 2, k3, lanes, fma(b, v2, gather(v_coefficients, p + 2, k3, lanes))
-                    )
-                else:
-                    scatter(v_coefficients, p, k3, lanes, b * v0)
-                    scatter(v_coefficients, p + 1, k3, lanes, b * v1)
-                    scatter(v_coefficients, p + 2, k3, lanes, b * v2)
+                _put3(v_coefficients, p, k3, there, (b * v0, b * v1, b * v2), fresh)
             if degree > 0:
                 gx, gy, gz = _direction_grad(degree, x, y, z, grads)
                 dot = gx * x + gy * y + gz * z
                 gx = select(lanes, (gx - dot * x) * inverse, zero)
                 gy = select(lanes, (gy - dot * y) * inverse, zero)
                 gz = select(lanes, (gz - dot * z) * inverse, zero)
-                scatter(v_means, 3 * i, 3, lanes, gx + gather(v_means, 3 * i, 3, lanes))
-                scatter(v_means, 3 * i + 1, 3, lanes, gy + gather(v_means, 3 * i + 1, 3, lanes))
-                scatter(v_means, 3 * i + 2, 3, lanes, gz + gather(v_means, 3 * i + 2, 3, lanes))
+                _put3(v_means, 3 * i, 3, there, (gx, gy, gz), c == 0)
                 if len(v_centers) > 0:
                     _center_grad(v_centers, 3 * (piece * cameras + c), gx, gy, gz)
+            elif c == 0:
+                _put3(v_means, 3 * i, 3, there, (zero, zero, zero), True)
+
+
+@inline
+def _put3(
+    array: F32, index: int, stride: int, lanes: Mask, values: tuple[Lanes, ...], first: bool,
+) -> None:  # fmt: skip
+    """Write three entries of 16 rows for the first camera, add them for the others."""
+    a, b, c = values
+    if not first:
+        a = a + gather(array, index, stride, lanes)
+        b = b + gather(array, index + 1, stride, lanes)
+        c = c + gather(array, index + 2, stride, lanes)
+    scatter(array, index, stride, lanes, a)
+    scatter(array, index + 1, stride, lanes, b)
+    scatter(array, index + 2, stride, lanes, c)
 
 
 @inline

@@ -11,7 +11,7 @@ from dyn3d_ns.kernels.types import F32
 from dyn3d_ns.kernels.vector import LANES, ceil, first_lanes, log2, select, splat, sqrt, vmax, vmin
 from dyn3d_ns.kernels.vector_memory import gather, scatter
 from dyn3d_ns.rendering.cameras import image_point, read_camera, rows_times_rotation, to_camera
-from dyn3d_ns.rendering.covariance import covariance
+from dyn3d_ns.rendering.covariance import covariance, read3
 
 SQUARE_RADIUS, TIGHT_RADIUS = 0, 1
 # Half the extent of the tight rule (gsplat 1.5): 3.33 sigma or where opacity falls below 1/255.
@@ -38,7 +38,7 @@ def project_forward(
             i = block * LANES
             o = c * n + i
             lanes = first_lanes(n - i)
-            _, x, y, z = to_camera(R, t, means, i, lanes)
+            x, y, z = to_camera(R, t, read3(means, i, lanes))
             u, v, j0, j1, j2, j3, j4, j5 = image_point(model, x, y, z, K, width, height)
             A = rows_times_rotation((j0, j1, j2, j3, j4, j5), R)
             c00, c01, c11, det0 = covariance(A, quats, scales, covars, i, lanes)

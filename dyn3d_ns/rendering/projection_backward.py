@@ -1,10 +1,12 @@
 """Gradients of the projection, 16 Gaussians at a time; the forward is computed again, nothing of it is
-stored."""
+stored. Gaussians that the blend has no gradient for, hidden behind others, are left out."""
+
+import numpy as np
 
 from dyn3d_ns.kernels.jit import inline, kernel
-from dyn3d_ns.kernels.types import F32, F64, Lanes, Mask
+from dyn3d_ns.kernels.types import F32, F64, I32, Lanes, Mask
 from dyn3d_ns.kernels.vector import LANES, first_lanes, lane_sum, select, splat, sqrt, vmax
-from dyn3d_ns.kernels.vector_memory import gather, scatter
+from dyn3d_ns.kernels.vector_memory import gather_at, scatter_at
 from dyn3d_ns.rendering.cameras import (
     image_point,
     image_point_grad,
@@ -13,7 +15,10 @@ from dyn3d_ns.rendering.cameras import (
     rows_times_rotation_transposed,
     to_camera,
 )
-from dyn3d_ns.rendering.covariance import cross, read_axes, read_covars, rows_times_covars, spread_matrix
+from dyn3d_ns.rendering.covariance import axes_of, cross, rows_times_covars, spread_matrix
+
+SPAN = 1024
+"""Gaussians among which those with a gradient are listed at once."""
 
 
 @inline
@@ -45,12 +50,72 @@ def _quaternion_grad(unit: tuple[Lanes, ...], inverse: Lanes, g: tuple[Lanes, ..
 
 
 @inline
-def _add(array: F32, index: int, stride: int, lanes: Mask, keep: Mask, value: Lanes, first: bool) -> None:
-    """Write the kept lanes (zero elsewhere) for the first camera, add them for the others."""
-    value = select(keep, value, splat(0.0))
+def _add(
+    array: F32, entry: int, stride: int, ids: I32, at: int, lanes: Mask, value: Lanes, first: bool,
+) -> None:  # fmt: skip
+    """Write one entry of 16 rows for the first camera, add it for the others."""
     if not first:
-        value = value + gather(array, index, stride, lanes)
-    scatter(array, index, stride, lanes, value)
+        value = value + gather_at(array, entry, ids, at, stride, lanes)
+    scatter_at(array, entry, ids, at, stride, lanes, value)
+
+
+@inline
+def _read3(array: F32, start: int, ids: I32, at: int, lanes: Mask) -> tuple[Lanes, ...]:
+    """Read 16 listed rows of three; `start` is where row 0 begins."""
+    return (
+        gather_at(array, start, ids, at, 3, lanes),
+        gather_at(array, start + 1, ids, at, 3, lanes),
+        gather_at(array, start + 2, ids, at, 3, lanes),
+    )
+
+
+@inline
+def _read4(array: F32, ids: I32, at: int, lanes: Mask) -> tuple[Lanes, ...]:
+    return (
+        gather_at(array, 0, ids, at, 4, lanes),
+        gather_at(array, 1, ids, at, 4, lanes),
+        gather_at(array, 2, ids, at, 4, lanes),
+        gather_at(array, 3, ids, at, 4, lanes),
+    )
+
+
+@inline
+def _read6(array: F32, ids: I32, at: int, lanes: Mask) -> tuple[Lanes, ...]:
+    return (
+        gather_at(array, 0, ids, at, 6, lanes),
+        gather_at(array, 1, ids, at, 6, lanes),
+        gather_at(array, 2, ids, at, 6, lanes),
+        gather_at(array, 3, ids, at, 6, lanes),
+        gather_at(array, 4, ids, at, 6, lanes),
+        gather_at(array, 5, ids, at, 6, lanes),
+    )
+
+
+@inline
+def _clear(array: F32, start: int, stop: int, stride: int) -> None:
+    if len(array) > 0:
+        array[stride * start : stride * stop] = 0.0
+
+
+@inline
+def _list_seen(
+    start: int, stop: int, c: int, n: int, radii: F32, v_means2d: F32, v_depths: F32, v_conics: F32,
+    v_compensations: F32, ids: I32,
+) -> int:  # fmt: skip
+    """List the Gaussians that a camera sees and has a gradient for, not a number included; return how
+    many."""
+    count = 0
+    for i in range(start, stop):
+        o = c * n + i
+        given = (v_means2d[2 * o] != 0.0) | (v_means2d[2 * o + 1] != 0.0)
+        given |= (v_conics[3 * o] != 0.0) | (v_conics[3 * o + 1] != 0.0) | (v_conics[3 * o + 2] != 0.0)
+        if len(v_depths) > 0:
+            given |= v_depths[o] != 0.0
+        if len(v_compensations) > 0:
+            given |= v_compensations[o] != 0.0
+        ids[count] = i
+        count += np.int64(given & (radii[2 * c * n + i] > 0.0))
+    return count
 
 
 @inline
@@ -71,60 +136,77 @@ def project_backward(
     piece: int, pieces: int, n: int, cameras: int, model: int, width: float, height: float, eps2d: float,
     means: F32, quats: F32, scales: F32, covars: F32, viewmats: F32, Ks: F32, radii: F32, conics: F32,
     v_means2d: F32, v_depths: F32, v_conics: F32, v_compensations: F32, v_means: F32, v_quats: F32,
-    v_scales: F32, v_covars: F32, v_viewmats: F64,
+    v_scales: F32, v_covars: F32, v_viewmats: F64, ids: I32,
 ) -> None:  # fmt: skip
     """Write the gradients of one run of Gaussians, summed over the cameras.
 
     v_viewmats is [pieces, C, 12] in float64 (rotation by rows, translation), or empty if it is not wanted.
+    `ids` is scratch of SPAN + 16 integers.
     """
-    blocks = (n + LANES - 1) // LANES
-    for c in range(cameras):
-        R, t, K = read_camera(viewmats, Ks, c)
-        for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
-            i = block * LANES
-            o = c * n + i
-            lanes = first_lanes(n - i)
-            keep = gather(radii, 2 * c * n + i, 1, lanes) > 0.0
-            m, x, y, z = to_camera(R, t, means, i, lanes)
-            _, _, j0, j1, j2, j3, j4, j5 = image_point(model, x, y, z, K, width, height)
-            j = (j0, j1, j2, j3, j4, j5)
-            A = rows_times_rotation(j, R)
-            w = _conic_to_covariance_grad(
-                gather(conics, 3 * o, 3, lanes),
-                gather(conics, 3 * o + 1, 3, lanes),
-                gather(conics, 3 * o + 2, 3, lanes),
-                gather(v_conics, 3 * o, 3, lanes),
-                gather(v_conics, 3 * o + 1, 3, lanes),
-                gather(v_conics, 3 * o + 2, 3, lanes),
+    first, last = n * piece // pieces, n * (piece + 1) // pieces
+    for start in range(first, last, SPAN):
+        stop = min(start + SPAN, last)
+        _clear(v_means, start, stop, 3)
+        _clear(v_quats, start, stop, 4)
+        _clear(v_scales, start, stop, 3)
+        _clear(v_covars, start, stop, 6)
+        for c in range(cameras):
+            count = _list_seen(start, stop, c, n, radii, v_means2d, v_depths, v_conics, v_compensations, ids)
+            _project_listed(
+                count, c, n, cameras, model, width, height, eps2d, means, quats, scales, covars, viewmats, Ks,
+                conics, v_means2d, v_depths, v_conics, v_compensations, v_means, v_quats, v_scales, v_covars,
+                v_viewmats, 12 * (piece * cameras + c), ids,
+            )  # fmt: skip
+
+
+@inline
+def _project_listed(
+    count: int, c: int, n: int, cameras: int, model: int, width: float, height: float, eps2d: float,
+    means: F32, quats: F32, scales: F32, covars: F32, viewmats: F32, Ks: F32, conics: F32, v_means2d: F32,
+    v_depths: F32, v_conics: F32, v_compensations: F32, v_means: F32, v_quats: F32, v_scales: F32,
+    v_covars: F32, v_viewmats: F64, view: int, ids: I32,
+) -> None:  # fmt: skip
+    """Add the gradients by one camera of the listed Gaussians, and to that of the camera at
+    v_viewmats[view:]."""
+    R, t, K = read_camera(viewmats, Ks, c)
+    compensated, o = len(v_compensations) > 0, c * n
+    for at in range(0, count, LANES):
+        lanes = first_lanes(count - at)
+        m = _read3(means, 0, ids, at, lanes)
+        x, y, z = to_camera(R, t, m)
+        _, _, j0, j1, j2, j3, j4, j5 = image_point(model, x, y, z, K, width, height)
+        j = (j0, j1, j2, j3, j4, j5)
+        A = rows_times_rotation(j, R)
+        a, b = _read3(conics, 3 * o, ids, at, lanes), _read3(v_conics, 3 * o, ids, at, lanes)
+        w = _conic_to_covariance_grad(a[0], a[1], a[2], b[0], b[1], b[2])
+        vrho = gather_at(v_compensations, o, ids, at, 1, lanes) if compensated else splat(0.0)
+        if len(covars) > 0:
+            gA = _covars_grad(A, w, vrho, compensated, eps2d, covars, ids, at, lanes, c == 0, v_covars)
+        else:
+            gA = _shape_grad(
+                A, w, vrho, compensated, eps2d, quats, scales, ids, at, lanes, c == 0, v_quats, v_scales
             )
-            compensated = len(v_compensations) > 0
-            vrho = gather(v_compensations, o, 1, lanes) if compensated else splat(0.0)
-            if len(covars) > 0:
-                gA = _covars_grad(A, w, vrho, compensated, eps2d, covars, i, lanes, keep, c == 0, v_covars)
-            else:
-                gA = _shape_grad(
-                    A, w, vrho, compensated, eps2d, quats, scales, i, lanes, keep, c == 0, v_quats, v_scales
-                )
-            gJ = rows_times_rotation_transposed(gA, R)
-            vu, vv = gather(v_means2d, 2 * o, 2, lanes), gather(v_means2d, 2 * o + 1, 2, lanes)
-            vx, vy, vz = image_point_grad(model, x, y, z, K, width, height, vu, vv, gJ)
-            if len(v_depths) > 0:
-                vz = vz + gather(v_depths, o, 1, lanes)
-            _add(v_means, 3 * i, 3, lanes, keep, R[0] * vx + R[3] * vy + R[6] * vz, c == 0)
-            _add(v_means, 3 * i + 1, 3, lanes, keep, R[1] * vx + R[4] * vy + R[7] * vz, c == 0)
-            _add(v_means, 3 * i + 2, 3, lanes, keep, R[2] * vx + R[5] * vy + R[8] * vz, c == 0)
-            if len(v_viewmats) > 0:
-                _camera_grad(v_viewmats, 12 * (piece * cameras + c), keep, m, (vx, vy, vz), j, gA)
+        gJ = rows_times_rotation_transposed(gA, R)
+        vu = gather_at(v_means2d, 2 * o, ids, at, 2, lanes)
+        vv = gather_at(v_means2d, 2 * o + 1, ids, at, 2, lanes)
+        vx, vy, vz = image_point_grad(model, x, y, z, K, width, height, vu, vv, gJ)
+        if len(v_depths) > 0:
+            vz = vz + gather_at(v_depths, o, ids, at, 1, lanes)
+        _add(v_means, 0, 3, ids, at, lanes, R[0] * vx + R[3] * vy + R[6] * vz, c == 0)
+        _add(v_means, 1, 3, ids, at, lanes, R[1] * vx + R[4] * vy + R[7] * vz, c == 0)
+        _add(v_means, 2, 3, ids, at, lanes, R[2] * vx + R[5] * vy + R[8] * vz, c == 0)
+        if len(v_viewmats) > 0:
+            _camera_grad(v_viewmats, view, lanes, m, (vx, vy, vz), j, gA)
 
 
 @inline
 def _covars_grad(
     A: tuple[Lanes, ...], w: tuple[Lanes, ...], vrho: Lanes, compensated: bool, eps2d: float, covars: F32,
-    i: int, lanes: Mask, keep: Mask, first: bool, v_covars: F32,
+    ids: I32, at: int, lanes: Mask, first: bool, v_covars: F32,
 ) -> tuple[Lanes, ...]:  # fmt: skip
     """Write the gradients of given covariances; return that of A, from those of the 2-D covariance, w."""
     w00, w01, w11 = w
-    C = read_covars(covars, i, lanes)
+    C = _read6(covars, ids, at, lanes)
     B = rows_times_covars(A, C)
     if compensated:
         c00 = B[0] * A[0] + B[1] * A[1] + B[2] * A[2]
@@ -143,7 +225,7 @@ def _covars_grad(
         for column in range(row, 3):
             value = _covar_entry(A, w00, w01, w11, row, column)
             entry = (0, 1, 2, 1, 3, 4, 2, 4, 5)[3 * row + column]
-            _add(v_covars, 6 * i + entry, 6, lanes, keep, value, first)
+            _add(v_covars, entry, 6, ids, at, lanes, value, first)
     return (
         2.0 * w00 * B[0] + w01 * B[3],
         2.0 * w00 * B[1] + w01 * B[4],
@@ -157,12 +239,13 @@ def _covars_grad(
 @inline
 def _shape_grad(
     A: tuple[Lanes, ...], w: tuple[Lanes, ...], vrho: Lanes, compensated: bool, eps2d: float, quats: F32,
-    scales: F32, i: int, lanes: Mask, keep: Mask, first: bool, v_quats: F32, v_scales: F32,
+    scales: F32, ids: I32, at: int, lanes: Mask, first: bool, v_quats: F32, v_scales: F32,
 ) -> tuple[Lanes, ...]:  # fmt: skip
     """Write the gradients of quaternions and scales; return that of A, from those of the 2-D covariance,
     w."""
     w00, w01, w11 = w
-    Q, s, unit, inverse = read_axes(quats, scales, i, lanes)
+    Q, unit, inverse = axes_of(_read4(quats, ids, at, lanes))
+    s = _read3(scales, 0, ids, at, lanes)
     P = spread_matrix(A, Q, s)
     n0, n1, n2 = splat(0.0), splat(0.0), splat(0.0)
     if compensated:
@@ -179,7 +262,7 @@ def _shape_grad(
         2.0 * w11 * P[4] + w01 * P[1] + n2 * P[0] - n0 * P[2],
         2.0 * w11 * P[5] + w01 * P[2] + n0 * P[1] - n1 * P[0],
     )
-    _axes_grad(A, gP, Q, s, unit, inverse, i, lanes, keep, first, v_quats, v_scales)
+    _axes_grad(A, gP, Q, s, unit, inverse, ids, at, lanes, first, v_quats, v_scales)
     return rows_times_rotation_transposed(
         (gP[0] * s[0], gP[1] * s[1], gP[2] * s[2], gP[3] * s[0], gP[4] * s[1], gP[5] * s[2]), Q
     )
@@ -213,7 +296,7 @@ def _pick(A: tuple[Lanes, ...], k: int) -> Lanes:
 @inline
 def _axes_grad(
     A: tuple[Lanes, ...], gP: tuple[Lanes, ...], Q: tuple[Lanes, ...], s: tuple[Lanes, ...],
-    unit: tuple[Lanes, ...], inverse: Lanes, i: int, lanes: Mask, keep: Mask, first: bool, v_quats: F32,
+    unit: tuple[Lanes, ...], inverse: Lanes, ids: I32, at: int, lanes: Mask, first: bool, v_quats: F32,
     v_scales: F32,
 ) -> None:  # fmt: skip
     """Write the gradients of quaternions and scales from that of P = A R(q) S."""
@@ -229,9 +312,9 @@ def _axes_grad(
         A[2] * gP[1] + A[5] * gP[4],
         A[2] * gP[2] + A[5] * gP[5],
     )
-    _add(v_scales, 3 * i, 3, lanes, keep, m[0] * Q[0] + m[3] * Q[3] + m[6] * Q[6], first)
-    _add(v_scales, 3 * i + 1, 3, lanes, keep, m[1] * Q[1] + m[4] * Q[4] + m[7] * Q[7], first)
-    _add(v_scales, 3 * i + 2, 3, lanes, keep, m[2] * Q[2] + m[5] * Q[5] + m[8] * Q[8], first)
+    _add(v_scales, 0, 3, ids, at, lanes, m[0] * Q[0] + m[3] * Q[3] + m[6] * Q[6], first)
+    _add(v_scales, 1, 3, ids, at, lanes, m[1] * Q[1] + m[4] * Q[4] + m[7] * Q[7], first)
+    _add(v_scales, 2, 3, ids, at, lanes, m[2] * Q[2] + m[5] * Q[5] + m[8] * Q[8], first)
     g = (
         m[0] * s[0],
         m[1] * s[1],
@@ -244,10 +327,10 @@ def _axes_grad(
         m[8] * s[2],
     )
     vw, vx, vy, vz = _quaternion_grad(unit, inverse, g)
-    _add(v_quats, 4 * i, 4, lanes, keep, vw, first)
-    _add(v_quats, 4 * i + 1, 4, lanes, keep, vx, first)
-    _add(v_quats, 4 * i + 2, 4, lanes, keep, vy, first)
-    _add(v_quats, 4 * i + 3, 4, lanes, keep, vz, first)
+    _add(v_quats, 0, 4, ids, at, lanes, vw, first)
+    _add(v_quats, 1, 4, ids, at, lanes, vx, first)
+    _add(v_quats, 2, 4, ids, at, lanes, vy, first)
+    _add(v_quats, 3, 4, ids, at, lanes, vz, first)
 
 
 @inline
