@@ -11,9 +11,9 @@ RATES = {
     "features_dc": 6e-3,
     "features_rest": 1.2e-3,
     "motion_codes": 5e-2,
+    "bends": 7.5e-5,
     "color_changes": 3e-3,
     "motions": 4e-3,
-    "velocity": 1e-3,
 }
 """Starting learning rates, one per parameter group."""
 
@@ -30,7 +30,7 @@ dyn3d_velocity = preset(
 dyn3d_velocity_fast = preset(
     "dyn3d-velocity-fast",
     "dyn3d-velocity with 18k Gaussians: two CPU cores, minutes.",
-    12_000,
+    11_000,
     Dyn3DVelocityModelConfig(max_gaussians=18_000),
     RATES,
 )

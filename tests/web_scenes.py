@@ -12,11 +12,13 @@ from PIL import Image
 from dyn3d_ns.export.web import Page
 from dyn3d_ns.export.web_columns import Columns
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
+from dyn3d_ns.fields.motion_table import ROW
 from dyn3d_ns.fields.time_basis import TimeBasis
-from dyn3d_ns.fields.velocity import BasisVelocityField
-from dyn3d_ns.gaussians.carried import CarriedScene, SharedMotions, StoredCodes
+from dyn3d_ns.gaussians.carried import CERTAIN, CarriedScene
 from dyn3d_ns.gaussians.colors import ColorWaves
+from dyn3d_ns.gaussians.skinning import BEND
 from dyn3d_ns.geometry.cameras import viewmats_of
+from dyn3d_ns.geometry.rotations import normalize_quat
 from dyn3d_ns.io.splats import About, Splats, StoredSequence, View
 from dyn3d_ns.rendering import rasterize
 from dyn3d_ns.timeline import Timeline
@@ -26,8 +28,12 @@ BACKGROUND = (0.2, 0.4, 0.6)
 TIMELINE = Timeline(tuple(np.linspace(0, 1, FRAMES).tolist()), OBSERVED, FPS)
 
 
-def carried_scene(seed: int = 0, motions: int = 5) -> CarriedScene:
-    """Return Gaussians that move and turn a good way in the observed time and after it; some rest."""
+def carried_scene(bodies: bool = False, seed: int = 0, motions: int = 5, latents: int = 6) -> CarriedScene:
+    """Return Gaussians that move, turn and bend a good way in the observed time and after it; some rest.
+
+    Each mixes the motions, or follows one body, of which the last but one has none; of the latent motions one
+    bends so little that nobody sees it.
+    """
     random = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -43,22 +49,23 @@ def carried_scene(seed: int = 0, motions: int = 5) -> CarriedScene:
         "motion_codes": 3.0 * normal(COUNT, motions),
         "color_changes": 0.3 * normal(COUNT, 2, 3),
     }
-    basis = TimeBasis(0.375, 0.0, OBSERVED, keyframes=3)
-    moved = KeyframeMotions(basis, 0.5 * normal(motions, 3))
-    moved.coefficients.data = 0.35 * normal(*moved.coefficients.shape)
-    rates = TimeBasis(0.375, 0.0, OBSERVED, (0, 1), 4, anchored=False, vanishing=True)
-    velocity = BasisVelocityField(rates, motions)
-    velocity.weights.data = 0.8 * normal(*velocity.weights.shape)
-    scene = CarriedScene(
-        params,
-        StoredCodes(),
-        SharedMotions(moved),
-        velocity,
-        OBSERVED,
-        TIMELINE.dt,
-        ColorWaves(2, 0.0, OBSERVED),
-        True,
+    params["bends"] = 0.1 * normal(COUNT, latents, BEND)
+    params["bends"][:, 1] *= 1e-5
+    if bodies:
+        number = (torch.arange(COUNT) % motions)[:, None]
+        number[number == motions - 2] = 1
+        params["motion_codes"] = torch.full((COUNT, motions), -CERTAIN).scatter(1, number, CERTAIN)
+    moved = KeyframeMotions(
+        TimeBasis(0.375, 0.0, OBSERVED, keyframes=3), 0.5 * normal(motions, 3), latents, TIMELINE.dt
     )
+    moved.coefficients.data = 0.35 * normal(*moved.coefficients.shape)
+    ahead = OBSERVED + TIMELINE.dt * torch.arange(5)
+    table = moved.table(OBSERVED)
+    steps = 0.2 * normal(motions, ROW + latents - 9)
+    steps[0] = 0
+    future = torch.stack([table[:, 9:] + (t - OBSERVED) / TIMELINE.dt * steps for t in ahead.tolist()])
+    moved.go_on(normalize_quat(future[..., 3:7]), future[..., :3], future[..., 7:])
+    scene = CarriedScene(params, moved, ColorWaves(2, 0.0, OBSERVED), True)
     scene.resting = torch.arange(COUNT) % 4 == 0
     return scene
 

@@ -66,15 +66,16 @@ def pack(model: DynamicMethod) -> PackedScene:
         NoGaussiansError: the method has none.
     """
     from dyn3d_ns.export.scene import TrainedSequence
-    from dyn3d_ns.export.web_scene import is_carried, pack_carried, pack_sequence
+    from dyn3d_ns.export.web_scene import pack_carried, pack_sequence
+    from dyn3d_ns.gaussians.carried import CarriedScene
     from dyn3d_ns.geometry.world import SAME
     from dyn3d_ns.io.splats import About
     from dyn3d_ns.models.gaussian_model import GaussianModel
 
     sequence = TrainedSequence(model, model.timeline.frame_times, About(), SAME)
-    if isinstance(model, GaussianModel) and is_carried(model.scene):
+    if isinstance(model, GaussianModel) and isinstance(model.scene, CarriedScene):
         sequence.at(0)  # refuses what no format holds
-        return pack_carried(model.scene, model.timeline)  # type: ignore[arg-type]
+        return pack_carried(model.scene, model.timeline)
     return pack_sequence(sequence)
 
 

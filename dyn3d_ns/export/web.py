@@ -24,7 +24,7 @@ from dyn3d_ns.io.atomic import write_text
 from dyn3d_ns.io.errors import CommandError
 from dyn3d_ns.io.splats import About
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the data in a page; web/src/data.ts reads this one alone, as each page brings its own reader."""
 MOST_TEXELS = 4096 * 4096
 """Entries of the largest table that phones and computers with WebGL 2 take."""

@@ -54,6 +54,21 @@ class Columns:
         integers = np.clip(np.rint((values - low) / step), 0, top).astype(np.int64)
         self.add_integers(name, integers, low, step, 8 * -(-bits // 8), along)
 
+    def add_within(self, name: str, values: Float[np.ndarray, "N C"], error: float) -> None:
+        """Add numbers, rounded to multiples of twice an error, in as few bytes as these take.
+
+        Args:
+            name: What the page calls them.
+            values: Finite numbers, a row a Gaussian.
+            error: Largest error; or a sixteen-millionth of the range of the numbers, where that is more.
+        """
+        low, high = values.min(initial=0.0), values.max(initial=0.0)
+        step = max(2 * error, (high - low) / ((1 << 24) - 2))
+        first = np.floor(values.min(0, initial=0.0) / step)
+        integers = (np.rint(values / step) - first).astype(np.int64)
+        bits = 8 * -(-max(int(integers.max(initial=0)).bit_length(), 1) // 8)
+        self.add_integers(name, integers, step * first, np.full(len(first), step), bits)
+
     def add_integers(
         self, name: str, integers: Int[np.ndarray, "N C"], low: Float[np.ndarray, "C"],
         step: Float[np.ndarray, "C"], bits: int, along: bool = False,

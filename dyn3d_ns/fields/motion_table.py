@@ -18,7 +18,7 @@ from dyn3d_ns.kernels.jit import inline, kernel
 from dyn3d_ns.kernels.once import once
 
 ROW = 16
-"""Numbers of one motion: nine of the matrix, three of the translation, four of the quaternion (wxyz)."""
+"""Numbers of a rigid motion: nine of the matrix, three of the translation, four of the quaternion (wxyz)."""
 
 
 @inline
@@ -61,6 +61,8 @@ def _forward(weights, coefficients, pivots, table):
         row[10] = _component(weights, coefficients, k, 1) + py - row[3] * px - row[4] * py - row[5] * pz
         row[11] = _component(weights, coefficients, k, 2) + pz - row[6] * px - row[7] * py - row[8] * pz
         row[12], row[13], row[14], row[15] = w, x, y, z
+        for c in range(6, coefficients.shape[2]):
+            row[ROW + c - 6] = _component(weights, coefficients, k, c)
 
 
 @kernel
@@ -89,13 +91,15 @@ def _backward(weights, coefficients, pivots, v_table, v_coefficients):
             out = v_coefficients[j, k - 1]
             out[0], out[1], out[2] = weights[j] * v[9], weights[j] * v[10], weights[j] * v[11]
             out[3], out[4], out[5] = weights[j] * v_rx, weights[j] * v_ry, weights[j] * v_rz
+            for c in range(6, len(out)):
+                out[c] = weights[j] * v[ROW + c - 6]
 
 
 class _Table(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, coefficients: Tensor, pivots: Tensor) -> Tensor:
         ctx.arrays = weights.numpy(), coefficients.numpy(), pivots.numpy()
-        table = np.empty((len(pivots), ROW), np.float32)
+        table = np.empty((len(pivots), ROW + coefficients.shape[2] - 6), np.float32)
         _forward(*ctx.arrays, table)
         return torch.from_numpy(table)
 
@@ -145,28 +149,34 @@ def _ours(tensor: Tensor) -> bool:
 
 
 def motion_table(
-    weights: Float[Tensor, "J"], coefficients: Float[Tensor, "J M 6"], pivots: Float[Tensor, "1+M 3"]
-) -> Float[Tensor, "1+M 16"]:
-    """Put the rigid motions ``x -> R(r) (x - p) + p + d`` of one time into a table.
+    weights: Float[Tensor, "J"], coefficients: Float[Tensor, "J M 6+L"], pivots: Float[Tensor, "1+M 3"]
+) -> Float[Tensor, "1+M 16+L"]:
+    """Put the motions of one time into a table: ``x -> R(r) (x - p) + p + d`` and what bends before that.
 
     Args:
         weights: Values of the functions of time.
-        coefficients: What each function adds to the shift ``d`` (first three) and the rotation vector ``r``
-            (radians) of each motion but the first, which is rest.
+        coefficients: What each function adds to the shift ``d`` (first three), the rotation vector ``r``
+            (radians) and the L latent motions of each motion but the first, which is rest.
         pivots: The points ``p`` that the motions turn about.
 
     Returns:
         A motion a row: nine entries of the matrix (row by row), three of the translation, four of the
-        quaternion (wxyz). Gradients go to the coefficients alone.
+        quaternion (wxyz), and the latent motions. Gradients go to the coefficients alone.
     """
     if _ours(coefficients):
         return _Table.apply(weights, coefficients.contiguous(), pivots)  # type: ignore[no-any-return]
     moving = torch.tensordot(weights, coefficients, dims=1)
-    values = torch.cat([moving.new_zeros(1, 6), moving])
-    quats = so3_exp_quat(values[:, 3:])
-    rotations = unit_quat_to_matrix(quats)
-    turned = (rotations @ pivots.unsqueeze(-1)).squeeze(-1)
-    return torch.cat([rotations.flatten(1), pivots - turned + values[:, :3], quats], dim=1)
+    values = torch.cat([moving.new_zeros(1, moving.shape[1]), moving])
+    quats = so3_exp_quat(values[:, 3:6])
+    turned = (unit_quat_to_matrix(quats) @ pivots.unsqueeze(-1)).squeeze(-1)
+    return motion_rows(quats, pivots - turned + values[:, :3], values[:, 6:])
+
+
+def motion_rows(
+    quats: Float[Tensor, "K 4"], translations: Float[Tensor, "K 3"], latents: Float[Tensor, "K L"]
+) -> Float[Tensor, "K 16+L"]:
+    """Put rigid motions ``x -> R x + t`` (quaternions of length one) and latent motions into a table."""
+    return torch.cat([unit_quat_to_matrix(quats).flatten(1), translations, quats, latents], dim=1)
 
 
 def mean_square(

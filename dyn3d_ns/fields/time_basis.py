@@ -44,9 +44,6 @@ class TimeBasis:
     more in all."""
     anchored: bool = True
     """Subtract each spline's value at ``t_ref``, so that every function vanishes there."""
-    vanishing: bool = False
-    """Drop the splines that are not zero at ``t_max``, so that the polynomials alone cross into the
-    future."""
 
     @property
     def scale(self) -> float:
@@ -56,7 +53,7 @@ class TimeBasis:
     @property
     def num_splines(self) -> int:
         """Count the spline functions."""
-        return (self.keyframes if self.vanishing else self.keyframes + 3) if self.keyframes else 0
+        return self.keyframes + 3 if self.keyframes else 0
 
     @property
     def size(self) -> int:

@@ -1,33 +1,29 @@
-"""Gaussians carried through time by a keyframe network and a velocity field."""
+"""Gaussians carried through time by the keyframe network, and the velocity field that they make."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
-from torch import Tensor, nn
+from torch import Tensor
 
-from dyn3d_ns.fields.integrate import integrate, oriented_rate
 from dyn3d_ns.fields.keyframe_motions import KeyframeMotions
-from dyn3d_ns.fields.velocity import VelocityField
 from dyn3d_ns.gaussians.colors import ColorWaves, carried_colors
 from dyn3d_ns.gaussians.gaussians import Gaussians
 from dyn3d_ns.gaussians.scene import GaussianScene, point_parameters
 from dyn3d_ns.gaussians.seeds.points import SeedPoints, farthest_points
-from dyn3d_ns.gaussians.skinning import apply_motions
+from dyn3d_ns.gaussians.skinning import BEND, apply_motions, velocities
 from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
-from dyn3d_ns.timeline import TIME_EPS
+from dyn3d_ns.io.errors import UserError
 
-MAX_KEPT_FRAMES = 240
-"""Frames of the future that are kept in memory."""
 SOLID = 0.1
 """Opacity from which on a Gaussian counts as matter that moves."""
 NEIGHBOURS = 8
 """Gaussians that a point's velocity is taken from."""
+CERTAIN = 60.0
+"""Logit of the motion that a Gaussian follows alone; the others' weights are zero in single precision."""
 
 
 class MotionState(NamedTuple):
@@ -44,6 +40,7 @@ def initial_parameters(
     color_modes: int,
     opacity: float,
     max_scale: float,
+    latents: int = 0,
 ) -> dict[str, Tensor]:
     """Make the per-Gaussian tensors from seed points, all at rest in the canonical time.
 
@@ -54,6 +51,7 @@ def initial_parameters(
         color_modes: Functions of time that the base colour may follow.
         opacity: Starting opacity, in 0..1.
         max_scale: Largest starting standard deviation, world units.
+        latents: Latent motions that bend what they carry.
     """
     n = len(seeds.positions)
     params = point_parameters(seeds, sh_degree, opacity, max_scale)
@@ -61,6 +59,7 @@ def initial_parameters(
     distances = torch.cdist(seeds.positions, pivots[1:]) if len(pivots) > 1 else spare
     nearness = -2.0 * (distances / distances.mean().clamp_min(1e-6)).square()
     params["motion_codes"] = torch.cat([torch.zeros(n, 1), nearness], dim=1)
+    params["bends"] = torch.zeros(n, latents, BEND)
     if color_modes:
         params["color_changes"] = torch.zeros(n, color_modes, 3)
     return params
@@ -72,45 +71,19 @@ def spread_pivots(points: Float[Tensor, "N 3"], count: int) -> Float[Tensor, "K 
     return torch.cat([sample.mean(0, keepdim=True), farthest_points(sample, count - 1)])
 
 
-class StoredCodes(nn.Module):
-    """Motion codes kept with every Gaussian: soft weights over the motions."""
-
-    def forward(self, params: nn.ParameterDict) -> Float[Tensor, "N K"]:
-        """Return the weights, which add up to one."""
-        return torch.softmax(params["motion_codes"], dim=-1)
-
-
-class SharedMotions(nn.Module):
-    """Deformation by the keyframe network: every Gaussian mixes the same few rigid motions.
-
-    Points are blended linearly as in skinning, orientations by mixed quaternions.
-    """
-
-    def __init__(self, motions: KeyframeMotions) -> None:
-        """Take the motions."""
-        super().__init__()
-        self.motions = motions
-
-    def forward(self, params: nn.ParameterDict, codes: Float[Tensor, "N K"], t: float) -> MotionState:
-        """Carry the canonical Gaussians to the observed time ``t``."""
-        return MotionState(*apply_motions(codes, self.motions.table(t), params["means"], params["quats"]))
-
-
 class CarriedScene(GaussianScene):
-    """Gaussians in a canonical time, and what carries them to any other time.
+    """Gaussians in a canonical time, and the motions that carry them to any other time.
 
-    Up to ``t_obs`` the deformation places the canonical Gaussians; beyond it the velocity field carries them
-    on.
+    A Gaussian mixes the motions by its code (``motion_codes``, logits) and bends before that by its own
+    coefficients of the latent motions (``bends``): ``x = sum_k z_k [R_k (p + sum_j b_kj c_j) + t_k]``. Its
+    velocity is the rate of that. For one code and one bend the field is a rigid twist and a shift, so that
+    its gradient is antisymmetric and its divergence zero (FreeGave, section 3.2).
     """
 
     def __init__(
         self,
         params: dict[str, Tensor],
-        codes: nn.Module,
-        deformation: nn.Module,
-        velocity: VelocityField,
-        t_obs: float,
-        dt: float,
+        motions: KeyframeMotions,
         waves: ColorWaves | None = None,
         turn_colors: bool = False,
     ) -> None:
@@ -118,22 +91,14 @@ class CarriedScene(GaussianScene):
 
         Args:
             params: Per-Gaussian tensors of :func:`initial_parameters`, each with N rows.
-            codes: Maps the parameters to motion codes, ``codes(params) -> [N, K]``.
-            deformation: Carries to observed times, ``deformation(params, codes, t) -> MotionState``.
-            velocity: Velocity field with K twists.
-            t_obs: Last time that the deformation is trusted at.
-            dt: Spacing of the frames, the longest step of the integration.
+            motions: K motions.
             waves: What ``color_changes`` follow; None where colours do not change.
             turn_colors: Turn the view dependence with the orientations.
         """
         super().__init__(params)
-        self.code_source = codes
-        self.deformation = deformation
-        self.velocity = velocity
-        self.t_obs = t_obs
-        self.dt = dt
+        self.motions = motions
         self.waves, self.turn_colors = waves, turn_colors
-        self._future: list[MotionState] = []
+        self._codes: tuple[Tensor, int, Tensor] | None = None
         self.register_buffer("resting", torch.zeros(0, dtype=torch.bool))
 
     resting: Bool[Tensor, "N"]
@@ -142,27 +107,23 @@ class CarriedScene(GaussianScene):
     def at(self, t: float) -> Gaussians:
         """Return the scene at any time, with velocities, orientations of length one and what moves."""
         codes = self.codes()
-        state = self.state_at(t, codes)
+        state = self.deform(t, codes)
         known = len(self.resting) == len(self)
         return replace(
             self.gaussians_of(state, t),
             quats=torch.nn.functional.normalize(state.quats, dim=-1),
-            velocities=self.velocity_of(state.means, t, codes),
+            velocities=self.velocities(t, codes),
             dynamic=~self.resting if known else torch.ones_like(state.means[:, 0], dtype=torch.bool),
         )
 
-    def training_at(self, t: float, start: float | None = None) -> Gaussians:
-        """Return the scene at an observed time with gradients.
+    def training_at(self, t: float) -> Gaussians:
+        """Return the scene at an observed time with gradients."""
+        return self.gaussians_of(self.deform(t, self.codes()), t)
 
-        Args:
-            t: Observed time.
-            start: Time to deform to; from there the velocity field carries on to ``t``. None to deform to
-                ``t`` itself.
-        """
-        codes = self.codes()
-        if start is None:
-            return self.gaussians_of(self.deform(t, codes), t)
-        return self.gaussians_of(self.advect(self.deform(start, codes), start, t, codes), t)
+    def laid_out(self) -> Gaussians:
+        """Return the Gaussians as their parameters have them, at no time but the canonical one."""
+        params = self.params
+        return Gaussians(params["means"], params["quats"], self.scales, self.opacities, self.colors)
 
     def gaussians_of(self, state: MotionState, t: float) -> Gaussians:
         """Return the Gaussians that lie as a state says, with the colours of a time."""
@@ -189,29 +150,35 @@ class CarriedScene(GaussianScene):
     def velocity_at(self, points: Float[Tensor, "P 3"], t: float) -> Float[Tensor, "P 3"]:
         """Return the velocity of the matter at points of the scene, world units per unit of time.
 
-        A point moves with the Gaussians around it: the field is evaluated at the point with the codes of the
-        nearest ones, weighted by their opacity and their density at the point.
+        A point moves with the Gaussians around it: each carries it along with its own place and turns it
+        about that; the nearest ones are weighted by their opacity and their density at the point.
         """
-        codes, gaussians = self.codes(), self.at(t)
+        gaussians = self.at(t)
         solid = torch.nonzero(gaussians.opacities > SOLID)[:, 0]
         if len(solid) == 0:
             return torch.zeros_like(points)
         neighbours = min(NEIGHBOURS, len(solid))
         tree = KDTree(gaussians.means[solid].cpu().numpy())
-        found = np.reshape(tree.query(points.cpu().numpy(), k=neighbours)[1], (len(points), -1))
-        index = solid[torch.from_numpy(found).to(solid)]
+        found = torch.from_numpy(tree.query(points.cpu().numpy(), k=neighbours)[1]).view(len(points), -1)
+        index = solid[found.to(solid)]
         offsets = points[:, None] - gaussians.means[index]
         axes = gaussians.scales[index].clamp_min(1e-4)
         local = quat_apply(quat_conjugate(gaussians.quats[index]), offsets) / axes
         weights = torch.softmax(-0.5 * local.square().sum(-1) + gaussians.opacities[index].log(), dim=1)
-        spread = points[:, None].expand_as(offsets).reshape(-1, 3)
-        velocity = self.velocity(spread, t, codes[index].flatten(0, 1)).view_as(offsets)
+        spins = (self.codes() @ self.motions.twists(t)[:, 3:])[index]
+        velocity = gaussians.motion[index] + torch.linalg.cross(spins, offsets)
         velocity = velocity * gaussians.moving[index][..., None]
         return (weights[..., None] * velocity).sum(1)
 
     def codes(self) -> Float[Tensor, "N K"]:
-        """Return the motion code of every Gaussian."""
-        return self.code_source(self.params)
+        """Return the weights of the motions in each Gaussian, which add up to one."""
+        logits = self.params["motion_codes"]
+        if logits.requires_grad and torch.is_grad_enabled():
+            return torch.softmax(logits, dim=-1)
+        kept = self._codes
+        if kept is None or kept[0] is not logits or kept[1] != logits._version:
+            kept = self._codes = logits, logits._version, torch.softmax(logits.detach(), dim=-1)
+        return kept[2]
 
     @torch.no_grad()
     def freeze_static(self, times: Sequence[float], threshold: float) -> int:
@@ -239,58 +206,42 @@ class CarriedScene(GaussianScene):
         quats = torch.where(rest, params["quats"], state.quats)
         return state._replace(means=means, quats=quats)
 
-    def velocity_of(
-        self, x: Float[Tensor, "N 3"], t: float, codes: Float[Tensor, "N K"]
-    ) -> Float[Tensor, "N 3"]:
-        """Evaluate the velocity field at points that move with the Gaussians; 0 for those at rest."""
-        velocity = self.velocity(x, t, codes)
-        return velocity * ~self.resting[:, None] if len(self.resting) == len(self) else velocity
+    def velocities(self, t: float, codes: Float[Tensor, "N K"]) -> Float[Tensor, "N 3"]:
+        """Return how fast each Gaussian moves at a time, world units per unit of time; 0 for those at
+        rest."""
+        motions, params = self.motions, self.params
+        rates = motions.table_rates(t)
+        moving = velocities(codes, motions.table(t), rates, params["bends"], params["means"])
+        return moving * ~self.resting[:, None] if len(self.resting) == len(self) else moving
+
+    def uncertainties(self, t: float) -> Float[Tensor, "N"]:
+        """Return how far each Gaussian is expected to be off at a time, world units (root mean square); 0 at
+        observed times."""
+        off = self.codes() @ self.motions.errors(t)
+        return off * ~self.resting if len(self.resting) == len(self) else off
 
     def deform(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
-        """Carry the canonical Gaussians to the observed time ``t``."""
-        return self._hold_resting(self.deformation(self.params, codes, t))
-
-    def advect(
-        self,
-        state: MotionState,
-        t0: float,
-        t1: float,
-        codes: Float[Tensor, "N K"],
-        max_step: float | None = None,
-    ) -> MotionState:
-        """Carry Gaussians from ``t0`` to ``t1`` along the velocity field, orientations included (midpoint
-        rule).
-
-        Steps are at most ``max_step`` long, by default the spacing of the frames.
-        """
-        rate = oriented_rate(lambda t: self.velocity.coefficients(t, codes))
-        moved = integrate(rate, torch.cat([state.means, state.quats], dim=1), t0, t1, max_step or self.dt)
-        return self._hold_resting(state._replace(means=moved[:, :3], quats=moved[:, 3:]))
-
-    def state_at(self, t: float, codes: Float[Tensor, "N K"]) -> MotionState:
-        """Carry the Gaussians to any time: deformed up to ``t_obs``, advected from there frame by frame.
-
-        Without gradients the frames of the future are kept until :meth:`forget`, so that each is
-        integrated once.
-        """
-        if t <= self.t_obs + TIME_EPS:
-            return self.deform(t, codes)
-        if torch.is_grad_enabled():
-            return self.advect(self.deform(self.t_obs, codes), self.t_obs, t, codes)
-        frame = min(math.floor((t - self.t_obs) / self.dt + TIME_EPS), MAX_KEPT_FRAMES)
-        if not self._future:
-            self._future.append(self.deform(self.t_obs, codes))
-        for i in range(len(self._future) - 1, frame):
-            start = self.t_obs + i * self.dt
-            self._future.append(self.advect(self._future[i], start, start + self.dt, codes))
-        return self.advect(self._future[frame], self.t_obs + frame * self.dt, t, codes)
+        """Carry the canonical Gaussians to a time."""
+        params = self.params
+        table = self.motions.table(t)
+        moved = apply_motions(codes, table, params["bends"], params["means"], params["quats"])
+        return self._hold_resting(MotionState(*moved))
 
     def forget(self) -> None:
-        """Drop the kept frames of the future, as after a change of the parameters."""
-        self._future.clear()
+        """Drop the codes that are kept, as after a change of the parameters."""
+        self._codes = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Resize what is known of the Gaussians at rest as well."""
+        """Resize what is known of the Gaussians at rest as well.
+
+        Raises:
+            UserError: the checkpoint is of a version whose motions were others.
+        """
+        if f"{prefix}params.means" in state_dict and f"{prefix}params.bends" not in state_dict:
+            raise UserError(
+                "the checkpoint was made with an earlier dyn3d_ns, whose dyn3d-velocity had other motions: "
+                "train again"
+            )
         resting = state_dict.get(f"{prefix}resting")
         if resting is not None:
             self.resting = torch.zeros_like(resting, device=self.resting.device)

@@ -138,6 +138,11 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
         """Per-Gaussian tensors; all have N rows and are resized together."""
         return self.scene.params
 
+    @property
+    def first_gaussians(self) -> int:
+        """Gaussians to start from, at most."""
+        return self.config.max_gaussians
+
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(torch.initial_seed() % 2**63)
 
@@ -147,9 +152,9 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
     def _seeds_without_images(self, generator: torch.Generator) -> SeedPoints:
         if self.seed_points is not None and self._has_points():
             xyz, rgb = self.seed_points
-            keep = torch.randperm(len(xyz), generator=generator)[: self.config.max_gaussians]
+            keep = torch.randperm(len(xyz), generator=generator)[: self.first_gaussians]
             return SeedPoints(xyz[keep].float().cpu(), rgb[keep].float().cpu() / 255.0)
-        return random_points(self.scene_box.aabb.float().cpu(), self.config.max_gaussians, generator)
+        return random_points(self.scene_box.aabb.float().cpu(), self.first_gaussians, generator)
 
     def seed(self, datamanager: DynamicDataManager) -> None:
         """Start on the scene's surfaces as the images show them, where there is no point cloud.
@@ -168,7 +173,7 @@ class GaussianModel(DynamicMethod, SplatfactoModel):
             spread = np.linspace(0, count - 1, min(count, MAX_START_TIMES)).round()
             views = join_views([views_of(*datamanager.images_at(int(i))) for i in spread])
         box = self.scene_box.aabb.float().cpu()
-        seeds = surface_points(views, box, self.config.max_gaussians, self._generator(), together)
+        seeds = surface_points(views, box, self.first_gaussians, self._generator(), together)
         if seeds is not None:
             self.scene = self.make_scene(seeds)
             self.to(self.eval_background.device)

@@ -14,6 +14,8 @@ from dyn3d_ns.viewer.player import FRAME_RATE, PANEL_RATE, PlaybackPanel, TimePl
 from dyn3d_ns.viewer.start_view import look_through_training_camera
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nerfstudio.viewer.viewer import Viewer
 
     from dyn3d_ns.timeline import Timeline
@@ -39,6 +41,7 @@ class TimePlayback(TimePlayer, ViewerControl):
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(timeline)
         self._whole, self._there = timeline, timeline.num_frames
+        self.note: Callable[[float], str] = lambda _: ""
         # Held while the shown time and the slider are set: between the two, an answer of the page to an
         # earlier time would look like one set by hand.
         self._writing = threading.RLock()
@@ -59,7 +62,8 @@ class TimePlayback(TimePlayer, ViewerControl):
     def describe(self, time_shown: float) -> str:
         """Say which frame and second a time is, and whether it is there by now."""
         if self._whole.frame_index(time_shown) < self._there:
-            return super().describe(time_shown)
+            note = self.note(time_shown)
+            return super().describe(time_shown) + (f"  \n{note}" if note else "")
         state = "not trained yet" + (f": frame {self._there - 1} is shown" if self._there else "")
         return f"{describe_time(self._whole, time_shown).splitlines()[0]}\n{state}"
 

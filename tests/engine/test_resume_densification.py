@@ -37,7 +37,7 @@ def densified(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         if kind == "default":
             strategy.grow_grad2d = 1e-5  # a few steps at 48 px leave small gradients
         else:
-            strategy.min_opacity = 0.3  # so early no Gaussian is faint by the usual measure
+            strategy.min_opacity = 0.27  # so early no Gaussian is faint by the usual measure
         return strategy
 
     def watched(self, step):

@@ -15,11 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import web_scenes as ws
+from scipy.interpolate import CubicHermiteSpline
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 
+from dyn3d_ns.export.keys import extent_of
 from dyn3d_ns.export.web import write_page
 from dyn3d_ns.export.web_columns import Columns, morton_order, near_upright, product
-from dyn3d_ns.export.web_scene import is_carried, pack_carried, pack_sequence
+from dyn3d_ns.export.web_scene import FINE, pack_carried, pack_sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ROOT / "dyn3d_ns/export/web_page"
@@ -41,8 +46,6 @@ def test_columns_come_back_within_half_a_step(bits: int, along: bool) -> None:
 
 
 def covariances(quats: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    from scipy.spatial.transform import Rotation
-
     axes = Rotation.from_quat(quats[:, [1, 2, 3, 0]]).as_matrix() * scales[:, None]
     return axes @ axes.transpose(0, 2, 1)
 
@@ -63,6 +66,19 @@ def test_axes_named_anew_leave_the_shapes_as_they_are() -> None:
     )
 
 
+@pytest.mark.parametrize(("largest", "bits"), [(0.01, 8), (1.0, 16), (100.0, 24), (1e6, 24)])
+def test_columns_within_an_error_take_as_many_bytes_as_they_need(largest: float, bits: int) -> None:
+    values = largest * np.random.default_rng(0).uniform(-1, 1, (50, 3))
+    values[7] = 0
+    columns = Columns()
+    columns.add_within("values", values, 1e-4)
+    columns.add_within("none", values[:0], 1e-4)
+    found = ws.read_columns(columns)
+    assert np.abs(found["values"] - values).max() <= max(1e-4, largest / 2**23) * 1.001
+    assert (np.abs(found["values"][7]) < 1e-9 * largest).all(), "nothing stays nothing"
+    assert [column["bits"] for column in columns.described] == [bits, 8]
+
+
 def test_the_order_keeps_neighbours_together() -> None:
     points = np.random.default_rng(0).uniform(size=(2000, 3)).astype(np.float32)
     order = morton_order(points)
@@ -74,19 +90,68 @@ def test_the_order_keeps_neighbours_together() -> None:
     assert mean_step(points[order]) < 0.2 * mean_step(points)
 
 
-def test_a_carried_scene_is_written_once() -> None:
-    """What moves comes first and has weights; nothing is written by frame."""
-    scene = ws.carried_scene()
-    assert is_carried(scene)
+def as_the_page_moves(found: dict[str, np.ndarray], motion: dict, moving: int, time: float) -> np.ndarray:
+    """Return the centres of what moves, in float64 by the formulas of web/src/carried.ts."""
+    times = found["times"][:, 0]
+    width, time = 7 + motion["latents"], min(max(time, times[0]), times[-1])
+    spline = CubicHermiteSpline(
+        times,
+        found["motions"].reshape(motion["motions"], len(times), width),
+        found["rates"].reshape(motion["motions"], len(times), width),
+        axis=1,
+    )
+    now = spline(time)
+    poses = Rotation.from_quat(now[:, [1, 2, 3, 0]]).as_matrix()
+    rows = np.concatenate([poses.reshape(len(now), 9), now[:, 4:]], axis=1)
+    codes = np.eye(len(now))[found["bodies"][:, 0].astype(int)] if motion["bodies"] else found["weights"]
+    mixed = codes / codes.sum(1, keepdims=True) @ rows
+    bends = np.stack([found[f"bend{j}"] for j in range(motion["latents"])], axis=1)
+    points = found["means"][:moving] + np.einsum("nl,nlc->nc", mixed[:, 12:], bends)
+    return np.einsum("nij,nj->ni", mixed[:, :9].reshape(-1, 3, 3), points) + mixed[:, 9:12]
+
+
+@pytest.mark.parametrize("bodies", [False, True])
+def test_a_carried_scene_is_written_once(bodies: bool) -> None:
+    """What moves comes first and has weights, or a body; from that every moment follows."""
+    scene = ws.carried_scene(bodies)
     packed = pack_carried(scene, ws.TIMELINE)
-    found = ws.read_columns(packed.columns)
-    assert packed.moving == int((~scene.resting).sum()) == len(found["weights"])
+    found, motion = ws.read_columns(packed.columns), packed.motion
+    rests = scene.resting | (scene.codes()[:, 0] == 1)
+    assert packed.moving == int((~rests).sum()) == len(found["bodies" if bodies else "weights"])
+    assert ("weights" in found) != bodies and motion["bodies"] == bodies
+    assert motion["motions"] == (3 if bodies else 5), "rest and a body without Gaussians are left out"
+    assert motion["latents"] == 5, "what bends too little to be seen is left out"
     assert len(found["means"]) == packed.count == ws.COUNT
-    resting = scene.params["means"][scene.resting].detach().numpy()
+    resting = scene.params["means"][rests].detach().numpy()
     distances = np.abs(found["means"][packed.moving :, None] - resting[None]).max(2).min(1)
     assert distances.max() < 1e-6
     assert packed.end == pytest.approx(1.25 * ws.TIMELINE.duration)
     assert not any(name.endswith("Over") for name in found)
+    canonical = scene.params["means"][~rests].detach().numpy()
+    # Codes may mix: twice what each of the latent motions may be off.
+    bound = 2 * FINE * extent_of(scene.params["means"].detach().numpy()) * motion["latents"]
+    order = KDTree(canonical).query(found["means"][: packed.moving])[1]
+    for time in (0.0, 0.31, ws.OBSERVED, 0.83, 1.0, 1.17, 1.25):
+        with torch.no_grad():
+            truth = scene.at(time).means[~rests].numpy()[order]
+        shown = as_the_page_moves(found, motion, packed.moving, time)
+        assert np.abs(shown - truth).max() < bound < 0.03, time
+        assert np.abs(found["means"][: packed.moving] - truth).max() > 0.1
+
+
+def test_what_is_not_foretold_stays_as_it_last_was() -> None:
+    scene = ws.carried_scene(True)
+    scene.motions.future = scene.motions.future[:0]
+    packed = pack_carried(scene, ws.TIMELINE)
+    times = ws.read_columns(packed.columns)["times"][:, 0]
+    assert times[-1] == pytest.approx(ws.OBSERVED) and packed.end > ws.TIMELINE.seconds(ws.OBSERVED)
+
+
+def test_a_scene_that_rests_is_written_as_such() -> None:
+    scene = ws.carried_scene(True)
+    scene.resting[:] = True
+    packed = pack_carried(scene, ws.TIMELINE)
+    assert packed.moving == 0 and packed.motion["motions"] == packed.motion["latents"] == 0
 
 
 def test_a_sequence_that_rests_has_no_frames() -> None:

@@ -244,4 +244,4 @@ def test_a_trained_scene_is_a_page_or_refused(
     assert re.search(
         rf"^{re.escape(str(out))}: \d+ Gaussians, \d+ of them moving, {end:.4g} s, ", said.out, re.M
     )
-    assert '"kind":"rigid"' in out.read_text()
+    assert '"kind":"carried"' in out.read_text()

@@ -120,9 +120,13 @@ def splats_at(scene: CarriedScene, time: float) -> Splats:
     return splats_of(scene.at(time), SAME, ws.TIMELINE.duration)
 
 
-def test_motion_is_that_of_the_scene(carried_page: Path, opened) -> None:
-    """Between frames, at the end of the observed time, in the future and past the recording."""
-    scene, one = ws.carried_scene(), opened(carried_page)
+@pytest.mark.parametrize("bodies", [False, True])
+def test_motion_is_that_of_the_scene(bodies: bool, tmp_path: Path, opened) -> None:
+    """Between frames, at the end of the observed time, in the future, past the recording, and past what was
+    foretold."""
+    scene, path = ws.carried_scene(bodies), tmp_path / "carried.html"
+    write_page(path, pack_carried(scene, ws.TIMELINE), ws.page())
+    one = opened(path)
     one.settle()
     one.square()
     pictures = []

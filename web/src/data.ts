@@ -1,6 +1,6 @@
 // What the page holds: a header in JSON, and columns of numbers packed by dyn3d_ns/export/web_columns.py.
 
-export const VERSION = 1;
+export const VERSION = 2;
 
 export interface Column {
   name: string;
@@ -19,14 +19,16 @@ export interface RecordedCamera {
 }
 
 export interface Motion {
-  kind: "rest" | "rigid" | "frames";
+  kind: "rest" | "carried" | "frames";
   seconds: number[]; // frames
-  motions: number; // rigid, as all that follows
+  motions: number; // carried, as all that follows
+  bodies: boolean; // whether each Gaussian follows one motion alone
+  latents: number;
   waves: number;
   turnColors: boolean;
-  from: number; // observed seconds that the motions are written for
+  duration: number; // seconds of the unit of time
+  from: number; // observed time
   to: number;
-  step: number; // longest step of the integration, seconds
 }
 
 export interface Header {

@@ -3,11 +3,11 @@
 import { SplatGenerator, dyno } from "@sparkjsdev/spark";
 import * as THREE from "three";
 
+import { CarriedMotion } from "./carried";
 import { Data } from "./data";
 import { FrameMotion } from "./frames";
 import { SHAPE_TEXELS, fill, layoutOf } from "./gaussians";
 import { viewDependence } from "./harmonics";
-import { RigidMotion } from "./rigid";
 import { TEXEL, Table } from "./table";
 
 const FUNCTION = /* glsl */ `
@@ -23,29 +23,26 @@ vec4 quatProduct(vec4 a, vec4 b) {
 
 export class SplatScene {
   readonly object: SplatGenerator;
-  private readonly motion: RigidMotion | FrameMotion | null;
-  private readonly steps = dyno.dynoInt(0);
+  private readonly motion: CarriedMotion | FrameMotion | null;
   private readonly eye = dyno.dynoVec3(new THREE.Vector3());
   private readonly waves: { value: number }[];
 
   constructor(data: Data) {
     const { count, moving, coefficients, motion } = data.header;
-    const rigid = motion.kind === "rigid";
-    const changes = rigid ? motion.waves : 0;
-    const movingLayout = layoutOf(coefficients, changes, rigid ? motion.motions : 0);
-    const restingLayout = layoutOf(coefficients, changes, 0);
+    const carried = motion.kind === "carried";
+    const movingLayout = layoutOf(coefficients, motion, true);
+    const restingLayout = layoutOf(coefficients, motion, false);
     const movingTable = new Table(moving, movingLayout.texels);
     const restingTable = new Table(count - moving, restingLayout.texels);
     fill(movingTable, movingLayout, data, 0);
     fill(restingTable, restingLayout, data, moving);
-    this.motion = rigid
-      ? new RigidMotion(data)
+    this.motion = carried
+      ? new CarriedMotion(data)
       : motion.kind === "frames"
         ? new FrameMotion(data, movingTable, movingLayout)
         : null;
-    this.waves = Array.from({ length: changes }, () => dyno.dynoFloat(0));
-    const weightTexel = SHAPE_TEXELS + coefficients + changes;
-    const moves = this.motion instanceof RigidMotion ? this.motion.glsl(weightTexel) : "";
+    this.waves = Array.from({ length: movingLayout.changes }, () => dyno.dynoFloat(0));
+    const moves = this.motion instanceof CarriedMotion ? this.motion.glsl(movingLayout) : "";
     const waveNames = this.waves.map((_, m) => `wave${m}`);
     const one = dyno.dyno({
       inTypes: {
@@ -53,7 +50,6 @@ export class SplatScene {
         movingTable: "sampler2D",
         restingTable: "sampler2D",
         motionTable: "sampler2D",
-        steps: "int",
         eye: "vec3",
         ...Object.fromEntries(waveNames.map((name) => [name, "float"])),
       } as Record<string, dyno.DynoType>,
@@ -66,8 +62,8 @@ export class SplatScene {
   vec4 place = ${read(of)}0);
   center = place.xyz;
   opacity = place.w;
-  ${move ? `moveGaussian(${inputs[of]}, row, ${inputs.motionTable}, ${inputs.steps}, center, turn);` : ""}
-  quat = ${move ? `quatProduct(turn, ${read(of)}1))` : `${read(of)}1)`};
+  quat = ${read(of)}1);
+  ${move ? `moveGaussian(${inputs[of]}, row, ${inputs.motionTable}, center, quat, turn);` : ""}
   scales = ${read(of)}2).xyz;
   vec3 d = normalize(center - ${inputs.eye});
   ${move && motion.turnColors ? "turnVector(vec4(-turn.xyz, turn.w), d);" : ""}
@@ -78,7 +74,7 @@ export class SplatScene {
 vec3 center, scales, color;
 vec4 quat, turn = vec4(0.0, 0.0, 0.0, 1.0);
 float opacity;
-if (${inputs.index} < ${moving}) {${body("movingTable", movingLayout.texels, rigid)}
+if (${inputs.index} < ${moving}) {${body("movingTable", movingLayout.texels, carried)}
 } else {${body("restingTable", restingLayout.texels, false)}
 }
 ${outputs.gsplat}.flags = GSPLAT_FLAG_ACTIVE;
@@ -89,7 +85,7 @@ ${outputs.gsplat}.quaternion = quat;
 ${outputs.gsplat}.rgba = vec4(max(color, 0.0), opacity);`.split("\n");
       },
     });
-    const table = this.motion instanceof RigidMotion ? this.motion.table : new Table(1, 1);
+    const table = this.motion instanceof CarriedMotion ? this.motion.table : new Table(1, 1);
     this.object = new SplatGenerator({
       numSplats: count,
       generator: dyno.dynoBlock({ index: "int" }, { gsplat: dyno.Gsplat }, ({ index }) =>
@@ -98,7 +94,6 @@ ${outputs.gsplat}.rgba = vec4(max(color, 0.0), opacity);`.split("\n");
           movingTable: dyno.dynoSampler2D(movingTable.texture),
           restingTable: dyno.dynoSampler2D(restingTable.texture),
           motionTable: dyno.dynoSampler2D(table.texture),
-          steps: this.steps,
           eye: this.eye,
           ...Object.fromEntries(waveNames.map((name, m) => [name, this.waves[m]])),
         }),
@@ -110,8 +105,7 @@ ${outputs.gsplat}.rgba = vec4(max(color, 0.0), opacity);`.split("\n");
   // Sets what the Gaussians depend on; tells whether that changes them.
   set(seconds: number, eye: THREE.Vector3): void {
     this.motion?.setTime(seconds);
-    if (this.motion instanceof RigidMotion) {
-      this.steps.value = this.motion.steps;
+    if (this.motion instanceof CarriedMotion) {
       this.motion.waves.forEach((value, m) => (this.waves[m].value = value));
     }
     this.eye.value.copy(eye);
