@@ -80,7 +80,10 @@ def tell_apart(
     number[chosen] = np.arange(1, len(chosen) + 1)
     known = number[pieces]
     seen = middles[looks][:, solid[known > 0]].transpose(1, 0, 2).reshape(int((known > 0).sum()), -1)
-    labels[moving] = known[known > 0][np.asarray(KDTree(seen).query(features)[1])]
+    apart, nearest = KDTree(seen).query(features)
+    # What shakes in its place is nearer to rest than to any body's path.
+    shaking = np.linalg.norm(features - np.tile(start[moving], len(looks)), axis=1) < np.asarray(apart)
+    labels[moving] = np.where(shaking, 0, known[known > 0][np.asarray(nearest)])
     return labels
 
 
