@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from dyn3d_ns.fields.body_frames import Frame, apply, cross_matrix, exp, frames_of, log, pivots, transposed
 from dyn3d_ns.fields.kriging import BEATS, FAMILIES, PRIOR, SAME, SAME_BEAT, Array, Family, parts, predict
@@ -280,6 +279,8 @@ def _held(seen: Observed, frames: int) -> Forecast:
 
 def _groups(codes: Array, share: Array, carrying: Chosen) -> list[Chosen]:
     """Put motions together that share points."""
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415 (as in gaussians/bodies.py)
+
     linked = (share.T @ (codes > SHARED)) > SHARED
     _, labels = connected_components(linked, directed=False)
     groups = [np.nonzero((labels == label) & carrying)[0] for label in range(labels.max() + 1)]

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -80,10 +79,7 @@ def tell_apart(
     number[chosen] = np.arange(1, len(chosen) + 1)
     known = number[pieces]
     seen = middles[looks][:, solid[known > 0]].transpose(1, 0, 2).reshape(int((known > 0).sum()), -1)
-    apart, nearest = KDTree(seen).query(features)
-    # What shakes in its place is nearer to rest than to any body's path.
-    shaking = np.linalg.norm(features - np.tile(start[moving], len(looks)), axis=1) < np.asarray(apart)
-    labels[moving] = np.where(shaking, 0, known[known > 0][np.asarray(nearest)])
+    labels[moving] = known[known > 0][np.asarray(KDTree(seen).query(features)[1])]
     return labels
 
 
@@ -112,6 +108,8 @@ def _patches(features: Array, mass: Array) -> tuple[Numbers, Array]:
 
 def _hang_together(middles: Float64[np.ndarray, "T P 3"], canonical: int) -> Numbers:
     """Return the piece that each patch belongs to: neighbours whose distance hardly changes are of one."""
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415 (of no use to who only asks for help)
+
     count = middles.shape[1]
     near = KDTree(middles[canonical]).query(middles[canonical], k=min(13, count))
     distances, found = np.asarray(near[0]), np.asarray(near[1])

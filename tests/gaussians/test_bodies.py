@@ -53,17 +53,6 @@ def test_what_rests_is_no_body() -> None:
     assert (tell_apart(paths, CANONICAL, np.ones(300), rest=0.01, most=15) == 0).all()
 
 
-def test_what_shakes_in_its_place_goes_with_no_body() -> None:
-    """Some of what rests has been dragged about by more than what rests may, each point its own way."""
-    random = np.random.default_rng(5)
-    body, ground = bending(slab(900, 6), 0.4), slab(300, 7) + [0, 0, -0.3]
-    ways = 0.06 * random.normal(size=(300, 3))
-    dragged = ground + (PHASE[:, None, None] + 0.3 * random.normal(size=(TIMES, 300, 1))) * ways
-    dragged[CANONICAL] = ground
-    labels = tell_apart(np.concatenate([body, dragged], axis=1), CANONICAL, np.ones(1200), rest=0.02, most=1)
-    assert (labels[:900] == 1).all() and (labels[900:] == 0).all()
-
-
 def test_rigid_motion_is_found() -> None:
     random, points = np.random.default_rng(0), slab(50, 5)
     turns = Rotation.random(6, random_state=0).as_matrix()
