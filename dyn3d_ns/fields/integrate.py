@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,9 +29,8 @@ def integrate(
 ) -> Float[Tensor, "*B D"]:
     """Carry ``x`` along ``dx/dt = field(x, t)`` from time ``t0`` to ``t1``, forwards or backwards.
 
-    The state may hold anything that the field returns the rate of: positions alone, or positions and
-    quaternions side by side. Gradients flow through every step. The number of steps is fixed by the times
-    alone.
+    The state may hold anything that the field returns the rate of. Gradients flow through every step. The
+    number of steps is fixed by the times alone.
 
     Args:
         field: Rate of change of the state, called as ``field(x, t)``.
@@ -70,27 +68,3 @@ def integrate(
         k4 = field(x + h * k3, t + h)
         x = x + (h / 6.0) * (k1 + 2 * k2 + 2 * k3 + k4)
     return x
-
-
-def oriented_rate(
-    twist_at: Callable[[float], Float[Tensor, "N 6"]],
-) -> Callable[[Float[Tensor, "N 7"], float], Float[Tensor, "N 7"]]:
-    """Build the rate of position and orientation side by side, ``dx = u + w × x`` and ``dq = ½ (0, w) q``.
-
-    Args:
-        twist_at: Twist (u, w) of every particle at a time.
-
-    Returns:
-        A field for :func:`integrate` on states ``[x, q]`` with q in wxyz order.
-    """
-
-    def rate(state: Float[Tensor, "N 7"], t: float) -> Float[Tensor, "N 7"]:
-        twists = twist_at(t)
-        w, v = twists[:, 3:], state[:, 4:]
-        real = state[:, 3:4]
-        dx = twists[:, :3] + torch.linalg.cross(w, state[:, :3])
-        dq_real = -0.5 * (w * v).sum(-1, keepdim=True)
-        dq_imag = 0.5 * (real * w + torch.linalg.cross(w, v))
-        return torch.cat([dx, dq_real, dq_imag], dim=-1)
-
-    return rate

@@ -136,11 +136,8 @@ class KeyframeMotions(nn.Module):
 
     def _pose_rate(self, t: float) -> Float[Tensor, "K 7+L"]:
         """Return the rate of quaternions, translations and latent motions at an observed time."""
-        twists, table = self.twists(t), self.table(t)
-        turning = torch.cat([twists.new_zeros(len(twists), 1), 0.5 * twists[:, 3:]], dim=1)
-        quats = quat_multiply(turning, table[:, 12:16])
-        shift = twists[:, :3] + torch.linalg.cross(twists[:, 3:], table[:, 9:12])
-        return torch.cat([quats, shift, self.values(t, 1)[:, 6:]], dim=1)
+        rates = self.table_rates(t)
+        return torch.cat([rates[:, 12:ROW], rates[:, 9:12], rates[:, ROW:]], dim=1)
 
     def forward(self, t: float) -> RigidPoses:
         """Evaluate the rigid part of every motion at the time ``t``."""

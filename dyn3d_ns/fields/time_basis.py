@@ -42,8 +42,6 @@ class TimeBasis:
     keyframes: int = 8
     """Intervals of the spline between ``t_min`` and ``t_max``; 0 for none. Each needs one function, three
     more in all."""
-    anchored: bool = True
-    """Subtract each spline's value at ``t_ref``, so that every function vanishes there."""
 
     @property
     def scale(self) -> float:
@@ -67,7 +65,7 @@ class TimeBasis:
         columns = [self._polynomials(t, derivative)]
         if self.keyframes:
             splines = self._splines(t, derivative)
-            if self.anchored and derivative == 0:
+            if derivative == 0:
                 splines = splines - self._splines(np.array([self.t_ref]), 0)
             columns.append(splines[:, : self.num_splines])
         return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))

@@ -11,11 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
+
+from dyn3d_ns.geometry.rotations import quat_multiply
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -187,9 +190,8 @@ def describe_bodies(
 def _turned_back(turn: Array, quats: Array, canonical: int) -> Array:
     """Return orientations [T, N, 4] (wxyz) as they are in a body's own frame, their signs those of the
     canonical time."""
-    w, x, y, z = np.moveaxis(Rotation.from_matrix(turn).inv().as_quat()[:, [3, 0, 1, 2]], 1, 0)
-    left = np.array([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]]).transpose(2, 0, 1)
-    turned = np.einsum("tij,tnj->tni", left, quats)
+    back = torch.from_numpy(Rotation.from_matrix(turn).inv().as_quat()[:, None, [3, 0, 1, 2]])
+    turned = quat_multiply(back, torch.from_numpy(quats)).numpy()
     # A turn matrix does not tell the sign of its quaternion, and bends are small.
     return turned * np.where((turned * quats[canonical]).sum(2, keepdims=True) < 0, -1.0, 1.0)
 

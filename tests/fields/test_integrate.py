@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from dyn3d_ns.fields.integrate import integrate, oriented_rate, step_count
-from dyn3d_ns.geometry.rotations import quat_apply
+from dyn3d_ns.fields.integrate import integrate, step_count
 
 
 def spin(x: torch.Tensor, t: float) -> torch.Tensor:
@@ -79,17 +78,6 @@ def test_no_rows_take_no_steps() -> None:
 def test_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="rk9"):
         integrate(spin, torch.zeros(1, 3), 0, 1, 0.1, "rk9")  # type: ignore[arg-type]
-
-
-def test_orientation_turns_with_the_position() -> None:
-    """A point and its orientation under one steady twist turn by the same rotation."""
-    w = torch.tensor([0.3, -0.5, 1.2], dtype=torch.float64)
-    twist = torch.cat([torch.zeros(3, dtype=torch.float64), w])[None]
-    x = torch.tensor([[0.4, 0.2, -0.7]], dtype=torch.float64)
-    state = torch.cat([x, torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64)], dim=1)
-    moved = integrate(oriented_rate(lambda t: twist), state, 0.0, 1.0, 0.002)
-    torch.testing.assert_close(quat_apply(moved[:, 3:], x), moved[:, :3], rtol=1e-4, atol=1e-5)
-    assert abs(float(moved[:, 3:].norm()) - 1) < 1e-4
 
 
 def test_gradients_flow_through_the_steps() -> None:
