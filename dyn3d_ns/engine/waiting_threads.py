@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def yield_cores_to_others() -> None:
     second call changes nothing.
     """
     if "OMP_WAIT_POLICY" not in os.environ and thread_times():
-        threading.Thread(target=_watch, name="dyn3d-cores", daemon=True).start()
+        threading.Thread(
+            target=hold_while_waiting, args=(_shares_waited(),), name="dyn3d-cores", daemon=True
+        ).start()
 
 
 def thread_times() -> Times:
@@ -82,14 +85,25 @@ class HeldTeam:
         self._let_go.wait()
 
 
-def _watch() -> None:
-    team: HeldTeam | None = None
+def _shares_waited() -> Iterator[float]:
+    """Measure for ever."""
     while True:
         before = thread_times()
         time.sleep(_SECONDS)
-        share = share_waited(before, thread_times())
+        yield share_waited(before, thread_times())
+
+
+def hold_while_waiting(shares: Iterable[float], hold: Callable[[], HeldTeam] = HeldTeam) -> None:
+    """Hold a team while threads wait.
+
+    Args:
+        shares: Which share of the time they waited, one after another.
+        hold: Makes a team.
+    """
+    team: HeldTeam | None = None
+    for share in shares:
         if team is None and share > _HOLD and "torch" in sys.modules:
-            team = HeldTeam()
+            team = hold()
         elif team is not None and share < _RELEASE:
             team.release()
             team = None

@@ -5,13 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from dyn3d_ns.engine import waiting_threads
-from dyn3d_ns.engine.waiting_threads import HeldTeam, share_waited, thread_times
+from dyn3d_ns.engine.waiting_threads import HeldTeam, hold_while_waiting, share_waited, thread_times
 
 pytestmark = pytest.mark.skipif(not thread_times(), reason="this system does not tell its threads' times")
 
@@ -63,45 +63,23 @@ def test_threads_of_later_take_over_torchs_number() -> None:
         team.release()
 
 
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch):
-    """Run the watch over given shares of waiting; return what it did after each."""
+def test_a_team_is_held_while_threads_wait_and_given_back_when_they_no_longer_do() -> None:
+    did: list[str] = []
 
-    class Over(Exception):
-        pass
+    class Team(HeldTeam):
+        def __init__(self) -> None:
+            did.append("hold")
 
-    def run(shares: list[float]) -> list[str]:
-        did: list[str] = []
-        left = iter(shares)
+        def release(self) -> None:
+            did.append("release")
 
-        class Team:
-            def __init__(self) -> None:
-                did.append("hold")
-
-            def release(self) -> None:
-                did.append("release")
-
-        def next_share(*_: object) -> float:
+    def shares() -> Iterator[float]:
+        for share in (0.05, 0.5, 0.9, 0.15, 0.02, 0.15):
             did.append("look")
-            try:
-                return next(left)
-            except StopIteration:
-                raise Over from None
+            yield share
 
-        monkeypatch.setattr(waiting_threads, "HeldTeam", Team)
-        monkeypatch.setattr(waiting_threads, "share_waited", next_share)
-        monkeypatch.setattr(waiting_threads, "_SECONDS", 0)
-        with pytest.raises(Over):
-            waiting_threads._watch()
-        return did
-
-    return run
-
-
-def test_a_team_is_held_while_threads_wait_and_given_back_when_they_no_longer_do(watch) -> None:
-    assert watch([0.05, 0.5, 0.9, 0.15, 0.02, 0.15]) == [
-        *("look", "look", "hold", "look", "look", "look", "release", "look", "look"),
-    ]
+    hold_while_waiting(shares(), Team)
+    assert did == ["look", "look", "hold", "look", "look", "look", "release", "look"]
 
 
 def test_who_sets_the_policy_keeps_it() -> None:
