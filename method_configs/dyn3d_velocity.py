@@ -16,6 +16,8 @@ RATES = {
     "motions": 4e-3,
 }
 """Starting learning rates, one per parameter group."""
+FINAL = 0.003
+"""Factor of the rates at the end, by when no single image sways what was learned."""
 
 dyn3d_velocity = preset(
     "dyn3d-velocity",
@@ -25,6 +27,7 @@ dyn3d_velocity = preset(
         max_gaussians=100_000, num_motions=24, keyframes=8, sh_degree=3, ssim_weight=0.2
     ),
     RATES,
+    final=FINAL,
     cpu="dyn3d-velocity-fast",
 )
 dyn3d_velocity_fast = preset(
@@ -33,4 +36,5 @@ dyn3d_velocity_fast = preset(
     11_000,
     Dyn3DVelocityModelConfig(max_gaussians=18_000),
     RATES,
+    final=FINAL,
 )

@@ -20,7 +20,7 @@ Chosen = NDArray[np.int64] | NDArray[np.bool_]
 """Numbers of what is meant, or whether each is."""
 PARTS = (0.4, 0.7, 1.0, 1.3, 1.6)
 """Lengths of what is predicted in the back-tests, in units of ``holdout``."""
-SHARPNESS = 4.0
+SHARPNESS = 6.0
 """A way that errs twice as much (root mean square) counts less by this power of four."""
 FLOOR, BODY_FLOOR = 0.02, 0.005
 """Errors that make no difference, relative to how far the points of a body move, and to its radius."""
@@ -34,6 +34,8 @@ LEAST = 8
 """Observed times below which nothing is predicted."""
 JOIN = 2.5
 """Frames over which the forecast leaves the observed place and rate."""
+CAUTION = 3.0
+"""Power to which a displacement stands against its expected error."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class _Body:
 
     def __init__(self, seen: Observed, motions: Chosen, centers: Array) -> None:
         self.motions = motions
-        mine = (seen.codes[:, motions] > SHARED).any(1)
-        self.gram = self._gram(seen, np.asarray(mine), centers)
+        self.mine = np.asarray((seen.codes[:, motions] > SHARED).any(1))
+        self.gram = self._gram(seen, self.mine, centers)
         self.floor = 0.0
 
     def _gram(self, seen: Observed, mine: Chosen, centers: Array) -> Array:
@@ -124,6 +126,20 @@ class _Body:
             rows = (root * np.concatenate(columns, axis=-1)).reshape(3 * len(points), -1)
             grams.append(rows.T @ rows)
         return np.stack(grams)
+
+    def away(self, seen: Observed, centers: Array, turns: Array, path: Array, latents: Array) -> Array:
+        """Return how far the points have come from the first of some poses (root mean square), [F]."""
+        codes = seen.codes[self.mine][:, self.motions]
+        total = np.zeros((len(turns), len(codes), 3))
+        for share, k, turn, center, latent in zip(
+            codes.T, self.motions, *(np.moveaxis(x, 1, 0) for x in (turns, path, latents)), strict=True
+        ):
+            arms = (
+                seen.points[self.mine] - centers[k] + np.einsum("pjc,fj->fpc", seen.bends[self.mine], latent)
+            )
+            total += share[:, None] * (arms @ transposed(turn) + center[:, None])
+        weight = seen.mass[self.mine] * codes.sum(1)
+        return np.sqrt(np.square(total - total[0]).sum(2) @ weight / weight.sum())
 
     def set_floor(self, still: Array) -> None:
         """Find what errors make no difference, from the coordinates beside rest [T, K, 6 + J]."""
@@ -260,9 +276,12 @@ def forecast(observed: Observed, dt: float, frames: int, holdout: float = 0.25) 
         turns, path, latents = _join(
             (seen.rotations[:, k], centers[:, k], seen.latents[:, k]), (turns, path, latents), times, later
         )
+        errors = _errors(found, weight, spread, times, later)
+        away = body.away(seen, about, turns, path, latents)
+        turns, path, latents = _paced(away, errors, turns, path, latents)
         out.rotations[:, k], out.latents[:, k] = turns, latents
         out.translations[:, k] = path - apply(turns, about[k])
-        out.errors[:, k] = _errors(found, weight, spread, times, later)[:, None]
+        out.errors[:, k] = errors[:, None]
         for motion in k:
             out.notes[motion] = _note(weight, duration)
     return out
@@ -336,24 +355,50 @@ def _errors(found: Sequence[Array], weight: Array, spread: Array, times: Array, 
 def _join(
     past: tuple[Array, Array, Array], ahead: tuple[Array, Array, Array], times: Array, later: Array
 ) -> tuple[Array, Array, Array]:
-    """Let orientations, centres and latents start with the place and the rate that were observed last."""
-    step, ahead_step = times[1] - times[0], later[1] - later[0] if len(later) > 2 else 1.0  # noqa: PLR2004
+    """Let orientations, centres and latents start at the place that was observed last, and at about the rate:
+    that of a parabola through as much of the past as the forecast takes to leave it."""
     if len(later) < 3:  # noqa: PLR2004
         return ahead
-    since, tau = (later - later[0])[:, None, None], JOIN * ahead_step
+    since, tau = (later - later[0])[:, None, None], JOIN * (later[1] - later[0])
+    recent = max(int(np.sum(times > times[-1] - tau)), 4)
 
-    def rate(ends: Array, width: float) -> Array:
-        """Return the rate at the first of three samples."""
-        return (-3 * ends[0] + 4 * ends[1] - ends[2]) / (2 * width)
+    def rate(values: Array, at: Array) -> Array:
+        """Return the rate where the samples begin or end, at time zero."""
+        fit = np.linalg.pinv(np.vander(at, 3, increasing=True)[:, 1:])[0]
+        return np.tensordot(fit, values, axes=1)
 
     def leave(gap: Array, rates: Array) -> Array:
         return (gap + (rates + gap / tau) * since) * np.exp(-since / tau)
 
+    before, after = times[-recent:] - times[-1], later[:3] - later[0]
     joined = [
-        b + leave(a[-1] - b[0], rate(a[:-4:-1], -step) - rate(b[:3], ahead_step))
+        b + leave(a[-1] - b[0], rate(a[-recent:] - a[-1], before) - rate(b[:3] - b[0], after))
         for a, b in zip(past[1:], ahead[1:], strict=True)
     ]
-    before, after = (log(r @ transposed(r[0])) for r in (past[0][:-4:-1], ahead[0][:3]))
+    seen, told = past[0][-recent:], ahead[0][:3]
+    seen, told = log(seen @ transposed(seen[-1])), log(told @ transposed(told[0]))
     gap = log(past[0][-1] @ transposed(ahead[0][0]))
-    turns = exp(leave(gap, rate(before, -step) - rate(after, ahead_step))) @ ahead[0]
+    turns = exp(leave(gap, rate(seen, before) - rate(told, after))) @ ahead[0]
     return turns, joined[0], joined[1]
+
+
+def _paced(
+    away: Array, errors: Array, turns: Array, path: Array, latents: Array
+) -> tuple[Array, Array, Array]:
+    """Go the foretold way ever slower as the error to expect grows beside how far it leads.
+
+    Where a displacement D is told with an error E, the pace is D^3 / (D^3 + E^3): what is sure goes on, and
+    what is not comes to rest on its way. (A power of 2 would be the best guess of a single displacement; that
+    slows down what beats.)
+    """
+    far, pace = np.maximum.accumulate(away) ** CAUTION, np.ones_like(away)
+    np.divide(far, far + errors**CAUTION, out=pace, where=far > 0)
+    place = np.concatenate([[0.0], np.cumsum(0.5 * (pace[1:] + pace[:-1]))])
+    i = np.minimum(place.astype(int), len(place) - 2)
+    u = (place - i)[:, None, None]
+    between = log(transposed(turns[i]) @ turns[i + 1])
+    return (
+        turns[i] @ exp(u * between),
+        path[i] + u * (path[i + 1] - path[i]),
+        latents[i] + u * (latents[i + 1] - latents[i]),
+    )

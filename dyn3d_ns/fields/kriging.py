@@ -23,8 +23,6 @@ LEFT, MEMORY = 0.1, 0.1
 """Standard deviation of what a periodic motion leaves, relative to it, and the time over which it lasts."""
 BEATS_COUNT = 15.0
 """A family of so many ways or more counts as so many times one way less of each."""
-FADE, FADING = 0.8, 0.4
-"""Observed times over which a beat may be forgotten, and how much such a way counts beside a lasting beat."""
 SAME_BEAT = 0.1
 """Beats in the observed time by which the beats of two bodies may differ."""
 
@@ -35,23 +33,23 @@ class Way:
 
     beats: float = 0.0
     """Beats in the observed time; 0 where there are none."""
-    fade: float = np.inf
-    """Time over which a beat is forgotten."""
     coast: float = 0.0
     """Time over which the rate dies away, where nothing beats."""
+    harmonics: int = HARMONICS
+    """Harmonics of the beat; 1 for what a spring or a pendulum does."""
 
     def kernel(self, s: Array, t: Array) -> Array:
         """Evaluate the kernel, of unit size."""
         return self._beating(s - t) if self.beats else self._coasting(s, t)
 
     def _beating(self, apart: Array) -> Array:
-        """Return a periodic kernel that fades, and a Matern kernel (nu = 3/2) for what it leaves."""
+        """Return a periodic kernel, and a Matern kernel (nu = 3/2) for what it leaves."""
         cosine = np.cos(2 * np.pi * self.beats * apart)
         before, this, waves = np.ones_like(cosine), cosine, np.zeros_like(cosine)
-        for h in range(1, HARMONICS + 1):
+        for h in range(1, self.harmonics + 1):
             waves += h**-4.0 * this
             before, this = this, 2 * cosine * this - before
-        waves *= np.exp(-0.5 * np.square(apart / self.fade)) / sum(h**-4.0 for h in range(1, HARMONICS + 1))
+        waves /= sum(h**-4.0 for h in range(1, self.harmonics + 1))
         near = np.sqrt(3.0) * np.abs(apart) / MEMORY
         return waves + LEFT**2 * (1 + near) * np.exp(-near)
 
@@ -111,10 +109,9 @@ class Family:
 
 def _families() -> list[Family]:
     coasts = (0.03, 0.1, 0.3, 1.0)
-    slow = [0.4, 0.45, 0.5, 0.55, 0.6, 0.65]
+    swings = tuple(Way(beats=float(b), harmonics=1) for b in np.arange(0.2, 1.0, 0.025))
     beats = [*np.arange(0.7, 3.0, 0.1), *np.arange(3.0, 8.0, 0.2)]
     beating = tuple(Way(beats=float(b)) for b in beats)
-    fading = tuple(Way(beats=float(b), fade=FADE) for b in beats[::2])
     trend = (Way(coast=coasts[0]),)
     return [
         *(Family("rest", 0, (0, 0, 0), (Way(coast=c),)) for c in coasts),
@@ -124,21 +121,17 @@ def _families() -> list[Family]:
         Family("change", 1, (2, 1, 0), trend),
         Family("change", 1, (2, 2, 0), trend),
         Family("change", 2, (2, 2, 0), trend),
-        Family("beat", 0, (0, 0, 0), (*(Way(beats=b) for b in slow), *beating)),
+        Family("beat", 0, (0, 0, 0), swings),
+        Family("beat", 0, (0, 0, 0), beating),
         Family("beat", 0, (1, 0, 0), beating),
         Family("beat", 1, (1, 1, 0), beating),
         Family("beat", 2, (1, 1, 0), beating),
-        Family("beat", 0, (0, 0, 0), fading),
-        Family("beat", 1, (1, 1, 0), fading),
-        Family("beat", 2, (1, 1, 0), fading),
     ]
 
 
 FAMILIES = _families()
 BEATS = np.array([way.beats for family in FAMILIES for way in family.ways])
-FADES = np.array([way.fade < np.inf for family in FAMILIES for way in family.ways])
 PRIOR = np.concatenate([np.full(len(f.ways), 1 / min(len(f.ways), BEATS_COUNT)) for f in FAMILIES])
-PRIOR *= np.where(FADES, FADING, 1.0)
 
 SAME = np.exp(-0.5 * np.square((BEATS[:, None] - BEATS) / SAME_BEAT)) * np.outer(BEATS > 0, BEATS > 0)
 """How much the beats of two ways are the same one."""

@@ -32,6 +32,8 @@ LEAST = 0.01
 """Share of what moves that a body has to have; smaller pieces go with what moves most alike."""
 RIGID = 0.1
 """A body whose bending is smaller than this part of its motion starts as a rigid one."""
+HARDLY_SHOWN = 0.1
+"""A turn about an axis that costs less than this part of one about another is hardly told by the points."""
 _LOOKS = 12
 """Times at which paths are compared."""
 
@@ -125,16 +127,31 @@ def _hang_together(middles: Float64[np.ndarray, "T P 3"], canonical: int) -> Num
     return connected_components(edges, directed=False)[1]
 
 
-def rigid_motion(points: Array, paths: Array, mass: Array) -> tuple[Array, Array]:
+def rigid_motion(points: Array, paths: Array, mass: Array, canonical: int) -> tuple[Array, Array]:
     """Return the turns [T, 3, 3] and shifts [T, 3] that bring points [N, 3] nearest to their paths [T, N, 3]
-    (Kabsch)."""
+    (Kabsch).
+
+    About axes that hardly show a turn, such as the length of a long body, it stays as at the time before,
+    outward from the canonical one.
+    """
     share = mass / mass.sum()
     center, centers = share @ points, np.einsum("n,tnc->tc", share, paths)
     covariance = np.einsum("n,ni,tnj->tij", share, points - center, paths - centers[:, None])
     u, _, vt = np.linalg.svd(covariance)
-    signs = np.ones((len(paths), 3))
-    signs[:, 2] = np.sign(np.linalg.det(u @ vt))
-    turns = np.einsum("tji,tj,tkj->tik", vt, signs, u)
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    turns = np.swapaxes(u @ vt, 1, 2)
+    # How much a turn about an axis would cost.
+    told = turns @ covariance
+    cost, axes = np.linalg.eigh(np.trace(told, axis1=1, axis2=2)[:, None, None] * np.eye(3) - told)
+    kept = 1 / (1 + (cost / (HARDLY_SHOWN * cost[:, -1:]).clip(1e-30)) ** 4)
+    for frames in (range(canonical + 1, len(paths)), range(canonical - 1, -1, -1)):
+        before = turns[canonical]
+        for i in frames:
+            for _ in range(3):  # a large turn back is one about an axis only by and by
+                back = Rotation.from_matrix(before @ turns[i].T).as_rotvec()
+                keep = axes[i] @ (kept[i] * (axes[i].T @ back))
+                turns[i] = Rotation.from_rotvec(keep).as_matrix() @ turns[i]
+            before = turns[i]
     return turns, centers - turns @ center
 
 
@@ -167,7 +184,7 @@ def describe_bodies(
     for body in range(1, int(labels.max(initial=0)) + 1):
         mine = np.flatnonzero(labels == body)
         points, weight = paths[canonical, mine], mass[mine]
-        turn, shift = rigid_motion(points, paths[:, mine], weight)
+        turn, shift = rigid_motion(points, paths[:, mine], weight, canonical)
         rotations[:, body], translations[:, body] = turn, shift
         centers[body] = np.average(points, axis=0, weights=weight)
         bent = np.einsum("tji,tnj->tni", turn, paths[:, mine] - shift[:, None]) - points

@@ -15,7 +15,7 @@ from dyn3d_ns.gaussians.gaussians import Gaussians
 from dyn3d_ns.gaussians.scene import GaussianScene, point_parameters
 from dyn3d_ns.gaussians.seeds.points import SeedPoints, farthest_points
 from dyn3d_ns.gaussians.skinning import BEND, apply_motions, velocities
-from dyn3d_ns.geometry.rotations import quat_apply, quat_conjugate
+from dyn3d_ns.geometry.rotations import normalize_quat, quat_apply, quat_conjugate, quat_multiply
 from dyn3d_ns.io.errors import UserError
 
 SOLID = 0.1
@@ -182,7 +182,8 @@ class CarriedScene(GaussianScene):
 
     @torch.no_grad()
     def freeze_static(self, times: Sequence[float], threshold: float) -> int:
-        """Keep every Gaussian for good that stays within ``threshold`` of its canonical place.
+        """Keep every Gaussian for good that stays within ``threshold`` of its canonical place, and whose
+        longest axis ends do as well.
 
         Args:
             times: Observed times to look at.
@@ -192,8 +193,13 @@ class CarriedScene(GaussianScene):
             The number of Gaussians at rest.
         """
         self.resting = torch.zeros(len(self), dtype=torch.bool, device=self.resting.device)
-        codes, means = self.codes(), self.params["means"]
-        reach = torch.stack([(self.deform(t, codes).means - means).norm(dim=-1) for t in times]).amax(0)
+        codes, means, quats = self.codes(), self.params["means"], normalize_quat(self.params["quats"])
+        longest, reach = self.scales.amax(1), torch.zeros_like(means[:, 0])
+        for t in times:
+            state = self.deform(t, codes)
+            turn = quat_multiply(normalize_quat(state.quats), quat_conjugate(quats))
+            away = (state.means - means).norm(dim=-1) + 2 * longest * turn[:, 1:].norm(dim=-1)
+            reach = torch.maximum(reach, away)
         self.resting = reach < threshold
         return int(self.resting.sum())
 

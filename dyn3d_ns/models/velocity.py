@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
 from scipy.spatial.transform import Rotation
@@ -39,6 +39,7 @@ from dyn3d_ns.metrics.evaluation import RegionError
 from dyn3d_ns.metrics.foretold import foretold_error
 from dyn3d_ns.models.faces import is_pinhole
 from dyn3d_ns.models.gaussian_model import GaussianModel, GaussianModelConfig, TrainingView
+from dyn3d_ns.models.rest import Look, RestFinder
 from dyn3d_ns.timeline import TIME_EPS
 
 LOOK = frozenset({"means", "scales", "quats", "opacities", "features_dc", "features_rest"})
@@ -53,9 +54,6 @@ MEASURED, MEASURED_EVERY = 0.05, 10
 """Last part of the training in which the error of the images is noted, at every so many steps."""
 LOOKS = 4
 """Moments, and cameras at each, whose images tell what rests."""
-VISIBLE, AS_WELL = 1 / 255, 1.5
-"""Pixels count that a body's rest changes by more than that; it rests where their square error is at most so
-many times as large then."""
 UNCERTAIN = 0.02
 """Expected displacement, of the scene's extent, that is shown at full range."""
 LEAST_FRAMES = 5
@@ -93,9 +91,11 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     frame."""
     neighbour_weight: float = 1e-3
     """Weight of the neighbours' rigidity while Gaussians are followed."""
-    refining_rates: tuple[float, float] = (0.25, 0.02)
-    """Factors of the learning rates of places and of motions after Gaussians were followed, since these are
-    known by then."""
+    refining_rates: tuple[float, float, float] = (0.25, 0.02, 4.0)
+    """Factors of the learning rates of places, of motions and of view dependence after Gaussians were
+    followed: the first two are known by then."""
+    refining_opacity: float = 0.1
+    """Factor of the opacities' weight after Gaussians were followed: by then what was hidden has faded."""
     curriculum_part: float = 0.35
     """Part of the training by the end of which the allowed times have widened to all observed ones, where
     Gaussians are not followed."""
@@ -109,7 +109,7 @@ class Dyn3DVelocityModelConfig(GaussianModelConfig):
     jerk_weight: float = 1e-2
     """Weight of the rigid motions' third derivative (world units and radians, half of the observed time as
     the unit)."""
-    opacity_weight: float = 3e-3
+    opacity_weight: float = 1e-2
     """Weight of the mean opacity (3DGS-MCMC, equation 10); what no camera sees fades and is relocated."""
     holdout: float = 0.25
     """Part of the observed time that is predicted to choose each motion's continuation."""
@@ -229,6 +229,11 @@ class Dyn3DVelocityModel(GaussianModel):
         name = self.schedule.at(self.step).name
         return int(name.split()[1]) if name.startswith("frame ") else None
 
+    @property
+    def refining(self) -> bool:
+        """Whether everything is trained together, after Gaussians were followed."""
+        return self.schedule.at(self.step).name == "all" and bool(self.followed_frames())
+
     def training_gaussians(self, t: float) -> Gaussians:
         """Return the Gaussians as they lie while they are laid out or followed, else carried to ``t``."""
         phase = self.schedule.at(self.step)
@@ -246,7 +251,8 @@ class Dyn3DVelocityModel(GaussianModel):
         if c.jerk_weight:
             losses["jerk"] = self.motions.jerk(c.jerk_weight)
         if c.opacity_weight:
-            losses["opacity"] = c.opacity_weight * gaussians.opacities.mean()
+            weight = c.opacity_weight * (c.refining_opacity if self.refining else 1.0)
+            losses["opacity"] = weight * gaussians.opacities.mean()
         return losses
 
     def _tracks(self) -> Tracks:
@@ -256,14 +262,15 @@ class Dyn3DVelocityModel(GaussianModel):
         return self.tracks
 
     def before_step(self, step: int) -> None:
-        """Set the learning rates of what is followed, and of motions that are known."""
+        """Set the learning rates of what is followed, and of what is refined."""
         c = self.config
         if self.following is not None:
             rate = c.tracking_rate * 0.1 ** self.schedule.part_of_phase(step)
             for name in ("means", "quats"):
                 self.optimizers[name].param_groups[0]["lr"] = rate
-        elif self.schedule.at(step).name == "all" and self.followed_frames():
-            for name, factor in zip(("means", "motions"), c.refining_rates, strict=True):
+        elif self.refining:
+            groups = ("means", "motions", "features_rest")
+            for name, factor in zip(groups, c.refining_rates, strict=True):
                 self.optimizers[name].param_groups[0]["lr"] *= factor
 
     def after_step(self, step: int) -> None:
@@ -304,7 +311,8 @@ class Dyn3DVelocityModel(GaussianModel):
         sizes = self.scene.scales.mean(1).double().cpu().numpy()
         bodies = describe_bodies(labels, paths, turns, canonical, mass, sizes, c.latent_motions, most)
         self._set_motions(times, canonical, bodies)
-        self._let_rest()
+        reach = np.linalg.norm(paths - paths[canonical], axis=2).max(0) / self.extent
+        self._let_rest(torch.from_numpy(reach).float())
         labels = self.scene.codes().argmax(1).cpu().numpy()
         counts = np.bincount(labels, minlength=1)
         moving = ", ".join(str(n) for n in counts[1:])
@@ -315,36 +323,33 @@ class Dyn3DVelocityModel(GaussianModel):
         super().seed(datamanager)
         self._images_at = datamanager.images_at
 
-    def _let_rest(self) -> None:
-        """Let bodies rest that the images show as well at rest: what drifted while it was followed, such as
-        walls without texture, and not what moves."""
-        labels, still = self.scene.codes().argmax(1), self.scene.laid_out()
-        bodies = [int(body) for body in labels.unique() if body > 0]
-        errors = torch.zeros(max(bodies, default=0) + 1, 2, dtype=torch.float64)
-        for frame in np.linspace(0, len(self.observed_times) - 1, LOOKS).round().astype(int):
-            cameras, images = self._images_at(int(frame))
-            moved = self.scene.training_at(self.observed_times[frame])
-            for i in range(0, len(images), max(len(images) // LOOKS, 1)):
-                view = self.view_through(cameras[i : i + 1])
-                truth = composite(images[i], self.eval_background)
-                moving = self._picture(moved, view)
-                for body in bodies:
-                    resting = self._picture(_partly(moved, still, labels == body), view)
-                    differs = (moving - resting).abs().amax(-1) > VISIBLE
-                    for column, picture in enumerate((moving, resting)):
-                        errors[body, column] += (picture - truth)[differs].square().sum().double().cpu()
-        rests = errors[:, 1] <= AS_WELL * errors[:, 0]
-        rests[0] = False
-        mine = rests.to(labels.device)[labels]
-        params = self.scene.params
-        params["motion_codes"][mine] = -CERTAIN
-        params["motion_codes"][mine, 0] = CERTAIN
-        params["bends"][mine] = 0.0
+    def _let_rest(self, reach: Float[Tensor, "N"]) -> None:
+        """Let rest what the images show as well at rest: whole bodies, then Gaussians by themselves.
 
-    def _picture(self, gaussians: Gaussians, view: TrainingView) -> Float[Tensor, "H W 3"]:
-        colors, degree = gaussians.colors, self.config.sh_degree
-        render, alpha, _ = self.rasterize_gaussians(gaussians, view, colors, sh_degree=degree)
-        return render[0] + (1 - alpha[0]) * self.eval_background
+        Args:
+            reach: How far each Gaussian was found to move, of the scene's extent.
+        """
+        frames = np.linspace(0, len(self.observed_times) - 1, LOOKS).round().astype(int)
+        finder = RestFinder(
+            self.rasterize_gaussians,
+            self.eval_background,
+            [look for frame in frames for look in self._looks_at(int(frame))],
+            self.scene.training_at,
+            self.scene.laid_out(),
+        )
+        labels = self.scene.codes().argmax(1)
+        rests = finder.single(finder.bodies(labels), reach.to(labels.device))
+        params = self.scene.params
+        params["motion_codes"][rests] = -CERTAIN
+        params["motion_codes"][rests, 0] = CERTAIN
+        params["bends"][rests] = 0.0
+
+    def _looks_at(self, frame: int) -> list[Look]:
+        """Return what some of the cameras saw at an observed time."""
+        cameras, images = self._images_at(frame)
+        chosen = range(0, len(images), max(len(images) // LOOKS, 1))
+        background = self.eval_background
+        return [Look(self.view_through(cameras[i : i + 1]), composite(images[i], background)) for i in chosen]
 
     def _set_motions(self, times: np.ndarray, canonical: int, bodies: Bodies) -> None:
         motions, params = self.motions, self.scene.params
@@ -489,13 +494,3 @@ class Dyn3DVelocityModel(GaussianModel):
         carried = (share.sum(0) > LEAST_MASS).tolist()
         kinds = Counter(note for note, counts in zip(found.notes, carried, strict=True) if counts)
         CONSOLE.log("In the future:\n" + "\n".join(f"  {n} x {kind}" for kind, n in kinds.most_common()))
-
-
-def _partly(first: Gaussians, second: Gaussians, chosen: Bool[Tensor, "N"]) -> Gaussians:
-    """Return the first Gaussians, the chosen ones where and as the second lie."""
-    return replace(
-        first,
-        means=torch.where(chosen[:, None], second.means, first.means),
-        quats=torch.where(chosen[:, None], second.quats, first.quats),
-        colors=torch.where(chosen[:, None, None], second.colors, first.colors),
-    )

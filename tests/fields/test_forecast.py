@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dyn3d_ns.fields.forecast import Forecast, Observed, forecast
+from dyn3d_ns.fields.forecast import Forecast, Observed, _paced, forecast
 
 T_OBS, DT, FRAMES = 0.75, 1 / 60, 14
 SEEN, LATER = np.linspace(0, T_OBS, 46), T_OBS + DT * np.arange(FRAMES + 1)
@@ -111,6 +111,44 @@ def test_place_and_rate_are_those_last_observed(everything) -> None:
     ours = (-3 * path[0] + 4 * path[1] - path[2]) / 2e-3
     slow = seen.codes[:, 1] == 0
     assert np.abs(ours - observed)[slow].max() < 0.02 * np.linalg.norm(observed[slow], axis=-1).max()
+
+
+def test_a_swing_turns_round_after_half_of_it_was_seen() -> None:
+    """A pendulum told with some noise is foretold to come back, which it was never seen to do."""
+    swinging: Pose = lambda t: (  # noqa: E731
+        np.array([0.5 * np.cos(np.pi * t / T_OBS), 0, 0]),
+        np.zeros(3),
+        np.zeros(2),
+    )
+    seen, generator = observe([swinging]), np.random.default_rng(0)
+    noise = 3e-3 * generator.normal(size=seen.translations.shape)
+    seen = replace(seen, points=seen.points - [0, 0, 2.5], translations=seen.translations + noise)
+    truth = carry(seen, *tables([swinging], LATER))
+    error = np.linalg.norm(places(seen, forecast(seen, DT, FRAMES)) - truth, axis=-1).mean(1)
+    assert error[-1] < 0.3 * np.linalg.norm(truth[-1] - truth[0], axis=-1).mean()
+
+
+def test_the_last_rate_does_not_hang_on_the_last_sample() -> None:
+    """Orientations that shake do not throw the body aside in its first foretold frame."""
+    seen, generator = observe([drifting]), np.random.default_rng(0)
+    shaking = Rotation.from_rotvec(0.15 * generator.normal(size=(len(SEEN), 3))).as_matrix()[:, None]
+    seen = replace(seen, rotations=seen.rotations @ shaking)
+    path = places(seen, forecast(seen, DT, FRAMES))
+    assert np.linalg.norm(path[1] - path[0], axis=-1).mean() < 0.06
+
+
+def test_what_is_unsure_slows_down_on_its_way() -> None:
+    times = np.arange(6.0)
+    turns = Rotation.from_rotvec(times[:, None] * [0, 0, 0.3]).as_matrix()[:, None]
+    path, latents = times[:, None, None] * [2.0, 0, 0], times[:, None, None] * [1.0, -1]
+    sure = _paced(2 * times, 0 * times, turns, path, latents)
+    for same, given in zip(sure, (turns, path, latents), strict=True):
+        assert np.allclose(same, given)
+    # As far off as it leads: half the pace from the second frame on.
+    slow_turns, slow, bent = _paced(2 * times, 2 * times, turns, path, latents)
+    assert np.allclose(slow[:, 0, 0], [0, 1.5, 2.5, 3.5, 4.5, 5.5])
+    assert np.allclose(bent[:, 0, 0], slow[:, 0, 0] / 2)
+    assert np.allclose(Rotation.from_matrix(slow_turns[:, 0]).as_rotvec()[:, 2], 0.15 * slow[:, 0, 0])
 
 
 def test_rounding_changes_next_to_nothing() -> None:

@@ -55,12 +55,25 @@ def test_what_rests_is_no_body() -> None:
 
 def test_rigid_motion_is_found() -> None:
     random, points = np.random.default_rng(0), slab(50, 5)
-    turns = Rotation.random(6, random_state=0).as_matrix()
-    shifts = random.normal(size=(6, 3))
+    turns = Rotation.from_rotvec(0.08 * PHASE[:, None] * TIMES * [0.3, -0.5, 0.8]).as_matrix()
+    shifts = random.normal(size=(TIMES, 3)) * (np.arange(TIMES) != CANONICAL)[:, None]
     paths = np.einsum("tij,nj->tni", turns, points) + shifts[:, None]
-    found = rigid_motion(points, paths, random.uniform(0.1, 1, 50))
-    np.testing.assert_allclose(found[0], turns, atol=1e-9)
-    np.testing.assert_allclose(found[1], shifts, atol=1e-9)
+    found = rigid_motion(points, paths, random.uniform(0.1, 1, 50), CANONICAL)
+    off = Rotation.from_matrix(found[0] @ turns.transpose(0, 2, 1)).magnitude()
+    assert off.max() < 1e-2
+    moved = np.einsum("tij,nj->tni", found[0], points) + found[1][:, None]
+    assert np.abs(moved - paths).max() < 1e-2
+
+
+def test_a_roll_that_nothing_shows_is_not_made_up() -> None:
+    """A thin rod swings to and fro, told with noise that is larger than it is thick."""
+    random = np.random.default_rng(0)
+    points = random.uniform(-1, 1, (200, 3)) * [1.0, 0.01, 0.01]
+    turns = Rotation.from_rotvec(0.5 * PHASE[:, None] * [0.0, 0.0, 1.0]).as_matrix()
+    paths = np.einsum("tij,nj->tni", turns, points) + 0.05 * random.normal(size=(TIMES, 200, 3))
+    paths[CANONICAL] = points
+    found = rigid_motion(points, paths, np.ones(200), CANONICAL)[0]
+    assert Rotation.from_matrix(found @ turns.transpose(0, 2, 1)).magnitude().max() < 0.02
 
 
 def product(a: Array, b: Array) -> Array:
@@ -105,14 +118,14 @@ def test_bending_by_a_few_functions_of_time_comes_back(reach: float) -> None:
     latent = bodies.latents[:, labels]
     bent = paths[CANONICAL] + np.einsum("tnl,nlc->tnc", latent, bodies.bends[..., :3])
     moved = np.einsum("tnij,tnj->tni", bodies.rotations[:, labels], bent) + bodies.translations[:, labels]
-    np.testing.assert_allclose(moved, paths, atol=1e-8)
+    np.testing.assert_allclose(moved, paths, atol=1e-3)
     whole = Rotation.from_matrix(bodies.rotations[:, labels].reshape(-1, 3, 3)).as_quat()[:, [3, 0, 1, 2]]
     found = turned[CANONICAL] + np.einsum("tnl,nlc->tnc", latent, bodies.bends[..., 3:])
     found = product(whole.reshape(TIMES, 146, 4), found)
     signs = np.sign((found * turned).sum(2, keepdims=True))
-    np.testing.assert_allclose(signs * found, turned, atol=1e-8)
+    np.testing.assert_allclose(signs * found, turned, atol=1e-3)
     np.testing.assert_allclose(np.square(bodies.latents[:, 1:3]).mean(0), 1, rtol=1e-9)
-    np.testing.assert_allclose(bodies.latents[CANONICAL], 0, atol=1e-8)
+    np.testing.assert_allclose(bodies.latents[CANONICAL], 0, atol=1e-3)
     assert (bodies.bends[:6] == 0).all() and (bodies.latents[:, [0, 3, 4]] == 0).all()
 
 

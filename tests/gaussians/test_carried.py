@@ -142,6 +142,17 @@ def test_what_rests_is_recognised_and_stays(scene: CarriedScene) -> None:
     assert float(scene.at(0.5).motion[20:].norm(dim=1).min()) > 0.0
 
 
+def test_what_spins_in_its_place_does_not_rest(scene: CarriedScene) -> None:
+    with torch.no_grad():
+        scene.motions.coefficients.zero_()
+        scene.motions.coefficients[0, 0, 5] = 1.0
+        scene.params["means"][20:22] = scene.motions.pivots[1]
+        scene.params["scales"][20] = torch.tensor([0.3, 0.1, 0.1]).log()
+        scene.params["scales"][21] = torch.tensor([1e-4, 1e-4, 1e-4]).log()
+    scene.freeze_static([0.0, 0.2, 0.5, T_OBS], threshold=0.01)
+    assert bool(scene.resting[:20].all()) and not bool(scene.resting[20]) and bool(scene.resting[21])
+
+
 def test_codes_start_with_the_nearest_motion_and_add_up_to_one() -> None:
     seeds = SeedPoints(torch.randn(200, 3), torch.rand(200, 3))
     pivots = spread_pivots(seeds.positions, 6)
