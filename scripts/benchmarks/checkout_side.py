@@ -92,7 +92,7 @@ def reach(data: str, method: str, psnr: float, every: int) -> dict[str, float]:
     for first in range(0, total, every):
         count = min(every, total - first)
         cpu += _timed(lambda a=first, b=count: training_step.take_steps(trainer, a, b), 1)["cpu"]
-        if trainer.pipeline.get_average_eval_image_metrics()["interpolation_psnr"] >= psnr:
+        if trainer.pipeline.get_average_eval_image_metrics()["interp_psnr"] >= psnr:
             return {"cpu": cpu, "steps": first + count}
         trainer.pipeline.train()
     return {"cpu": float("inf"), "steps": float("inf")}
@@ -108,7 +108,7 @@ def training(data: str, method: str) -> dict[str, float]:
 
     taken = _timed(whole, 1)
     metrics = trainers[0].pipeline.get_average_eval_image_metrics()
-    return {**taken, "psnr": float(metrics["interpolation_psnr"])}
+    return {**taken, "psnr": float(metrics["interp_psnr"])}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ Part = Literal["raster", "step", "reach", "training"]
 FAN_AND_BALL = Path(__file__).parents[1] / "scenes" / "fan-and-ball"
 RASTERS = ((5_000, 200, 1, 40), (5_000, 200, 2, 40), (100_000, 800, 1, 3), (100_000, 800, 2, 3))
 """Gaussians, pixels a side, threads that rasterise, and calls a turn."""
-EVERY = 250
+EVERY = 1000
 """Steps between two evaluations on the way to a PSNR."""
 
 
@@ -64,10 +65,11 @@ class Side:
     def _start(self) -> subprocess.Popen[str]:
         python = self._python or self._checkout / ".venv" / "bin" / "python"
         environment = {**os.environ, "PYTHONPATH": str(self._checkout)}
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (kept as long as the process)
         return subprocess.Popen(
             [str(python), str(Path(__file__).with_name("checkout_side.py"))],
             cwd=self._checkout, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
         )  # fmt: skip
 
     def ask(self, *call: Any) -> dict[str, float]:
@@ -77,7 +79,9 @@ class Side:
         print(json.dumps(call), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise SystemExit(f"{call[0]} failed in {self._checkout}: run checkout_side.py there by hand")
+            self._process.wait()
+            self._said.seek(0)
+            raise SystemExit(f"{call[0]} failed in {self._checkout}:\n{self._said.read()[-2000:]}")
         return json.loads(answer)
 
     def end(self) -> None:
