@@ -66,7 +66,8 @@ class RestFinder:
         for body in labels[~rests].unique():
             mine, errors = labels == body, torch.zeros(2, dtype=torch.float64, device=labels.device)
             for look in self.looks:
-                errors += self._errors(look, self.moved_at(look.view.time), mine).sum((0, 1))
+                moved = self.moved_at(look.view.time)
+                errors += self._errors(look, moved, _partly(moved, self.still, mine)).sum((0, 1))
             if errors[1] <= AS_WELL * errors[0]:
                 rests = rests | mine
         return rests
@@ -86,18 +87,19 @@ class RestFinder:
             errors = torch.zeros(len(rests), 2, dtype=torch.float64, device=rests.device)
             for look in self.looks:
                 moved = _partly(self.moved_at(look.view.time), self.still, rests)
-                gaps = self._errors(look, moved, unsure)
-                for gaussians in (moved, _partly(moved, self.still, unsure)):
+                resting = _partly(moved, self.still, unsure)
+                gaps = self._errors(look, moved, resting)
+                for gaussians in (moved, resting):
                     errors += self._contributions(gaussians, look.view, gaps)
             rests = rests | (unsure & (errors[:, 1] < AS_WELL * errors[:, 0]))
         return rests
 
-    def _errors(self, look: Look, moved: Gaussians, chosen: Bool[Tensor, "N"]) -> Float64[Tensor, "H W 2"]:
-        """Return the square error of each pixel as all Gaussians move, and as the chosen ones rest; 0 where
+    def _errors(self, look: Look, moved: Gaussians, resting: Gaussians) -> Float64[Tensor, "H W 2"]:
+        """Return the square error of each pixel with all that moves, and with some of it at rest; 0 where
         that is the same to see."""
-        moving, resting = (self._picture(g, look.view) for g in (moved, _partly(moved, self.still, chosen)))
-        differs = (moving - resting).abs().amax(-1) > VISIBLE
-        errors = [(picture - look.image).square().sum(-1) * differs for picture in (moving, resting)]
+        pictures = [self._picture(gaussians, look.view) for gaussians in (moved, resting)]
+        differs = (pictures[0] - pictures[1]).abs().amax(-1) > VISIBLE
+        errors = [(picture - look.image).square().sum(-1) * differs for picture in pictures]
         return torch.stack(errors, dim=-1).double()
 
     def _picture(self, gaussians: Gaussians, view: TrainingView) -> Float[Tensor, "H W 3"]:

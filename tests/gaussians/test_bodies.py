@@ -125,7 +125,7 @@ def test_bending_by_a_few_functions_of_time_comes_back(reach: float) -> None:
     signs = np.sign((found * turned).sum(2, keepdims=True))
     np.testing.assert_allclose(signs * found, turned, atol=1e-3)
     np.testing.assert_allclose(np.square(bodies.latents[:, 1:3]).mean(0), 1, rtol=1e-9)
-    np.testing.assert_allclose(bodies.latents[CANONICAL], 0, atol=1e-3)
+    np.testing.assert_allclose(bodies.latents[CANONICAL], 0, atol=1e-8)
     assert (bodies.bends[:6] == 0).all() and (bodies.latents[:, [0, 3, 4]] == 0).all()
 
 
