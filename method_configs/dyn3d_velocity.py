@@ -18,6 +18,9 @@ RATES = {
 """Starting learning rates, one per parameter group."""
 FINAL = 0.003
 """Factor of the rates at the end, by when no single image sways what was learned."""
+FINALS: dict[str, float] = dict.fromkeys(("opacities", "scales", "quats"), 0.1)
+"""That of the shapes, which 3DGS lets learn at full rate to the end: those that come late have to find
+theirs."""
 
 dyn3d_velocity = preset(
     "dyn3d-velocity",
@@ -28,6 +31,7 @@ dyn3d_velocity = preset(
     ),
     RATES,
     final=FINAL,
+    finals=FINALS,
     cpu="dyn3d-velocity-fast",
 )
 dyn3d_velocity_fast = preset(
@@ -37,4 +41,5 @@ dyn3d_velocity_fast = preset(
     Dyn3DVelocityModelConfig(max_gaussians=18_000),
     RATES,
     final=FINAL,
+    finals=FINALS,
 )

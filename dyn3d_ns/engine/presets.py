@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nerfstudio.plugins.types import MethodSpecification
 
 from dyn3d_ns.data.datamanager import DynamicDataManagerConfig
@@ -23,6 +25,7 @@ def preset(
     *,
     data: DynamicDataManagerConfig | None = None,
     final: float = 0.02,
+    finals: Mapping[str, float] | None = None,
     hold: float | None = None,
     betas: tuple[float, float] = (0.9, 0.999),
     cpu: str = "",
@@ -37,10 +40,16 @@ def preset(
         rates: Starting learning rate of each parameter group.
         data: Datamanager; whole images by default.
         final: Factor of the rates at the end.
+        finals: That of some parameter groups, where theirs is another.
         hold: Part of the training at the full rates; None until the last phase of the schedule begins.
         betas: Adam's decay of first and second moment.
         cpu: Method to recommend where there is no GPU; empty where this one is made for a CPU.
+
+    Raises:
+        ValueError: ``finals`` names a group without a rate.
     """
+    if unknown := set(finals or {}) - set(rates):
+        raise ValueError(f"{name}: no learning rate is set for {', '.join(sorted(unknown))}")
     return MethodSpecification(
         config=DynamicTrainerConfig(
             method_name=name,
@@ -54,7 +63,7 @@ def preset(
             optimizers={
                 group: {
                     "optimizer": FusedAdamConfig(lr=rate, eps=1e-15, betas=betas),
-                    "scheduler": HoldThenDecayConfig(hold=hold, final=final),
+                    "scheduler": HoldThenDecayConfig(hold=hold, final=(finals or {}).get(group, final)),
                 }
                 for group, rate in {"camera_opt": CAMERA_RATE, **rates}.items()
             },

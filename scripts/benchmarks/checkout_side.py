@@ -64,21 +64,20 @@ def raster(n: int, pixels: int, threads: int, repeats: int) -> dict[str, float]:
     return _timed(call, repeats)
 
 
-def _trainer(data: str, method: str) -> Any:
+def _trainer(data: str, method: str, steps: int | None = None) -> Any:
     torch.manual_seed(42)
     args = training_step.Args(method=method)
     args.data = type(args.data)(data)
-    return training_step.build(args, tempfile.mkdtemp(), None)
+    options = ["--max-num-iterations", str(steps)] if steps else []
+    return training_step.build(args, tempfile.mkdtemp(), None, options=options)
 
 
 def step(data: str, method: str, repeats: int) -> dict[str, float]:
-    """Return the seconds of a training step, half-way through the training's steps."""
+    """Return the seconds of a training step, near the end of a short training."""
     trainer = _trainers.get("step")
     if trainer is None:
-        trainer = _trainers["step"] = _trainer(data, method)
-        trainer.next = trainer.config.max_num_iterations // 2
-        training_step.take_steps(trainer, trainer.next, 50)
-        trainer.next += 50
+        trainer = _trainers["step"] = _trainer(data, method, training_step.SHORT)
+        trainer.next = training_step.settle(trainer)
     taken = _timed(lambda: training_step.take_steps(trainer, trainer.next, repeats), 1)
     trainer.next += repeats
     return {name: value / repeats for name, value in taken.items()}

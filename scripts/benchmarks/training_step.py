@@ -45,13 +45,26 @@ class Args:
     gaussians: int | None = None
     """number of Gaussians; default: the method's"""
     warmup: int = 300
-    """steps before the timing, at full resolution and with all times"""
+    """steps before the timing, in the training's last phase"""
     steps: int = 300
     """steps to time"""
 
 
+SHORT, SETTLED = 4000, 0.75
+"""Steps of a short training, and the part of it after which its steps are like any later one: Gaussians were
+followed, and are as many as they will be."""
+
+
 EMPTY_GAUSSIANS = 100
 EMPTY_PIXELS = 25
+
+
+def settle(trainer: Any) -> int:
+    """Take the steps of a short training until what is trained is what the last steps train; return how many
+    there were."""
+    count = round(SETTLED * trainer.config.max_num_iterations)
+    take_steps(trainer, 0, count)
+    return count
 
 
 def build(
@@ -199,10 +212,13 @@ def main(args: Args) -> None:
     """Print the table and one line of JSON."""
     with tempfile.TemporaryDirectory() as output:
         with contextlib.redirect_stdout(io.StringIO()):
-            trainer = build(args, output, args.gaussians)
+            short = ["--max-num-iterations", str(SHORT)]
+            trainer = build(args, output, args.gaussians, options=short)
             width = int(trainer.pipeline.datamanager.train_cameras.width[0])
-            empty = build(args, output, EMPTY_GAUSSIANS, downscale=max(width // EMPTY_PIXELS, 1))
-        first = trainer.config.max_num_iterations // 2
+            small = max(width // EMPTY_PIXELS, 1)
+            empty = build(args, output, EMPTY_GAUSSIANS, downscale=small, options=short)
+            first = settle(trainer)
+            settle(empty)
         step, overhead = steps_in_turn([trainer, empty], first, args)
         interpreter = interpreter_share(trainer, first, args, output)
         seconds = parts(trainer, first, args.steps // 3)
