@@ -50,7 +50,7 @@ class Args:
     """steps to time"""
 
 
-SHORT, SETTLED = 4000, 0.75
+SHORT, SETTLED = 6000, 0.75
 """Steps of a short training, and the part of it after which its steps are like any later one: Gaussians were
 followed, and are as many as they will be."""
 
