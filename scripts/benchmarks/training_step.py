@@ -45,7 +45,7 @@ class Args:
     gaussians: int | None = None
     """number of Gaussians; default: the method's"""
     warmup: int = 300
-    """steps before the timing, in the training's last phase"""
+    """steps before the timing"""
     steps: int = 300
     """steps to time"""
 
