@@ -3,16 +3,82 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Shaped
 
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.damage import ARRAY_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
+
+_one_header = threading.Lock()
+"""Held while numpy parses a header, which is a Python literal: Python 3.11 (cpython#106905) may raise a
+SystemError when two threads parse at once."""
+
+
+def load_npy(file: Path | IO[bytes], mmap_mode: Literal["r"] | None = None) -> Shaped[np.ndarray, "..."]:
+    """Read an .npy, or map it into memory, without unpickling anything; from several threads as well.
+
+    Raises:
+        one of ARRAY_ERRORS: it is no .npy, not whole, or holds objects.
+    """
+    with _one_header:
+        array = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError("it holds several arrays")
+    return array
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Read shape and type of an .npy, up to where its values begin.
+
+    Raises:
+        one of ARRAY_ERRORS: it is no .npy.
+    """
+    version = np.lib.format.read_magic(file)
+    first = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    with _one_header:
+        shape, _, kind = read(file)
+    return shape, kind
+
+
+class Npz(Mapping[str, np.ndarray]):
+    """An open .npz, whose arrays are read when they are asked for, without unpickling; a context manager.
+
+    Raises:
+        one of ARRAY_ERRORS: it is no .npz; and of an array, that it is not whole or holds objects.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._archive = zipfile.ZipFile(path)
+        self._members = {name.removesuffix(".npy"): name for name in self._archive.namelist()}
+
+    def __enter__(self) -> Npz:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        # What takes long, to decompress, needs no lock.
+        return load_npy(io.BytesIO(self._archive.read(self._members[name])))
+
+    def __contains__(self, name: object) -> bool:
+        # That of Mapping would read the array.
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
 
 
 def read_png(path: Path, mode: str | None, stage: str = "frames") -> np.ndarray:
@@ -66,8 +132,8 @@ def read_npz(
             f"{path} does not exist" + (f"; run the stage `{stage}` first" if stage else "")
         )
     try:
-        with np.load(path, allow_pickle=False) as content:
-            held = content.files
+        with Npz(path) as content:
+            held = list(content)
             wanted = held if names is None else list(names)
             values = {name: content[name] for name in (*wanted, *optional) if name in held}
     except ARRAY_ERRORS as error:

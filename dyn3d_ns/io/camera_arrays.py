@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from dyn3d_ns.io.arrays import Npz, read_npy_header
 from dyn3d_ns.io.camera_file import CameraFile
 from dyn3d_ns.io.damage import ARRAY_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError
@@ -102,9 +103,7 @@ def npz_shapes(path: Path, expected: str) -> dict[str, tuple[int, ...]]:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 with archive.open(info) as member:
-                    version = np.lib.format.read_magic(member)
-                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header
-                    shape, _, kind = read(member)
+                    shape, kind = read_npy_header(member)
                 if kind.hasobject or math.prod(shape) * kind.itemsize > info.file_size:
                     raise ValueError(f"{info.filename} is pickled, or shorter than it says")
                 shapes[info.filename.removesuffix(".npy")] = shape
@@ -113,12 +112,9 @@ def npz_shapes(path: Path, expected: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-_header = np.lib.format.read_array_header_2_0
-
-
 def _load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with Npz(path) as content:
             return {name: content[name] for name in names}
     except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npz ({error}); {FORMATS}") from error

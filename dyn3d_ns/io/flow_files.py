@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from dyn3d_ns.io.arrays import Npz
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
@@ -56,7 +57,7 @@ def read_flow_npz(path: Path) -> tuple[Float32[np.ndarray, "H W 2"], Bool[np.nda
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; run the stage `flow` first")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with Npz(path) as content:
             flow = numbers(content["flow"], path).astype(np.float32)
             valid = (
                 numbers(content["valid"], path).astype(bool)

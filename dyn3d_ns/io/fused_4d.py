@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64, UInt8
 
+from dyn3d_ns.io.arrays import load_npy, read_npy_header
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
@@ -108,13 +109,9 @@ def read_fused(path: Path) -> FusedScene:
 
 def _read_member(content: bytes, path: Path) -> np.ndarray | list[np.ndarray]:
     file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read_header = (
-        np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    )
-    _, _, dtype = read_header(file)
+    _, dtype = read_npy_header(file)
     if not dtype.hasobject:
-        return numbers(np.load(io.BytesIO(content), allow_pickle=False), path)
+        return numbers(load_npy(io.BytesIO(content)), path)
     try:
         array = _ArraysOnly(file).load()
     except (pickle.UnpicklingError, *ARRAY_ERRORS) as error:

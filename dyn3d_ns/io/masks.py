@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
-from dyn3d_ns.io.arrays import ids_of, read_png
+from dyn3d_ns.io.arrays import ids_of, load_npy, read_png
 from dyn3d_ns.io.damage import ARRAY_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError
 from dyn3d_ns.io.images import in_black_and_white
@@ -192,7 +192,7 @@ def _pixels(path: Path) -> Shaped[np.ndarray, "h w *c"]:
     """
     if path.suffix.lower() == ".npy":
         try:
-            values = np.load(path, allow_pickle=False)
+            values = load_npy(path)
         except ARRAY_ERRORS as error:
             raise DamagedFileError(f"{path} is not a readable array ({error}); write it again") from error
     else:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float64, Int64
 from PIL import Image
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, to_world, unproject
+from dyn3d_ns.io.arrays import Npz
 from dyn3d_ns.io.damage import ARRAY_ERRORS, CONTENT_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError
 from dyn3d_ns.io.intrinsics import matrix_of, pinhole_of
@@ -183,7 +184,7 @@ def _read_mesh(path: Path, times: Float64[np.ndarray, "T"], duration: float) -> 
             f"{path} does not exist, though motion.json lists its object as deforming; restore the file"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Npz(path) as archive:
             stored = {key: numbers(archive[key], f"{path}: {key}") for key in _MESH}
     except ARRAY_ERRORS as error:
         if isinstance(error, DamagedFileError):
@@ -292,7 +293,7 @@ def _read_maps(depth_path: Path, label_path: Path) -> tuple[Float64[np.ndarray, 
     if not label_path.is_file():
         raise MissingFileError(f"{label_path}, the object ids that go with {depth_path.name}, does not exist")
     try:
-        with np.load(depth_path, allow_pickle=False) as archive:
+        with Npz(depth_path) as archive:
             depth = numbers(archive["depth"], depth_path).astype(np.float64)
         with Image.open(label_path) as image:
             labels = np.asarray(image)

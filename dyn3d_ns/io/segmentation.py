@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
+from dyn3d_ns.io.arrays import load_npy
 from dyn3d_ns.io.damage import CONTENT_ERRORS, image_errors, numbers
 from dyn3d_ns.io.errors import DamagedFileError, MissingFileError
 from dyn3d_ns.io.intrinsics import Intrinsics, pinhole_of
@@ -38,7 +39,7 @@ class LabelledFrame:
         """
         try:
             if self.labels_path.suffix == ".npy":
-                labels = np.load(self.labels_path, allow_pickle=False)
+                labels = load_npy(self.labels_path)
             else:
                 with Image.open(self.labels_path) as image:
                     labels = np.asarray(image)

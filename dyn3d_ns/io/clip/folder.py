@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
 
-from dyn3d_ns.io.arrays import ids_of, read_npz, read_png
+from dyn3d_ns.io.arrays import ids_of, load_npy, read_npz, read_png
 from dyn3d_ns.io.clip.paths import STAGES, ClipPaths
 from dyn3d_ns.io.clip.types import Cameras, Clip, Flow, SparsePoints, Tracks
 from dyn3d_ns.io.damage import ARRAY_ERRORS, CONTENT_ERRORS, JSON_ERRORS, image_errors, numbers
@@ -326,7 +326,7 @@ class ClipFolder(ClipPaths):
         if path is None:
             raise MissingFileError(f"{self.depth_path} does not exist; run the stage `depth` first")
         try:
-            depths = np.load(path, mmap_mode="r", allow_pickle=False)
+            depths = load_npy(path, "r")
             shape = numbers(depths, path).shape[1:3] if depths.shape[-1] == 1 else depths.shape[-2:]
             return np.array(depths[i], dtype=np.float32).reshape(shape)
         except ARRAY_ERRORS as error:

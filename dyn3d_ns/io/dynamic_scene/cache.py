@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dyn3d_ns.io.arrays import Npz
 from dyn3d_ns.io.atomic import atomic_open
 from dyn3d_ns.io.damage import ARRAY_ERRORS
 
@@ -58,10 +59,10 @@ def _read(path: Path, key: str) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with Npz(path) as content:
             if _KEY not in content or str(content[_KEY]) != key:
                 return None
-            return {name: content[name] for name in content.files if name != _KEY}
+            return {name: content[name] for name in content if name != _KEY}
     except ARRAY_ERRORS:
         # A damaged file is one that is made again.
         return None

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, flip_axes, scale_intrinsics, shift_pixel_centers
-from dyn3d_ns.io.arrays import read_npz
+from dyn3d_ns.io.arrays import load_npy, read_npz
 from dyn3d_ns.io.clip.types import Cameras, Flow
 from dyn3d_ns.io.colmap_models import colmap_folder, read_colmap
 from dyn3d_ns.io.damage import ARRAY_ERRORS
@@ -275,7 +275,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 def _rows_in(path: Path) -> int:
     """Return the number of rows; what is no array is the matter of who reads it."""
     try:
-        return len(np.load(path, mmap_mode="r", allow_pickle=False))
+        return len(load_npy(path, "r"))
     except ARRAY_ERRORS as error:
         raise DamagedFileError(
             f"{path} is no .npy array of N x 17 numbers; copy it from the data set"

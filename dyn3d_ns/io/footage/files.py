@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from dyn3d_ns.geometry.cameras import HALF_PIXEL, focals, scale_intrinsics, shift_pixel_centers
-from dyn3d_ns.io.arrays import read_png
+from dyn3d_ns.io.arrays import load_npy, read_png
 from dyn3d_ns.io.camera_file import proportion_fits
 from dyn3d_ns.io.clip.types import Cameras
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
@@ -139,11 +140,11 @@ def array_size(path: Path) -> tuple[int, int]:
     return _load(path, "r").shape[1::-1]
 
 
-def _load(path: Path, mode: str | None) -> np.ndarray:
+def _load(path: Path, mode: Literal["r"] | None) -> np.ndarray:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist")
     try:
-        array = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
+        array = load_npy(path, mode)
     except ARRAY_ERRORS as error:
         raise DamagedFileError(f"{path} is not a readable .npy ({error}); write it again") from error
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,)):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dyn3d_ns.io.arrays import load_npy
 from dyn3d_ns.io.damage import ARRAY_ERRORS
 from dyn3d_ns.io.errors import DamagedFileError, DatasetError, MissingFileError, PoseError
 from dyn3d_ns.io.recognised import natural_order
@@ -64,7 +65,7 @@ def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; it says where the cameras stand: {_REMEDY}")
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = load_npy(path)
     except ARRAY_ERRORS as error:
         # numpy's own message speaks of pickles that one may trust.
         raise DamagedFileError(f"{path} is no .npy array of N x 17 numbers; {_REMEDY}") from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dyn3d_ns.io.arrays import Npz, load_npy, read_png
 from dyn3d_ns.io.camera_file import proportion_fits
 from dyn3d_ns.io.damage import ARRAY_ERRORS, numbers
 from dyn3d_ns.io.errors import StageError
@@ -78,10 +79,10 @@ def _stack(path: Path) -> np.ndarray:
     """Open (F,H,W), (F,1,H,W) or (F,H,W,1) without reading it whole where the format allows."""
     try:
         if path.suffix.lower() == ".npy":
-            stack = np.load(path, mmap_mode="r", allow_pickle=False)
+            stack = load_npy(path, "r")
         elif path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as content:
-                stack = content[_depth_name(path, content.files)]
+            with Npz(path) as content:
+                stack = content[_depth_name(path, list(content))]
         else:
             raise StageError(f"--depth.files {path}: expected .npy, .npz or a folder")
     except StageError:
@@ -134,7 +135,6 @@ def _depth_name(path: Path, names: list[str]) -> str:
 
 
 def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
-    from dyn3d_ns.io.arrays import read_png
     from dyn3d_ns.io.ground_truth import read_dpt
 
     if path.suffix.lower() == ".dpt":
@@ -145,8 +145,11 @@ def _read_one(path: Path, scale: float) -> Float32[np.ndarray, "H W"]:
             raise StageError(f"{path} has {image.dtype} pixels; a depth map as PNG has 16 bits")
         return (image / scale).astype(np.float32)
     try:
-        content = np.load(path, allow_pickle=False)
-        values = content if isinstance(content, np.ndarray) else content[_depth_name(path, content.files)]
+        if path.suffix.lower() == ".npz":
+            with Npz(path) as content:
+                values = content[_depth_name(path, list(content))]
+        else:
+            values = load_npy(path)
     except StageError:
         raise
     except ARRAY_ERRORS as error:
